@@ -1,0 +1,1 @@
+"""A real Kubernetes control plane and an AWS that behaves like AWS: where everything here is proven."""

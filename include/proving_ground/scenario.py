@@ -1,0 +1,184 @@
+"""What a proving ground holds, as data: images, clusters, node groups, workloads and faults."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+SCENARIOS = Path(__file__).parent / "scenarios"
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(value: Any) -> Any:
+    if isinstance(value, str) and (match := _DURATION.match(value)):
+        return float(match[1]) * _UNIT_S[match[2]]
+    if isinstance(value, str):
+        raise ValueError(f"{value!r} is not a duration such as 90s, 15m or 2h")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0)]
+ImageBehaviour = Literal["good", "never-joins", "joins-not-ready", "fails-later"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Timing(_Part):
+    """How long AWS and the machines take, in seconds; ``*_jitter`` is a share of the value, uniform."""
+
+    boot: Seconds = 3.0
+    boot_jitter: float = Field(default=0.0, ge=0, le=1)
+    join: Seconds = Field(default=0.0, description="from running to the Node object being Ready")
+    shutdown: Seconds = 1.0
+    stop: Seconds = 1.0
+    reconcile: Seconds = Field(default=0.2, description="how late Auto Scaling notices a difference")
+    capacity_retry: Seconds = 2.0
+    node_removal: Seconds | None = Field(default=2.0, description="None: the cloud controller never removes it")
+    heartbeat_grace: Seconds = Field(default=10.0, description="missed heartbeats until a Node is NotReady")
+
+
+class Image(_Part):
+    """A machine image as the scenario seeds it; ``name`` is its key everywhere in the file."""
+
+    name: str
+    created: str = Field(description="ISO 8601, as DescribeImages shows it")
+    owner: str = Field(default="self", description="'self', 'amazon' or an account id")
+    architecture: Literal["x86_64", "arm64"] = "x86_64"
+    deprecated: str | None = None
+    behaviour: ImageBehaviour = "good"
+    fails_after: Seconds = Field(default=5.0, description="for fails-later: Ready for so long")
+    tags: dict[str, str] = {}
+
+
+class Parameter(_Part):
+    """An SSM parameter, public (``/aws/service/...``) or ours, that names an image."""
+
+    name: str
+    image: str
+    modified: str | None = None
+
+
+class Override(_Part):
+    """One entry of a mixed-instances policy; ``version`` is a template version of its own."""
+
+    instance_type: str
+    weight: int | None = None
+    version: str | None = None
+
+
+class NodeGroup(_Part):
+    """A self-managed Auto Scaling group named ``<cluster>-<name>``."""
+
+    name: str
+    kind: Literal["asg", "kops"] = "asg"
+    role: Literal["worker", "control-plane"] = "worker"
+    template: Literal["launch_template", "mixed_instances", "launch_configuration"] = "launch_template"
+    version: str = Field(default="$Latest", description="$Latest, $Default or a number")
+    image: str = Field(description="the image its machines start on")
+    next_image: str | None = Field(
+        default=None, description="once they run, a second template version with this image is made"
+    )
+    resolve_ssm: str | None = Field(default=None, description="the template says resolve:ssm:<this>")
+    instance_type: str = "m6i.large"
+    overrides: tuple[Override, ...] = ()
+    min: int = Field(ge=0)
+    max: int = Field(ge=0)
+    desired: int = Field(ge=0)
+    zones: tuple[str, ...] = ("a", "b", "c")
+    labels: dict[str, str] = {}
+    taints: tuple[str, ...] = Field(default=(), description="key=value:Effect, set when a node joins")
+    tags: dict[str, str] = {}
+    new_instances_protected: bool = False
+
+
+class DisruptionBudget(_Part):
+    """A PodDisruptionBudget over the workload's own pods; exactly one of the two is set."""
+
+    min_available: int | str | None = None
+    max_unavailable: int | str | None = None
+
+
+class Workload(_Part):
+    """Something that runs; its pods become Ready and go away as the two durations say."""
+
+    name: str
+    kind: Literal["Deployment", "StatefulSet", "DaemonSet", "Job", "Pod"] = "Deployment"
+    namespace: str = "default"
+    replicas: int = Field(default=1, ge=0)
+    ready_after: Seconds = 1.0
+    stops_after: Seconds = Field(default=1.0, description="from deletion to the pod being gone")
+    spread: Literal["none", "hostname", "zone"] = "none"
+    empty_dir: bool = False
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    finalizers: tuple[str, ...] = ()
+    tolerate_everything: bool = False
+    priority_class: str | None = None
+    budget: DisruptionBudget | None = None
+
+
+class Cluster(_Part):
+    """One Kubernetes cluster with a control plane of its own."""
+
+    name: str
+    environment: str
+    kind: Literal["eks", "kops", "plain"] = "plain"
+    groups: tuple[NodeGroup, ...]
+    workloads: tuple[Workload, ...] = ()
+
+
+class Fault(_Part):
+    """Something that goes wrong: keyed by the n-th call of an action, or by type and zone."""
+
+    kind: Literal["throttle", "error", "capacity", "lost_answer", "delay"]
+    service: Literal["ec2", "autoscaling", "eks", "ssm", "elbv2"] = "autoscaling"
+    action: str | None = Field(default=None, description="e.g. DetachInstances; None: every action")
+    calls: tuple[int, ...] = Field(default=(), description="1-based calls of that action; (): every call")
+    code: str | None = None
+    message: str | None = None
+    status: int = 400
+    instance_type: str = "*"
+    zone: str = Field(default="*", description="zone letter or *; for capacity")
+    launches: int | None = Field(default=None, description="capacity: so many launches fail; None: all")
+    delay: Seconds = 0.0
+
+
+class Scenario(_Part):
+    """A whole world before anything happens."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    seed: int = 1
+    region: str = "eu-central-1"
+    account: str = "123456789012"
+    timing: Timing = Timing()
+    images: tuple[Image, ...]
+    parameters: tuple[Parameter, ...] = ()
+    clusters: tuple[Cluster, ...]
+    faults: tuple[Fault, ...] = ()
+    observer: dict[str, float] = Field(
+        default={}, description="what the demo's observer computes its bound from: boot, drain, gate, slots"
+    )
+
+
+def load(source: str | Path) -> Scenario:
+    """Read and validate a scenario.
+
+    :param source: a file, or the name of one that comes with the proving ground.
+    :raises ValueError: names the file and every path in it that is wrong.
+    """
+    path = Path(source)
+    if not path.suffix:
+        path = SCENARIOS / f"{source}.yaml"
+    data = yaml.safe_load(path.read_text())
+    try:
+        return Scenario.model_validate(data)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
