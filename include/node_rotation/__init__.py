@@ -1,0 +1,1 @@
+"""Replaces the nodes of Kubernetes clusters on AWS when a new machine image comes out."""

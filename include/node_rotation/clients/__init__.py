@@ -1,0 +1,1 @@
+"""The only code that knows boto3 and the Kubernetes API."""

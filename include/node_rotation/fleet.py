@@ -1,0 +1,168 @@
+"""The user's fleet: environments, clusters, node groups and their policies, from one YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from node_rotation.errors import BadInputError
+from node_rotation.model import Kind, Role, Value
+from node_rotation.policy import Policy, merge
+
+
+class AwsAccess(Value):
+    """How to reach a cluster's AWS account: an Airflow connection, or boto3's own chain for the CLI."""
+
+    region: str
+    connection: str = Field(default="aws_default", description="Airflow connection id")
+    profile: str | None = Field(default=None, description="for the CLI: a profile of the AWS config")
+
+
+class KubernetesAccess(Value):
+    """How to reach a cluster's API server."""
+
+    connection: str = Field(default="kubernetes_default", description="Airflow connection id")
+    kubeconfig: str | None = Field(default=None, description="for the CLI; environment variables are expanded")
+    context: str | None = None
+    eks_cluster: str | None = Field(
+        default=None, description="an EKS cluster's name: endpoint and token come from AWS instead"
+    )
+
+
+class NodeGroup(Value):
+    """One pool of machines: an Auto Scaling group by name, or by tags that exactly one group carries."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    kind: Kind = Kind.ASG
+    role: Role = Role.WORKER
+    asg: str | None = None
+    asg_tags: dict[str, str] = {}
+    policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _one_address(self) -> NodeGroup:
+        if bool(self.asg) == bool(self.asg_tags):
+            raise ValueError(f"node group {self.name!r} needs either asg or asg_tags")
+        return self
+
+
+class Cluster(Value):
+    """A Kubernetes cluster; clusters of an environment are taken in their order."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    aws: AwsAccess
+    kubernetes: KubernetesAccess = KubernetesAccess()
+    groups: tuple[NodeGroup, ...] = Field(min_length=1)
+    policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _groups_apart(self) -> Cluster:
+        _no_twins("node group", [group.name for group in self.groups])
+        _no_twins("Auto Scaling group", [group.asg for group in self.groups if group.asg])
+        return self
+
+
+class Environment(Value):
+    """A stage an image passes through; environments are in promotion order."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    clusters: tuple[Cluster, ...] = Field(min_length=1)
+    policy: Policy = Policy()
+
+
+class Settings(Value):
+    """One cluster with everything that holds for it, policies merged per group."""
+
+    environment: str
+    cluster: Cluster
+    policy: Policy
+    groups: dict[str, Policy]
+
+    @property
+    def name(self) -> str:
+        """``environment.cluster``, as partition keys and log lines say it."""
+        return f"{self.environment}.{self.cluster.name}"
+
+
+class Fleet(Value):
+    """Everything there is to rotate."""
+
+    schema_version: Literal[1] = 1
+    defaults: Policy = Policy()
+    environments: tuple[Environment, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_apart(self) -> Fleet:
+        _no_twins("environment", [env.name for env in self.environments])
+        _no_twins("cluster", [c.name for env in self.environments for c in env.clusters])
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every ``environment.cluster``, in promotion order."""
+        return tuple(f"{env.name}.{c.name}" for env in self.environments for c in env.clusters)
+
+    def settings(self, cluster: str, run: Mapping[str, Any] | None = None) -> Settings:
+        """What holds for one cluster, run parameters on top.
+
+        :param cluster: ``name`` or ``environment.name``.
+        :param run: a partial policy, as the trigger form and the CLI give it.
+        :raises BadInputError: if there is no such cluster, or the run's policy is none.
+        """
+        for env in self.environments:
+            for candidate in env.clusters:
+                if cluster in (candidate.name, f"{env.name}.{candidate.name}"):
+                    return self._merged(env, candidate, run or {})
+        known = ", ".join(self.names)
+        raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
+
+    def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
+        layers = (self.defaults, env.policy, cluster.policy)
+        try:
+            return Settings(
+                environment=env.name,
+                cluster=cluster,
+                policy=merge(*layers, run),
+                groups={g.name: merge(*layers, g.policy, run) for g in cluster.groups},
+            )
+        except ValidationError as error:
+            raise BadInputError("run parameters", _first(error)) from error
+
+
+def load(path: Path) -> Fleet:
+    """Read and validate a fleet file.
+
+    :param path: the YAML file.
+    :raises BadInputError: names the file, the path in it and the remedy.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise BadInputError(str(path), f"can't be read: {error.strerror}.", "Give the fleet file's path.") from error
+    except yaml.YAMLError as error:
+        raise BadInputError(str(path), f"is not YAML: {error}") from error
+    try:
+        return Fleet.model_validate(data)
+    except ValidationError as error:
+        raise BadInputError(str(path), _first(error), "See docs/fleet.schema.json.") from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first problem, said with its path; how many more there are."""
+    problems = error.errors(include_url=False, include_input=False)
+    path = ".".join(str(part) for part in problems[0]["loc"]) or "(top)"
+    message = problems[0]["msg"].removeprefix("Value error, ")
+    if problems[0]["type"] == "extra_forbidden":
+        message = "there is no such setting"
+    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{path}: {message}{more}."
+
+
+def _no_twins(what: str, names: list[str]) -> None:
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ValueError(f"the same {what} twice: {', '.join(twins)}")

@@ -1,0 +1,208 @@
+"""The words of the field as values: images, targets, drift, batches, plans. All frozen, all JSON."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PLAN_SCHEMA_VERSION = 1  # Plan.schema_version; docs/plan.schema.json
+MAX_BATCHES = 64
+
+
+class Value(BaseModel):
+    """A frozen value that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kind(StrEnum):
+    """How a node group is managed."""
+
+    ASG = "asg"
+    EKS_MANAGED = "eks-managed"
+    KOPS = "kops"
+
+
+class Role(StrEnum):
+    """What the machines of a group are for."""
+
+    WORKER = "worker"
+    CONTROL_PLANE = "control-plane"
+
+
+class Strategy(StrEnum):
+    """How a machine is replaced, and which side of the budget that spends."""
+
+    SURGE = "surge"
+    DETACH = "detach"
+
+
+class ImageStep(StrEnum):
+    """Who writes the target image into the group's template."""
+
+    LAUNCH_TEMPLATE = "launch_template"
+    EXTERNAL = "external"
+
+
+class StepName(StrEnum):
+    """The steps of a batch, in their order."""
+
+    ADMIT = "admit"
+    LAUNCH = "launch"
+    CORDON = "cordon"
+    DRAIN = "drain"
+    TERMINATE = "terminate"
+    GATE = "health_gate"
+    HEAL = "heal"
+
+
+class DriftReason(StrEnum):
+    """Why a machine is not what its target says."""
+
+    IMAGE = "image"
+    TEMPLATE_VERSION = "launch template version"
+    LAUNCH_CONFIGURATION = "launch configuration"
+    AGE = "age"
+    MARKED = "marked by hand"
+
+
+class Image(Value):
+    """A machine image (AMI)."""
+
+    id: str
+    name: str
+    owner: str
+    created: datetime
+    architecture: str = "x86_64"
+    deprecated: datetime | None = None
+
+
+class TemplateVersion(Value):
+    """A launch template version, or a launch configuration (then ``version`` is empty)."""
+
+    name: str
+    id: str = ""
+    version: str = ""
+
+
+class Target(Value):
+    """What the machines of a group should run, pinned.
+
+    ``template`` is the version that launches ``image``; None while the image step has yet to make it.
+    """
+
+    image: Image
+    template: TemplateVersion | None = None
+    source: str = Field(description="where the image came from, e.g. 'ssm /images/base/current'")
+
+
+class PlannedMachine(Value):
+    """A machine that a plan replaces."""
+
+    instance_id: str
+    node: str | None = None
+    zone: str = ""
+    image_id: str = ""
+    reasons: tuple[DriftReason, ...]
+
+
+class Batch(Value):
+    """Machines of one group that go through the steps together.
+
+    ``name`` is ``group/number`` (from 1); it names tasks, claims and log lines.
+    """
+
+    name: str
+    group: str
+    machines: tuple[PlannedMachine, ...] = Field(min_length=1)
+    canary: bool = False
+
+
+class GroupPlan(Value):
+    """What the plan says of one node group."""
+
+    name: str
+    asg: str = Field(description="the Auto Scaling group's name")
+    role: Role = Role.WORKER
+    kind: Kind = Kind.ASG
+    strategy: Strategy
+    image_step: ImageStep
+    needs_image_step: bool = Field(description="the template as it stands does not launch the target")
+    target: Target
+    slots: int = Field(ge=1, description="machines of this group that may be in flight at once")
+    size: int = Field(ge=0, description="desired size when the plan was made")
+
+
+class Blocker(Value):
+    """Why a plan can't be carried out as it stands."""
+
+    reason: str
+    objects: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+class Estimate(Value):
+    """How long, and how many instance-hours on top of what runs anyway."""
+
+    duration_s: float
+    extra_instance_hours: float
+
+
+class Plan(Value):
+    """Everything a rotation of one cluster will do; made once, carried out exactly."""
+
+    schema_version: Literal[1] = 1
+    id: str = Field(description="content hash: the same world and policy give the same id")
+    environment: str
+    cluster: str
+    created: datetime
+    groups: tuple[GroupPlan, ...]
+    batches: tuple[Batch, ...]
+    slots: int = Field(ge=0, description="machines of the whole cluster that may be in flight at once")
+    estimate: Estimate
+    blockers: tuple[Blocker, ...] = ()
+    notes: tuple[str, ...] = Field(default=(), description="named and left alone: half machines, foreign nodes")
+
+    def group(self, name: str) -> GroupPlan:
+        """The plan of one group.
+
+        :param name: the node group's name.
+        :raises KeyError: if the plan has no such group.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise KeyError(name)
+
+    @property
+    def machines(self) -> int:
+        """How many machines are replaced."""
+        return sum(len(batch.machines) for batch in self.batches)
+
+
+class DriftedMachine(Value):
+    """A machine and why it drifted."""
+
+    instance_id: str
+    node: str | None
+    zone: str
+    image_id: str
+    age_s: float
+    ready: bool
+    pods: int
+    reasons: tuple[DriftReason, ...]
+
+
+class GroupDrift(Value):
+    """What the drift check found in one node group."""
+
+    group: str
+    asg: str
+    target: Target | None
+    machines: int
+    drifted: tuple[DriftedMachine, ...]
+    notes: tuple[str, ...] = ()
+    blockers: tuple[Blocker, ...] = ()

@@ -1,0 +1,54 @@
+"""What a look at the world says of a step: done, waiting, or blocked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_POLL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step has reached what it is for.
+
+    :param detail: one line for the log.
+    """
+
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The step goes on by itself; somebody looks again.
+
+    :param reasons: what it waits for, each naming its object (pod, budget, node, capacity text).
+    :param poll_s: seconds until the next look is worth it.
+    """
+
+    reasons: tuple[str, ...]
+    poll_s: float = DEFAULT_POLL_S
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """The step can't go on until somebody does something.
+
+    :param reason: what happened, one sentence.
+    :param objects: what it happened to, e.g. ``("pod shop/api-1", "pdb shop/api")``.
+    :param remedy: what to do about it, one sentence.
+    :param image_fault: True if the cause lies in the new image (never joined, NotReady, regression on new nodes).
+    """
+
+    reason: str
+    objects: tuple[str, ...] = ()
+    remedy: str = ""
+    image_fault: bool = False
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        objects = f" ({', '.join(self.objects)})" if self.objects else ""
+        remedy = f" Remedy: {self.remedy}" if self.remedy else ""
+        return f"{self.reason}{objects}.{remedy}" if not self.reason.endswith(".") else f"{self.reason}{remedy}"
+
+
+Outcome = Done | Waiting | Blocked

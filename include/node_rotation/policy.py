@@ -1,0 +1,186 @@
+"""How a rotation behaves: every setting with its default, merged from fleet to run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+
+from node_rotation.model import ImageStep, Strategy, Value
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(value: Any) -> float:
+    """Read a duration such as ``90s``, ``15m``, ``1h30m``.
+
+    :param value: text from YAML, or seconds already (a float that this function returned before).
+    :raises ValueError: if there is no unit, or anything else is in the text.
+    """
+    if isinstance(value, float):
+        return value
+    parts = _DURATION.findall(value) if isinstance(value, str) else []
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise ValueError(f"{value!r} is not a duration: write a number with its unit, such as 90s, 15m or 2h")
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
+
+
+Duration = Annotated[
+    float,
+    BeforeValidator(seconds),
+    Field(ge=0),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?[smhd])+$", "examples": ["90s", "15m"]}),
+]
+
+
+def _share(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"{value!r} is neither a number of machines nor a percentage such as 25%")
+    if isinstance(value, str):
+        if not re.fullmatch(r"\d+%?", value):
+            raise ValueError(f"{value!r} is neither a number of machines nor a percentage such as 25%")
+        return value if value.endswith("%") else int(value)
+    if value < 0:
+        raise ValueError(f"{value} is negative")
+    return value
+
+
+Share = Annotated[
+    int | str,
+    BeforeValidator(_share),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\d+%?$"}]}),
+]
+"""A number of machines, or a percentage of the group's desired size (rounded up for surge, down else)."""
+
+
+class Mode(StrEnum):
+    """What a run does once it has a plan."""
+
+    PLAN = "plan"
+    ROTATE = "rotate"
+
+
+class OnGateFailure(StrEnum):
+    """What later batches do when an earlier gate failed."""
+
+    HOLD = "hold"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+class PodRule(StrEnum):
+    """What a drain does with pods that nobody would bring back, or that lose data."""
+
+    EVICT = "evict"
+    BLOCK = "block"
+    WAIT = "wait"
+
+
+class ImageSource(Value):
+    """Where the target image comes from; exactly one of template, ssm, name (with owner) and id."""
+
+    template: bool = Field(default=False, description="whatever the group's template launches")
+    ssm: str | None = Field(default=None, description="an SSM parameter that holds an image id")
+    owner: str | None = Field(default=None, description="an account id, 'self' or 'amazon'")
+    name: str | None = Field(default=None, description="an image name filter with *, for this owner")
+    id: str | None = Field(default=None, pattern=r"^ami-[0-9a-z]+$", description="a pinned image")
+    architecture: str = "x86_64"
+    soak: Duration = Field(default=0.0, description="an image younger than this is not rolled out yet")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ImageSource:
+        given = [n for n in ("template", "ssm", "name", "id") if getattr(self, n)]
+        if len(given) > 1:
+            raise ValueError(f"an image has one source, not {' and '.join(given)}")
+        if bool(self.name) != bool(self.owner):
+            raise ValueError("owner and name go together: owner: self, name: base-*")
+        return self
+
+
+class BudgetPolicy(Value):
+    """How many machines may be on their way at once, per group; ``cluster_slots`` caps them all."""
+
+    max_surge: Share = 1
+    max_unavailable: Share = 1
+    cluster_slots: int | None = Field(default=None, ge=1)
+
+
+class DrainPolicy(Value):
+    """How pods leave a machine."""
+
+    timeout: Duration = 900.0
+    grace: Duration | None = Field(default=None, description="overrides the pods' own grace period")
+    wait_between_evictions: Duration = 0.0
+    bare_pods: PodRule = PodRule.BLOCK
+    empty_dir: PodRule = PodRule.EVICT
+    jobs: PodRule = PodRule.WAIT
+    do_not_disrupt: PodRule = PodRule.WAIT
+    force_after: Duration | None = Field(
+        default=None, description="pods still there after this are deleted past their budget; never by default"
+    )
+
+
+class GatePolicy(Value):
+    """When a batch counts as well."""
+
+    settle: Duration = Field(default=15.0, description="so long every look must be green, without a gap")
+    timeout: Duration = 900.0
+    on_failure: OnGateFailure = OnGateFailure.HOLD
+
+
+class DriftPolicy(Value):
+    """What else than the image counts as drift."""
+
+    template: bool = Field(default=False, description="template changes other than the image")
+    max_age: Duration | None = Field(default=None, description="machines older than this are replaced")
+
+
+class Policy(Value):
+    """Every setting of a rotation. Merged: defaults < environment < cluster < node group < run."""
+
+    mode: Mode = Mode.ROTATE
+    strategy: Strategy = Strategy.SURGE
+    image: ImageSource = ImageSource(template=True)
+    image_step: ImageStep = ImageStep.EXTERNAL
+    budget: BudgetPolicy = BudgetPolicy()
+    canary: bool = True
+    allow_detach_behind_load_balancer: bool = False
+    launch_timeout: Duration = 900.0
+    terminate_timeout: Duration = 600.0
+    drain: DrainPolicy = DrainPolicy()
+    gate: GatePolicy = GatePolicy()
+    drift: DriftPolicy = DriftPolicy()
+    wait_between_rotations: Duration = Field(default=0.0, description="after a gate, before the next admission")
+    wait_between_drains: Duration = 0.0
+    suspend_processes: tuple[str, ...] = ("AZRebalance",)
+    lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
+    poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
+    priority: int = Field(default=0, description="groups with a higher one go first")
+
+
+def merge(*layers: Policy | Mapping[str, Any]) -> Policy:
+    """Lay policies over each other; only what a layer says counts.
+
+    :param layers: from the most general to the most particular.
+    :raises ValueError: (pydantic's) if the result is no policy.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        said = layer.model_dump(exclude_unset=True) if isinstance(layer, Policy) else dict(layer)
+        _lay(merged, said)
+    return Policy.model_validate(merged)
+
+
+def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:
+    for key, value in above.items():
+        if key == "image":  # one source replaces another: they exclude each other
+            kept = {k: v for k, v in below.get(key, {}).items() if k in ("soak", "architecture")}
+            below[key] = {**kept, **value}
+        elif isinstance(value, Mapping) and isinstance(below.get(key), dict):
+            _lay(below[key], value)
+        else:
+            below[key] = dict(value) if isinstance(value, Mapping) else value

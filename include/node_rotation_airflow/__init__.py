@@ -1,0 +1,1 @@
+"""Airflow operators, triggers and hooks around the node_rotation library."""
