@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 LIFETIME = dt.timedelta(days=30)
@@ -20,38 +21,44 @@ LIFETIME = dt.timedelta(days=30)
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of one cluster, all inside its directory."""
+    """PEM files of one cluster, all inside one directory."""
 
-    ca: Path
-    server_certificate: Path
-    server_key: Path
-    admin_certificate: Path
-    admin_key: Path
-    service_account_key: Path
+    directory: Path
+
+    @property
+    def ca(self) -> Path:
+        """What signs all of them."""
+        return self.directory / "ca.crt"
+
+    def certificate(self, holder: str) -> Path:
+        """The certificate of a client, or of the server."""
+        return self.directory / f"{holder}.crt"
+
+    def key(self, holder: str) -> Path:
+        """The private key that belongs to it."""
+        return self.directory / f"{holder}.key"
 
 
-def write(directory: Path, cluster: str) -> Certificates:
+def write(directory: Path, cluster: str, clients: Iterable[str]) -> Certificates:
     """Make a fresh CA and what it signs.
 
     :param directory: where the PEM files go; keys are readable by the owner alone.
     :param cluster: becomes the CA's common name.
+    :param clients: user names; each may do everything, the audit log tells them apart.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    files = Certificates(directory)
     ca_key = _key()
     ca_name = _name(f"{cluster}-ca")
-    ca = _certificate(ca_name, ca_name, ca_key, ca_key, authority=True)
-    server_key, admin_key, service_account_key = _key(), _key(), _key()
-    server = _certificate(_name("kube-apiserver"), ca_name, server_key, ca_key)
+    _write(files.ca, _pem(_certificate(ca_name, ca_name, ca_key, ca_key, authority=True)))
+    _write(files.key("service-account"), _key_pem(_key()))
     # system:masters is the group that RBAC lets do everything.
-    admin = _certificate(_name("admin", "system:masters"), ca_name, admin_key, ca_key)
-    return Certificates(
-        ca=_write(directory / "ca.crt", _pem(ca)),
-        server_certificate=_write(directory / "server.crt", _pem(server)),
-        server_key=_write(directory / "server.key", _key_pem(server_key)),
-        admin_certificate=_write(directory / "admin.crt", _pem(admin)),
-        admin_key=_write(directory / "admin.key", _key_pem(admin_key)),
-        service_account_key=_write(directory / "service-account.key", _key_pem(service_account_key)),
-    )
+    holders = {"server": _name("kube-apiserver")} | {one: _name(one, "system:masters") for one in clients}
+    for holder, subject in holders.items():
+        key = _key()
+        _write(files.certificate(holder), _pem(_certificate(subject, ca_name, key, ca_key)))
+        _write(files.key(holder), _key_pem(key))
+    return files
 
 
 def _key() -> ec.EllipticCurvePrivateKey:
@@ -132,7 +139,6 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     )
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _write(path: Path, content: bytes) -> None:
     path.touch(mode=0o600)
     path.write_bytes(content)
-    return path

@@ -43,6 +43,7 @@ class Processes:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> Started:
         """Start a process in a session of its own and write it down.
@@ -60,6 +61,7 @@ class Processes:
                 env=os.environ | dict(environment),
                 start_new_session=True,
             )
+        self._children[child.pid] = child
         return self.record(name, child.pid)
 
     def record(self, name: str, pid: int) -> Started:
@@ -97,12 +99,17 @@ class Processes:
             chosen = [one for one in self.recorded() if wanted is None or one.name in wanted]
             alive = {one: process for one in chosen if (process := one.process())}
             _end(list(alive.values()))
+            self._reap()
             survivors = [one for one in alive if one.process()]
             if survivors:
                 listed = ", ".join(f"{one.name} ({one.pid})" for one in survivors)
                 raise RuntimeError(f"still running after KILL: {listed}")
             self._save([one for one in self.recorded() if one not in chosen])
         return list(alive)
+
+    def _reap(self) -> None:
+        """Collect the ends of our own children, or they stay zombies for as long as we live."""
+        self._children = {pid: child for pid, child in self._children.items() if child.poll() is None}
 
     def _save(self, entries: Sequence[Started]) -> None:
         part = self._file.with_suffix(".part")
