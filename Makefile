@@ -1,0 +1,53 @@
+# Everything a newcomer types. Needs Python >= 3.11 and make; `demo` and `test` do all their own set-up.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SCENARIO ?= demo
+export PYTHONPATH := include
+export NO_PROXY := 127.0.0.1,localhost
+export no_proxy := 127.0.0.1,localhost
+
+.PHONY: help setup demo test check bench proving-ground down clean lock schema
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed ## the virtual environment and the control plane's binaries
+	@$(BIN)/python -m proving_ground.control_plane.build
+
+$(VENV)/.installed: requirements.lock pyproject.toml tools/setup
+	@tools/setup "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+demo: setup ## Airflow finds image drift and replaces every drifted node, watched by an observer
+	@$(BIN)/python -m proving_ground.demo
+
+test: setup ## every test, on the real control plane and a real Airflow
+	@$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.installed ## lint, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.installed ## the numbers that the documents quote
+	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b; done
+
+proving-ground: setup ## a Kubernetes control plane and an AWS to play with, in the background
+	@$(BIN)/python -m proving_ground up $(SCENARIO)
+
+down: ## stop exactly what demo and proving-ground started
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m proving_ground down; fi
+
+clean: down ## forget everything but the cached control plane
+	@rm -rf $(VENV) .airflow .proving-ground out build dist include/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+lock: ## requirements.lock from requirements.txt (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --no-header --generate-hashes requirements.txt -o requirements.lock
+
+schema: $(VENV)/.installed ## docs/*.schema.json from the code
+	@$(BIN)/python -m node_rotation.schema
