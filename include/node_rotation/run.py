@@ -5,11 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from node_rotation.fleet import Settings
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.policy import Policy
 from node_rotation.world import Clock, Cloud, Cluster, Snapshot
+
+
+class Look(Protocol):
+    """One observation, shared by all who wait for it."""
+
+    def __call__(self) -> Snapshot:
+        """The current observation."""
+        ...
+
+    def forget(self) -> None:
+        """Look anew next time: the caller just changed the world."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +39,7 @@ class Run:
     cloud: Cloud
     cluster: Cluster
     clock: Clock
-    look: Callable[[], Snapshot]
+    look: Look
 
     def policy(self, batch: Batch) -> Policy:
         """The policy of a batch's group."""

@@ -1,0 +1,153 @@
+"""What a run writes down in the Lease's annotation: frozen values, one JSON document, versioned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import ValidationError
+
+from node_rotation.errors import BlockedError
+from node_rotation.model import Strategy, TemplateVersion, Value
+from node_rotation.outcome import Blocked
+
+LEDGER_SCHEMA_VERSION = 1
+
+
+class ClaimState(StrEnum):
+    """Where a batch stands, as far as its slots are concerned."""
+
+    ADMITTED = "admitted"
+    PASSED = "passed"
+    FAILED = "failed"
+    HEALED = "healed"
+
+
+class Baseline(Value):
+    """A node group as it was before the run changed anything; times are epoch seconds."""
+
+    asg: str
+    strategy: Strategy
+    min: int
+    max: int
+    desired: int
+    suspended_by_us: tuple[str, ...] = ()
+    max_raised_to: int | None = None
+    members: tuple[str, ...] = ()
+    not_ready: tuple[str, ...] = ()
+    unhealthy: tuple[str, ...] = ()
+    taken_at: float
+    template_before: TemplateVersion | None = None
+    template_made: TemplateVersion | None = None
+
+
+class Claim(Value):
+    """The slots a batch holds and what happened to it; only ``admitted`` and ``failed`` ones hold slots.
+
+    ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``evicted`` are
+    keys of workloads (``Kind namespace/name``) that had pods on the old machines.
+    """
+
+    batch: str
+    group: str
+    machines: tuple[str, ...]
+    strategy: Strategy
+    canary: bool = False
+    state: ClaimState = ClaimState.ADMITTED
+    since: float
+    replacements: Mapping[str, str] = {}
+    evicted: tuple[str, ...] = ()
+    drain_since: float | None = None
+    last_eviction: float | None = None
+    terminate_since: float | None = None
+    gate_since: float | None = None
+    green_since: float | None = None
+    ended: float | None = None
+    why: str = ""
+    image_fault: bool = False
+
+    @property
+    def open(self) -> bool:
+        """True while the claim still has to be passed or healed."""
+        return self.state in (ClaimState.ADMITTED, ClaimState.FAILED)
+
+
+class Ledger(Value):
+    """Everything a run has to remember. ``run`` made it, even when a sweep holds the lock now."""
+
+    schema_version: Literal[1] = 1
+    run: str
+    plan: str
+    cluster: str
+    groups: Mapping[str, Baseline] = {}
+    claims: tuple[Claim, ...] = ()
+
+    def claim(self, batch: str) -> Claim | None:
+        """The claim of a batch, or None before it is admitted.
+
+        :param batch: the batch's name.
+        """
+        return next((c for c in self.claims if c.batch == batch), None)
+
+    def claims_of(self, group: str) -> tuple[Claim, ...]:
+        """The claims of one group, in the order of admission."""
+        return tuple(c for c in self.claims if c.group == group)
+
+    @property
+    def assigned(self) -> frozenset[str]:
+        """Every instance id that is somebody's replacement."""
+        return frozenset(new for c in self.claims for new in c.replacements.values())
+
+    def with_claim(self, claim: Claim) -> Ledger:
+        """This ledger with one claim put in, or in the place of the batch's earlier one."""
+        kept = tuple(claim if c.batch == claim.batch else c for c in self.claims)
+        return self.model_copy(update={"claims": kept if self.claim(claim.batch) else (*kept, claim)})
+
+    def with_group(self, name: str, baseline: Baseline) -> Ledger:
+        """This ledger with a group's baseline."""
+        return self.model_copy(update={"groups": {**self.groups, name: baseline}})
+
+    def without_group(self, name: str) -> Ledger:
+        """This ledger without a group that was restored; its claims stay, for the report."""
+        return self.model_copy(update={"groups": {k: v for k, v in self.groups.items() if k != name}})
+
+
+Change = Callable[[Ledger], Ledger]
+
+
+def claim_change(batch: str, **fields: object) -> Change:
+    """A change that sets fields of one batch's claim; nothing if there is no claim.
+
+    :param batch: the batch's name.
+    :param fields: of ``Claim``.
+    """
+
+    def change(ledger: Ledger) -> Ledger:
+        claim = ledger.claim(batch)
+        return ledger.with_claim(claim.model_copy(update=fields)) if claim else ledger
+
+    return change
+
+
+def parse(text: str) -> Ledger:
+    """Read a ledger.
+
+    :param text: the annotation's JSON.
+    :raises BlockedError: if it is not a ledger of a version we know.
+    """
+    try:
+        return Ledger.model_validate_json(text)
+    except ValidationError as error:
+        raise BlockedError(
+            Blocked(
+                f"the Lease's ledger can't be read ({error.error_count()} problems)",
+                ("lease kube-system/node-rotation",),
+                "Use the version of node-rotation that wrote it, or run a sweep with that version.",
+            )
+        ) from error
+
+
+def dump(ledger: Ledger) -> str:
+    """Write a ledger, defaults left out: an annotation holds 256 KiB."""
+    return ledger.model_dump_json(exclude_defaults=True)

@@ -1,0 +1,175 @@
+"""The lock of a cluster: one Lease that is lock and ledger at once, written by compare-and-swap only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import names
+from node_rotation.errors import BlockedError, ConflictError
+from node_rotation.ledger import Change, Ledger, dump, parse
+from node_rotation.outcome import Blocked
+from node_rotation.run import Run
+from node_rotation.world import Lease
+
+TRIES = 20  # two actors of one run write at most a few times per look; more means something is wrong
+SKEW = 1.25  # how much longer than its duration a lock must be silent, for clocks that differ
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The Lease as it stands, with its ledger."""
+
+    lease: Lease
+    ledger: Ledger
+
+
+def held(run: Run) -> Held | None:
+    """The Lease and its ledger, read now; None if nobody holds the cluster."""
+    lease = run.cluster.lease()
+    if lease is None or not lease.holder:
+        return None
+    return Held(lease, parse(lease.annotations.get(names.LEDGER, "")))
+
+
+def read(run: Run) -> Ledger | None:
+    """The ledger as it stands, read now, whoever holds it; None if nobody does."""
+    found = held(run)
+    return found.ledger if found else None
+
+
+def expired(lease: Lease, now: float) -> bool:
+    """True if the lock's holder has been silent for its duration and a margin.
+
+    The margin is for processes that have just started and could not watch it themselves; what they take over
+    they reconcile first, so a wrong guess costs time, never machines. (client-go, leaderelection: a candidate
+    acts on the time *it* observed the record unchanged.)
+    """
+    return now - lease.renewed_at > lease.duration_s * SKEW
+
+
+def acquire(run: Run) -> Ledger:
+    """Take the lock, or find that this run has it.
+
+    :raises BlockedError: if another run holds it; an expired one must be swept first (``sweep.sweep``).
+    """
+    found = held(run)
+    if found is None:
+        ledger = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
+        run.cluster.create_lease(run.id, run.settings.policy.lock_duration, {names.LEDGER: dump(ledger)})
+        return ledger
+    _check(run, found.lease)
+    _renew(run, found.lease)
+    return found.ledger
+
+
+def take_over(run: Run) -> Held | None:
+    """Make this run the holder of an expired lock, its ledger kept; None if there is nothing to take.
+
+    :raises BlockedError: if the holder is alive.
+    :raises ConflictError: if it was renewed, or taken, this moment.
+    """
+    found = held(run)
+    if found is None:
+        return None
+    if found.lease.holder != run.id and not expired(found.lease, run.clock.now()):
+        _check(run, found.lease)
+    return Held(_write(run, found.lease, dict(found.lease.annotations)), found.ledger)
+
+
+def require(run: Run) -> Held:
+    """Read the holder again before a change of the world; renews the lock when that is due.
+
+    :raises BlockedError: if the lock is not this run's (any more).
+    """
+    found = held(run)
+    if found is None:
+        raise BlockedError(
+            Blocked(
+                f"run {run.id} does not hold the lock of {run.settings.name}",
+                ("lease kube-system/node-rotation",),
+                "Start the run again: it looks at what was done and goes on from there.",
+            )
+        )
+    _check(run, found.lease)
+    return Held(_renew(run, found.lease), found.ledger)
+
+
+def renew(run: Run) -> None:
+    """Say that this run is alive, if the last time is longer ago than a third of the lock's duration.
+
+    :raises BlockedError: if the lock is not this run's (any more).
+    """
+    require(run)
+
+
+def change(run: Run, how: Change) -> Ledger:
+    """Change the ledger by compare-and-swap; an unchanged ledger is not written.
+
+    :param how: a pure function; called again with the newer ledger after a lost race.
+    :raises BlockedError: if the lock is not this run's.
+    :raises ConflictError: if the race was lost too often.
+    """
+    for _ in range(TRIES):
+        found = require(run)
+        wanted = how(found.ledger)
+        if wanted == found.ledger:
+            return wanted
+        try:
+            _write(run, found.lease, {**found.lease.annotations, names.LEDGER: dump(wanted)})
+        except ConflictError:
+            continue
+        return wanted
+    raise ConflictError(f"the ledger of {run.settings.name} changed {TRIES} times while it was being written")
+
+
+def release(run: Run) -> bool:
+    """Give the lock back, if this run has it.
+
+    :returns: True if it was given back now.
+    """
+    for _ in range(TRIES):
+        lease = run.cluster.lease()
+        if lease is None or lease.holder != run.id:
+            return False
+        try:
+            run.cluster.delete_lease(lease)
+        except ConflictError:
+            continue
+        return True
+    return False
+
+
+def _check(run: Run, lease: Lease) -> None:
+    if lease.holder == run.id:
+        return
+    silent = run.clock.now() - lease.renewed_at
+    raise BlockedError(
+        Blocked(
+            f"{run.settings.name} is being rotated by {lease.holder}, last heard of {silent:.0f} s ago",
+            ("lease kube-system/node-rotation",),
+            "Wait for that run, or stop it; a dead one is swept once its lock has expired.",
+        )
+    )
+
+
+def _renew(run: Run, lease: Lease) -> Lease:
+    if run.clock.now() - lease.renewed_at < lease.duration_s / 3:
+        return lease
+    try:
+        return _write(run, lease, dict(lease.annotations))
+    except ConflictError:  # another actor of this run wrote it, which renews it as well
+        fresh = run.cluster.lease()
+        if fresh is None:
+            raise
+        _check(run, fresh)
+        return fresh
+
+
+def _write(run: Run, lease: Lease, annotations: dict[str, str]) -> Lease:
+    return run.cluster.update_lease(
+        lease,
+        holder=run.id,
+        duration_s=run.settings.policy.lock_duration,
+        annotations=annotations,
+        renewed_at=run.clock.now(),
+    )

@@ -1,0 +1,38 @@
+"""Every name a rotation leaves in the world, so that what it left can be found again."""
+
+from __future__ import annotations
+
+LEASE_NAME = "node-rotation"
+LEASE_NAMESPACE = "kube-system"
+
+LEDGER = "node-rotation/ledger"
+"""Annotation of the Lease: one JSON document, see ``lock.Ledger``."""
+
+BASELINE = "node-rotation/baseline"
+"""Tag of an Auto Scaling group: its sizes and what we suspended, for a sweep that finds no Lease."""
+
+RUN = "node-rotation/run"
+"""Tag of an instance: the run that works on it."""
+
+DETACHED_FROM = "node-rotation/detached-from"
+"""Tag of an instance, written before it is detached: the Auto Scaling group it came from."""
+
+DRAINED = "node-rotation/drained"
+"""Tag of an instance: it was verified drained, so it only goes forward."""
+
+INSTANCE_TAGS = (RUN, DETACHED_FROM, DRAINED)
+
+OLD_TAINT = "node-rotation/old"
+OLD_EFFECT = "PreferNoSchedule"
+
+CORDONED_BY = "node-rotation/cordoned-by"
+"""Annotation of a Node that we cordoned: the run; only such nodes are uncordoned again."""
+
+SCALE_DOWN_DISABLED = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
+KEPT_BY = "node-rotation/kept-by"
+"""Annotation of a new Node: the run that set scale-down-disabled on it."""
+
+EXCLUDE_BALANCERS = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+MARK = "node-rotation/rotate"
+"""Node annotation or instance tag set by a person: replace this machine."""
