@@ -1,0 +1,160 @@
+"""The whole proving ground in one process, its control planes as children: start, use, stop."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from proving_ground import seed
+from proving_ground.aws.server import serve
+from proving_ground.control_plane import build, cluster
+from proving_ground.control_plane.processes import Processes
+from proving_ground.node_agent import NodeAgent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from proving_ground.aws.server import AwsServer
+    from proving_ground.control_plane.cluster import ControlPlane
+    from proving_ground.scenario import Scenario
+
+    Progress = Callable[[str], None]
+
+DAEMON = "daemon"
+_LOOPBACK = "127.0.0.1,localhost"
+
+
+class GroundError(RuntimeError):
+    """The proving ground cannot do what was asked; the message says what to do."""
+
+
+class Ground:
+    """A proving ground that runs; a context manager that stops it at the end."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        directory: Path,
+        aws: AwsServer,
+        clusters: dict[str, ControlPlane],
+        processes: Processes,
+        agent: NodeAgent,
+    ) -> None:
+        self.scenario = scenario
+        self.directory = directory
+        self.aws = aws
+        self.clusters = clusters
+        self._processes = processes
+        self._agent = agent
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the AWS side."""
+        return self.aws.endpoint
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment variables that point stock AWS SDKs at this ground."""
+        return environment(self.scenario, self.endpoint)
+
+    @property
+    def request_log(self) -> Path:
+        """The AWS side's request log: one JSON object per call (``proving_ground.aws.request_log``)."""
+        return self.aws.request_log
+
+    def kubeconfig(self, name: str) -> Path:
+        """The administrator's kubeconfig of a cluster."""
+        return self.clusters[name].kubeconfig
+
+    def audit_log(self, name: str) -> Path:
+        """A cluster's audit log; requests of the ground's own parts carry other user names than ``admin``."""
+        return self.clusters[name].audit_log
+
+    def stop(self) -> None:
+        """Stop everything; its directory stays for looking at."""
+        self._agent.stop()
+        self.aws.stop()
+        self._processes.stop(one for one in _names(self._processes) if one != DAEMON)
+
+    def __enter__(self) -> Ground:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def environment(scenario: Scenario, endpoint: str) -> dict[str, str]:
+    """What a shell or a process needs to use the AWS side; the keys are worth nothing elsewhere."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_REGION": scenario.region,
+        "AWS_DEFAULT_REGION": scenario.region,
+        "AWS_ACCESS_KEY_ID": "proving-ground",
+        "AWS_SECRET_ACCESS_KEY": "proving-ground",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NO_PROXY": _LOOPBACK,
+        "no_proxy": _LOOPBACK,
+    }
+
+
+def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Ground:
+    """Start everything, seed it, and wait until every machine and workload is Ready.
+
+    :param directory: gets all files; what an earlier ground left there is removed.
+    :param progress: takes one line for people at a time.
+    :raises GroundError: a ground already runs there, or the fleet did not come up.
+    """
+    binaries = build.binaries(progress)
+    processes = _prepare(directory)
+    with contextlib.ExitStack() as undo:
+        undo.callback(lambda: processes.stop(one for one in _names(processes) if one != DAEMON))
+        tools = cluster.Tools(binaries, processes, scenario.timing.heartbeat_grace)
+        began = time.monotonic()
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            planes = pool.submit(_start_clusters, tools, scenario, directory)
+            aws = serve(scenario, directory / "aws")
+            undo.callback(aws.stop)
+            progress(f"AWS answers at {aws.endpoint} ({time.monotonic() - began:.0f} s)")
+            clusters = planes.result()
+        progress(f"control planes ready: {', '.join(clusters)} ({time.monotonic() - began:.0f} s)")
+        agent = NodeAgent(scenario, clusters)
+        undo.callback(agent.stop)
+        agent.follow(aws.world)
+        seed.fill(scenario, clusters, progress)
+        undo.pop_all()
+    return Ground(scenario, directory, aws, clusters, processes, agent)
+
+
+def _names(processes: Processes) -> list[str]:
+    return [one.name for one in processes.recorded()]
+
+
+def _prepare(directory: Path) -> Processes:
+    """An empty directory to work in; nothing but what a ground makes is ever removed."""
+    directory.mkdir(parents=True, exist_ok=True)
+    processes = Processes(directory / "processes.json")
+    if left := [one for one in processes.running() if one.name != DAEMON]:
+        names = ", ".join(f"{one.name} ({one.pid})" for one in left)
+        raise GroundError(f"{directory}: processes of an earlier proving ground still run: {names}; stop them first")
+    for part in ("etcd", "aws", "clusters"):
+        shutil.rmtree(directory / part, ignore_errors=True)
+    for known in directory.glob("*/kubeconfig"):
+        shutil.rmtree(known.parent)
+    return processes
+
+
+def _start_clusters(tools: cluster.Tools, scenario: Scenario, directory: Path) -> dict[str, ControlPlane]:
+    etcd = cluster.start_etcd(tools, directory / "etcd")
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        begun = {
+            one.name: pool.submit(cluster.start, tools, one.name, directory / one.name, etcd)
+            for one in scenario.clusters
+        }
+        return {name: future.result() for name, future in begun.items()}
