@@ -1,0 +1,328 @@
+"""Auto Scaling as a plain state machine: what its API does, against any EC2 and any clock.
+
+It knows neither boto3 nor a server: the same code stands behind the proving ground's AWS (real time) and the
+in-memory world (virtual time). It takes no lock; whoever calls it from several threads holds one.
+
+Source of the behaviours: https://docs.aws.amazon.com/autoscaling/ec2/APIReference/
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from node_rotation.testing import scaling_activity as words
+from node_rotation.testing.scaling_activity import Activity, Status
+from node_rotation.testing.scaling_reconciler import Reconciler
+from node_rotation.testing.scaling_values import (
+    PROCESSES,
+    AwsFault,
+    Clock,
+    Compute,
+    Faults,
+    Group,
+    GroupChange,
+    GroupTag,
+    Lifecycle,
+    Member,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["AutoScaling"]
+
+
+def _invalid(message: str) -> AwsFault:
+    return AwsFault("ValidationError", message)
+
+
+class AutoScaling:
+    """The groups of one account and region.
+
+    :param reconcile_s: seconds from a change to Auto Scaling acting on it.
+    :param capacity_retry_s: seconds after a failed launch until the next try.
+    :param seed: of the activity ids.
+    """
+
+    def __init__(
+        self,
+        compute: Compute,
+        clock: Clock,
+        faults: Faults,
+        *,
+        reconcile_s: float = 0.2,
+        capacity_retry_s: float = 2.0,
+        seed: int = 1,
+    ) -> None:
+        self.compute, self.clock = compute, clock
+        self.reconciler = Reconciler(
+            compute, clock, faults, reconcile_s=reconcile_s, retry_s=capacity_retry_s, seed=seed
+        )
+        self.groups: dict[str, Group] = {}
+
+    def group(self, name: str) -> Group:
+        """:raises AwsFault: if there is no such group."""
+        if name not in self.groups:
+            raise _invalid(f"AutoScalingGroup name not found - no such group: {name}")
+        return self.groups[name]
+
+    def group_of(self, instance_id: str) -> tuple[Group, Member] | None:
+        """The group an instance is in, if it is in one."""
+        for group in self.groups.values():
+            if instance_id in group.members:
+                return group, group.members[instance_id]
+        return None
+
+    def member(self, instance_id: str) -> tuple[Group, Member]:
+        """:raises AwsFault: if no group manages the instance."""
+        if found := self.group_of(instance_id):
+            return found
+        raise _invalid(f"Instance Id not found - No managed instance found for instance ID {instance_id}")
+
+    def create(self, group: Group) -> None:
+        """CreateAutoScalingGroup; the instances come later."""
+        if group.name in self.groups:
+            raise AwsFault(
+                "AlreadyExists",
+                "AutoScalingGroup by this name already exists - A group with the name "
+                f"{group.name} already exists",
+            )
+        _check_sizes(group.min_size, group.max_size, group.desired)
+        group.created_at = self.clock.now()
+        self.groups[group.name] = group
+        self.reconciler.kick(group)
+
+    def update(self, name: str, change: GroupChange) -> None:
+        """UpdateAutoScalingGroup: a size outside the bounds is refused, an unnamed desired one is moved in."""
+        group = self.group(name)
+        minimum = group.min_size if change.min_size is None else change.min_size
+        maximum = group.max_size if change.max_size is None else change.max_size
+        desired = change.desired
+        if desired is None:
+            desired = min(max(group.desired, minimum), maximum)
+        _check_sizes(minimum, maximum, desired)
+        group.min_size, group.max_size, group.desired = minimum, maximum, desired
+        group.source = change.source or group.source
+        group.places = change.places or group.places
+        group.termination_policies = change.termination_policies or group.termination_policies
+        if change.new_instances_protected is not None:
+            group.new_instances_protected = change.new_instances_protected
+        group.attributes.update(change.attributes)
+        self.reconciler.kick(group)
+
+    def set_desired(self, name: str, desired: int) -> None:
+        """SetDesiredCapacity within the group's own bounds."""
+        group = self.group(name)
+        said = f"New SetDesiredCapacity value {desired} is "
+        if desired > group.max_size:
+            raise _invalid(f"{said}above max value {group.max_size} for the AutoScalingGroup.")
+        if desired < group.min_size:
+            raise _invalid(f"{said}below min value {group.min_size} for the AutoScalingGroup.")
+        group.desired = desired
+        self.reconciler.kick(group)
+
+    def detach(self, name: str, instance_ids: Sequence[str], *, decrement: bool) -> list[Activity]:
+        """DetachInstances: they run on, outside the group; without decrement they are replaced."""
+        group = self.group(name)
+        for instance_id in instance_ids:
+            self._check_detachable(group, instance_id)
+        if decrement and group.desired - len(instance_ids) < group.min_size:
+            raise _sizes_forbid(group, "detach", len(instance_ids))
+        activities = []
+        for instance_id in instance_ids:
+            before = group.desired
+            member = group.members.pop(instance_id)
+            group.desired -= decrement
+            self.compute.set_group_tag(instance_id, None)
+            cause = words.by_request(self.clock.now(), instance_id, "detached", before, group.desired)
+            activities.append(
+                self.reconciler.record(
+                    group,
+                    f"Detaching EC2 instance: {instance_id}",
+                    cause,
+                    zone=member.zone,
+                    ended=Status.SUCCESSFUL,
+                )
+            )
+        self.reconciler.kick(group)
+        return activities
+
+    def attach(self, name: str, instance_ids: Sequence[str]) -> None:
+        """AttachInstances: raises the desired capacity by as many, which must fit under the maximum.
+
+        Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/attach-instance-asg.html
+        """
+        group = self.group(name)
+        if group.desired + len(instance_ids) > group.max_size:
+            raise _sizes_forbid(group, "attach", len(instance_ids))
+        for instance_id in instance_ids:
+            self._check_attachable(instance_id)
+        for instance_id in instance_ids:
+            self._attach(group, instance_id)
+        self.reconciler.kick(group)
+
+    def terminate(self, instance_id: str, *, decrement: bool) -> Activity:
+        """TerminateInstanceInAutoScalingGroup; without decrement a replacement comes."""
+        group, member = self.member(instance_id)
+        if decrement and group.desired <= group.min_size:
+            raise _invalid(
+                f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without "
+                "replacement will violate group's min size constraint. Either set "
+                "shouldDecrementDesiredCapacity flag to false or lower group's min size."
+            )
+        before = group.desired
+        group.desired -= decrement
+        cause = words.by_request(
+            self.clock.now(), instance_id, "taken out of service", before, group.desired
+        )
+        return self.reconciler.take_out(group, member, cause)
+
+    def suspend(self, name: str, processes: Iterable[str]) -> None:
+        """SuspendProcesses; none named means all."""
+        group = self.group(name)
+        for process in _processes(processes):
+            group.suspended[process] = f"User suspended at {words.stamp(self.clock.now())}"
+
+    def resume(self, name: str, processes: Iterable[str]) -> None:
+        """ResumeProcesses; none named means all."""
+        group = self.group(name)
+        for process in _processes(processes):
+            group.suspended.pop(process, None)
+        self.reconciler.kick(group)
+
+    def set_health(self, instance_id: str, *, healthy: bool) -> None:
+        """SetInstanceHealth."""
+        group, member = self.member(instance_id)
+        member.healthy = healthy
+        self.reconciler.kick(group)
+
+    def set_protection(self, name: str, instance_ids: Iterable[str], *, protected: bool) -> None:
+        """SetInstanceProtection from scale-in."""
+        group = self.group(name)
+        for instance_id in instance_ids:
+            _member_of(group, instance_id).protected = protected
+        self.reconciler.kick(group)
+
+    def put_tags(self, name: str, tags: Iterable[GroupTag]) -> None:
+        """CreateOrUpdateTags; running instances keep theirs."""
+        self.group(name).tags.update({tag.key: tag for tag in tags})
+
+    def delete_tags(self, name: str, keys: Iterable[str]) -> None:
+        """DeleteTags; a key that is not there is no error."""
+        group = self.group(name)
+        for key in keys:
+            group.tags.pop(key, None)
+
+    def start_refresh(self, name: str, preferences: Mapping[str, Any]) -> str:
+        """StartInstanceRefresh: recorded as in progress; nothing is replaced."""
+        group = self.group(name)
+        if any(refresh["Status"] in ("Pending", "InProgress") for refresh in group.refreshes):
+            raise AwsFault(
+                "InstanceRefreshInProgress",
+                "An Instance Refresh is already in progress and blocks the execution of this Instance Refresh.",
+            )
+        refresh = {
+            "InstanceRefreshId": self.reconciler.new_id(),
+            "AutoScalingGroupName": name,
+            "Status": "InProgress",
+            "StartTime": self.clock.now(),
+            "PercentageComplete": 0,
+            "InstancesToUpdate": len(group.live()),
+            "Preferences": dict(preferences),
+        }
+        group.refreshes.insert(0, refresh)
+        return str(refresh["InstanceRefreshId"])
+
+    def cancel_refresh(self, name: str) -> str:
+        """CancelInstanceRefresh."""
+        for refresh in self.group(name).refreshes:
+            if refresh["Status"] == "InProgress":
+                refresh.update(Status="Cancelled", EndTime=self.clock.now())
+                return str(refresh["InstanceRefreshId"])
+        raise AwsFault(
+            "ActiveInstanceRefreshNotFound",
+            f"No in progress or pending Instance Refresh found for Auto Scaling group {name}",
+        )
+
+    def instance_changed(self, instance_id: str) -> None:
+        """EC2 tells that an instance stops or goes; the health check notices a little later."""
+        if found := self.group_of(instance_id):
+            self.reconciler.kick(found[0])
+
+    def delete(self, name: str, *, force: bool) -> None:
+        """DeleteAutoScalingGroup; with members only by force, and then they are terminated first."""
+        group = self.group(name)
+        if group.members and not force:
+            raise AwsFault(
+                "ResourceInUse",
+                "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance "
+                "request(s) still in the group.",
+            )
+        group.min_size = group.desired = 0
+        group.deleting = True
+        for member in group.live():
+            cause = words.shrink(self.clock.now(), group.capacity(), 0, member.instance_id)
+            self.reconciler.take_out(group, member, cause)
+        self._forget_when_empty(group)
+
+    def _forget_when_empty(self, group: Group) -> None:
+        if group.members:
+            self.clock.after(self.reconciler.reconcile_s, lambda: self._forget_when_empty(group))
+        else:
+            self.groups.pop(group.name, None)
+
+    def _check_detachable(self, group: Group, instance_id: str) -> None:
+        member = _member_of(group, instance_id)
+        if member.lifecycle is not Lifecycle.IN_SERVICE:
+            raise _invalid(f"The instance {instance_id} is not in InService or Standby.")
+
+    def _check_attachable(self, instance_id: str) -> None:
+        if found := self.group_of(instance_id):
+            raise _invalid(
+                f"Instance {instance_id} is already part of AutoScalingGroup:{found[0].name}, to modify it "
+                "use Update API."
+            )
+        if (state := self.compute.state(instance_id)) != "running":
+            raise _invalid(f"Instance {instance_id} is not in correct state ({state}); it must be running.")
+
+    def _attach(self, group: Group, instance_id: str) -> None:
+        blueprint, zone = self.compute.describe(instance_id)
+        member = Member(instance_id, blueprint, zone, self.clock.now(), lifecycle=Lifecycle.IN_SERVICE)
+        group.members[instance_id] = member
+        group.desired += 1
+        self.compute.set_group_tag(instance_id, group.name)
+        cause = words.by_request(self.clock.now(), instance_id, "attached", group.desired - 1, group.desired)
+        self.reconciler.record(
+            group, f"Attaching an existing EC2 instance: {instance_id}", cause, zone=zone, ended=Status.SUCCESSFUL
+        )
+
+
+def _member_of(group: Group, instance_id: str) -> Member:
+    if instance_id not in group.members:
+        raise _invalid(f"The instance {instance_id} is not part of Auto Scaling group {group.name}.")
+    return group.members[instance_id]
+
+
+def _processes(named: Iterable[str]) -> tuple[str, ...]:
+    chosen = tuple(named) or PROCESSES
+    if unknown := [process for process in chosen if process not in PROCESSES]:
+        raise _invalid(f"Unknown process name(s): {', '.join(unknown)}")
+    return chosen
+
+
+def _sizes_forbid(group: Group, verb: str, count: int) -> AwsFault:
+    return _invalid(
+        f"AutoScalingGroup {group.name} has min-size={group.min_size}, max-size={group.max_size}, and "
+        f"desired-size={group.desired}. To {verb} {count} instance{'s' if count > 1 else ''}, please update "
+        "the AutoScalingGroup sizes appropriately."
+    )
+
+
+def _check_sizes(minimum: int, maximum: int, desired: int) -> None:
+    if minimum > maximum:
+        raise _invalid(f"Max bound, {maximum}, must be greater than or equal to min bound, {minimum}")
+    if not minimum <= desired <= maximum:
+        raise _invalid(
+            f"Desired capacity:{desired} must be between the specified min size:{minimum} "
+            f"and max size:{maximum}"
+        )

@@ -1,0 +1,236 @@
+"""What Auto Scaling knows: groups, members, where an instance is launched from, and its outside world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from node_rotation.testing.scaling_activity import Activity
+
+PROCESSES = (
+    "Launch",
+    "Terminate",
+    "AddToLoadBalancer",
+    "AlarmNotification",
+    "AZRebalance",
+    "HealthCheck",
+    "InstanceRefresh",
+    "ReplaceUnhealthy",
+    "ScheduledActions",
+)
+
+
+class AwsFault(Exception):
+    """An error as AWS answers it.
+
+    :param code: AWS' error code, e.g. ``ValidationError``.
+    :param message: AWS' own words.
+    :param status: HTTP status.
+    """
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
+class LaunchFailed(Exception):
+    """EC2 refused a launch; the text goes into the scaling activity."""
+
+
+class Lifecycle(str, Enum):
+    """A member's lifecycle state, as DescribeAutoScalingGroups names it."""
+
+    PENDING = "Pending"
+    IN_SERVICE = "InService"
+    TERMINATING = "Terminating"
+
+
+@dataclass(frozen=True)
+class TemplateRef:
+    """A launch template as a group names it; ``version`` may be ``$Latest`` or ``$Default``."""
+
+    template_id: str | None = None
+    template_name: str | None = None
+    version: str = "$Default"
+
+
+@dataclass(frozen=True)
+class Override:
+    """One entry of a mixed-instances policy."""
+
+    instance_type: str | None = None
+    weight: int = 1
+    template: TemplateRef | None = None
+
+
+@dataclass(frozen=True)
+class LaunchSource:
+    """What a group launches from: a template, a mixed-instances policy or a launch configuration."""
+
+    template: TemplateRef | None = None
+    configuration: str | None = None
+    mixed: bool = False
+    overrides: tuple[Override, ...] = ()
+    distribution: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """A launch source at one moment: the real version number, its image and its type."""
+
+    image_id: str
+    instance_type: str
+    template_id: str | None = None
+    template_name: str | None = None
+    version: str | None = None
+    configuration: str | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A zone of a group and the subnet in it."""
+
+    zone: str
+    subnet_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One instance that Auto Scaling asks EC2 for."""
+
+    group: str
+    blueprint: Blueprint
+    place: Place
+    tags: Mapping[str, str]
+
+
+@dataclass
+class Member:
+    """An instance of a group, with the version it was really launched from."""
+
+    instance_id: str
+    blueprint: Blueprint
+    zone: str
+    launched_at: float
+    lifecycle: Lifecycle = Lifecycle.PENDING
+    healthy: bool = True
+    protected: bool = False
+    weight: int = 1
+    rebalances: bool = False
+    activity: Activity | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it counts towards the group's capacity."""
+        return self.lifecycle is not Lifecycle.TERMINATING
+
+
+@dataclass(frozen=True)
+class GroupTag:
+    """A tag of a group; ``propagate`` copies it to what the group launches."""
+
+    key: str
+    value: str
+    propagate: bool = False
+
+
+@dataclass
+class Group:
+    """An Auto Scaling group: what was asked for, and what is."""
+
+    name: str
+    source: LaunchSource
+    min_size: int
+    max_size: int
+    desired: int
+    places: tuple[Place, ...]
+    tags: dict[str, GroupTag] = field(default_factory=dict)
+    new_instances_protected: bool = False
+    termination_policies: tuple[str, ...] = ("Default",)
+    # What AWS keeps and answers, but the state machine does not act upon.
+    attributes: dict[str, Any] = field(default_factory=dict)
+    created_at: float = 0.0
+    members: dict[str, Member] = field(default_factory=dict)
+    suspended: dict[str, str] = field(default_factory=dict)
+    activities: list[Activity] = field(default_factory=list)
+    hooks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warm_pool: dict[str, Any] | None = None
+    refreshes: list[dict[str, Any]] = field(default_factory=list)
+    deleting: bool = False
+    retry_at: float = 0.0
+    kicked: bool = False
+
+    def live(self) -> list[Member]:
+        """Members that are not on their way out."""
+        return [member for member in self.members.values() if member.alive]
+
+    def capacity(self) -> int:
+        """What its live members weigh together."""
+        return sum(member.weight for member in self.live())
+
+    def runs(self, process: str) -> bool:
+        """Whether a scaling process is not suspended."""
+        return process not in self.suspended
+
+
+@dataclass(frozen=True)
+class GroupChange:
+    """What UpdateAutoScalingGroup changes; None leaves a thing as it is."""
+
+    source: LaunchSource | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    desired: int | None = None
+    places: tuple[Place, ...] | None = None
+    new_instances_protected: bool | None = None
+    termination_policies: tuple[str, ...] | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Clock(Protocol):
+    """Time, real or virtual."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def after(self, delay_s: float, callback: Callable[[], None]) -> object:
+        """Call ``callback`` once, ``delay_s`` seconds from now."""
+
+
+class Compute(Protocol):
+    """The EC2 that Auto Scaling sees."""
+
+    def blueprint(self, source: TemplateRef | str) -> Blueprint:
+        """Resolve a template reference, or a launch configuration's name, as of now."""
+
+    def launch(self, launch: Launch) -> str:
+        """Start an instance and answer its id at once.
+
+        :raises LaunchFailed: with AWS' text, e.g. for an image that is gone.
+        """
+
+    def on_running(self, instance_id: str, callback: Callable[[], None]) -> None:
+        """Call ``callback`` when the instance is running; never if it does not get there."""
+
+    def state(self, instance_id: str) -> str:
+        """EC2's state name, e.g. ``running``."""
+
+    def describe(self, instance_id: str) -> tuple[Blueprint, str]:
+        """What a foreign instance (one to be attached) runs, and its zone."""
+
+    def terminate(self, instance_id: str, on_gone: Callable[[], None]) -> None:
+        """Terminate it; ``on_gone`` once it is terminated."""
+
+    def set_group_tag(self, instance_id: str, group: str | None) -> None:
+        """Put or remove ``aws:autoscaling:groupName``."""
+
+
+class Faults(Protocol):
+    """What can go wrong with a launch."""
+
+    def capacity(self, instance_type: str, zone: str, others: tuple[str, ...]) -> str | None:
+        """AWS' InsufficientInstanceCapacity text, if this type can't be had in this zone now."""

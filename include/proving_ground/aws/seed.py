@@ -1,0 +1,173 @@
+"""From a scenario to images, parameters, subnets, templates and groups, by AWS' own API."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from proving_ground.aws.images import RESOLVE
+
+if TYPE_CHECKING:
+    from proving_ground.aws.world import AwsWorld
+    from proving_ground.scenario import Cluster, Image, NodeGroup, Override, Scenario
+
+_LAUNCH_DEADLINE_S = 60.0
+
+
+def seed(world: AwsWorld, scenario: Scenario) -> None:
+    """Fill a world; every group's instances are launched, not yet booted, when this returns.
+
+    :raises TimeoutError: if a group whose template is to change has not launched its instances in time.
+    """
+    _Seeder(world, scenario).run()
+
+
+class _Seeder:
+    def __init__(self, world: AwsWorld, scenario: Scenario) -> None:
+        self._world, self._scenario = world, scenario
+        self._ec2 = world.client("ec2")
+        self._autoscaling = world.client("autoscaling")
+        self._images: dict[str, str] = {}
+        self._subnets: dict[str, str] = {}
+        self._parameters = {p.name: p for p in scenario.parameters}
+
+    def run(self) -> None:
+        for image in self._scenario.images:
+            self._images[image.name] = self._image(image)
+        resolved = {g.resolve_ssm for c in self._scenario.clusters for g in c.groups if g.resolve_ssm}
+        for name in self._parameters.keys() - resolved:
+            self._point(name)
+        self._network()
+        for cluster in self._scenario.clusters:
+            for group in cluster.groups:
+                self._group(cluster, group)
+        for name in self._parameters.keys() & resolved:
+            self._point(name)
+
+    def _image(self, image: Image) -> str:
+        with self._world.lock:
+            return self._world.images.register(
+                image.name,
+                created=image.created,
+                owner=image.owner,
+                architecture=image.architecture,
+                deprecated=image.deprecated,
+                behaviour=image.behaviour,
+                fails_after=image.fails_after,
+                tags=image.tags,
+            )
+
+    def _point(self, name: str) -> None:
+        parameter = self._parameters[name]
+        self._world.point(name, self._images[parameter.image], parameter.modified)
+
+    def _network(self) -> None:
+        vpc = self._ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        letters = sorted({z for c in self._scenario.clusters for g in c.groups for z in g.zones})
+        for number, letter in enumerate(letters):
+            # A /20 per zone leaves room for thousands of machines.
+            subnet = self._ec2.create_subnet(
+                VpcId=vpc,
+                CidrBlock=f"10.0.{16 * number}.0/20",
+                AvailabilityZone=f"{self._scenario.region}{letter}",
+            )
+            self._subnets[letter] = subnet["Subnet"]["SubnetId"]
+
+    def _group(self, cluster: Cluster, group: NodeGroup) -> None:
+        name = f"{cluster.name}-{group.name}"
+        if group.resolve_ssm:
+            self._world.point(group.resolve_ssm, self._images[group.image])
+        source = (
+            self._configuration(name, group)
+            if group.template == "launch_configuration"
+            else self._template(name, group)
+        )
+        self._autoscaling.create_auto_scaling_group(
+            AutoScalingGroupName=name,
+            MinSize=group.min,
+            MaxSize=group.max,
+            DesiredCapacity=group.desired,
+            VPCZoneIdentifier=",".join(self._subnets[letter] for letter in group.zones),
+            NewInstancesProtectedFromScaleIn=group.new_instances_protected,
+            Tags=[
+                {"ResourceId": name, "ResourceType": "auto-scaling-group", "Key": key, "Value": value,
+                 "PropagateAtLaunch": True}
+                for key, value in _tags(cluster, group).items()
+            ],
+            **source,
+        )
+        if group.next_image or group.resolve_ssm:
+            self._wait_launched(name, group.desired)
+        if group.next_image:
+            self._next(name, group)
+
+    def _configuration(self, name: str, group: NodeGroup) -> dict[str, Any]:
+        self._autoscaling.create_launch_configuration(
+            LaunchConfigurationName=name,
+            ImageId=self._images[group.image],
+            InstanceType=group.instance_type,
+        )
+        return {"LaunchConfigurationName": name}
+
+    def _template(self, name: str, group: NodeGroup) -> dict[str, Any]:
+        image = RESOLVE + group.resolve_ssm if group.resolve_ssm else self._images[group.image]
+        self._ec2.create_launch_template(
+            LaunchTemplateName=name,
+            LaunchTemplateData={"ImageId": image, "InstanceType": group.instance_type},
+        )
+        spec = {"LaunchTemplateName": name, "Version": group.version}
+        if group.template == "launch_template":
+            return {"LaunchTemplate": spec}
+        template: dict[str, Any] = {"LaunchTemplateSpecification": spec}
+        if group.overrides:
+            template["Overrides"] = [_override(name, override) for override in group.overrides]
+        return {"MixedInstancesPolicy": {"LaunchTemplate": template}}
+
+    def _next(self, name: str, group: NodeGroup) -> None:
+        image = self._images[str(group.next_image)]
+        if group.template != "launch_configuration":
+            self._ec2.create_launch_template_version(
+                LaunchTemplateName=name, SourceVersion="1", LaunchTemplateData={"ImageId": image}
+            )
+            return
+        # A launch configuration can't be changed: the group gets a second one.
+        self._autoscaling.create_launch_configuration(
+            LaunchConfigurationName=f"{name}-2", ImageId=image, InstanceType=group.instance_type
+        )
+        self._autoscaling.update_auto_scaling_group(
+            AutoScalingGroupName=name, LaunchConfigurationName=f"{name}-2"
+        )
+
+    def _wait_launched(self, name: str, desired: int) -> None:
+        """What launches after the template has changed would be on the new image at once."""
+        deadline = time.monotonic() + _LAUNCH_DEADLINE_S
+        while time.monotonic() < deadline:
+            with self._world.lock:
+                if self._world.autoscaling.group(name).capacity() >= desired:
+                    return
+            time.sleep(0.05)
+        raise TimeoutError(
+            f"group {name} has not launched {desired} instances in {_LAUNCH_DEADLINE_S:.0f} s; look at the "
+            "scenario's capacity faults"
+        )
+
+
+def _override(template: str, override: Override) -> dict[str, Any]:
+    entry: dict[str, Any] = {"InstanceType": override.instance_type}
+    if override.weight:
+        entry["WeightedCapacity"] = str(override.weight)
+    if override.version:
+        entry["LaunchTemplateSpecification"] = {"LaunchTemplateName": template, "Version": override.version}
+    return entry
+
+
+def _tags(cluster: Cluster, group: NodeGroup) -> dict[str, str]:
+    tags = {f"kubernetes.io/cluster/{cluster.name}": "owned", "Name": f"{cluster.name}-{group.name}"}
+    if group.kind == "kops":
+        role = "node" if group.role == "worker" else "control-plane"
+        tags |= {
+            "KubernetesCluster": cluster.name,
+            "kops.k8s.io/instancegroup": group.name,
+            f"k8s.io/role/{role}": "1",
+        }
+    return tags | group.tags
