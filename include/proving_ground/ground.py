@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import shutil
 import time
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 
 from proving_ground import seed
 from proving_ground.aws.server import serve
+from proving_ground.aws.world import EVENT_LOG, REQUEST_LOG
 from proving_ground.control_plane import build, cluster
 from proving_ground.control_plane.processes import Processes
 from proving_ground.node_agent import NodeAgent
+from proving_ground.tokens import Authenticator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,15 +45,13 @@ class Ground:
         directory: Path,
         aws: AwsServer,
         clusters: dict[str, ControlPlane],
-        processes: Processes,
-        agent: NodeAgent,
+        undo: contextlib.ExitStack,
     ) -> None:
         self.scenario = scenario
         self.directory = directory
         self.aws = aws
         self.clusters = clusters
-        self._processes = processes
-        self._agent = agent
+        self._undo = undo
 
     @property
     def endpoint(self) -> str:
@@ -65,7 +66,7 @@ class Ground:
     @property
     def request_log(self) -> Path:
         """The AWS side's request log: one JSON object per call (``proving_ground.aws.request_log``)."""
-        return self.aws.request_log
+        return self.aws.world.requests.path
 
     def kubeconfig(self, name: str) -> Path:
         """The administrator's kubeconfig of a cluster."""
@@ -77,9 +78,7 @@ class Ground:
 
     def stop(self) -> None:
         """Stop everything; its directory stays for looking at."""
-        self._agent.stop()
-        self.aws.stop()
-        self._processes.stop(one for one in _names(self._processes) if one != DAEMON)
+        self._undo.close()
 
     def __enter__(self) -> Ground:
         return self
@@ -116,20 +115,24 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
     with contextlib.ExitStack() as undo:
         undo.callback(lambda: processes.stop(one for one in _names(processes) if one != DAEMON))
         tools = cluster.Tools(binaries, processes, scenario.timing.heartbeat_grace)
+        tokens = Authenticator(scenario.account)
+        undo.callback(tokens.stop)
         began = time.monotonic()
         with ThreadPoolExecutor(max_workers=8) as pool:
-            planes = pool.submit(_start_clusters, tools, scenario, directory)
-            aws = serve(scenario, directory / "aws")
+            planes = pool.submit(_start_clusters, tools, scenario, directory, tokens.url)
+            aws = serve(scenario, directory)
             undo.callback(aws.stop)
             progress(f"AWS answers at {aws.endpoint} ({time.monotonic() - began:.0f} s)")
             clusters = planes.result()
         progress(f"control planes ready: {', '.join(clusters)} ({time.monotonic() - began:.0f} s)")
+        for plane in clusters.values():
+            authority = base64.b64encode(plane.certificates.ca.read_bytes()).decode()
+            aws.world.register_cluster(plane.name, plane.endpoint, authority)
         agent = NodeAgent(scenario, clusters)
         undo.callback(agent.stop)
         agent.follow(aws.world)
         seed.fill(scenario, clusters, progress)
-        undo.pop_all()
-    return Ground(scenario, directory, aws, clusters, processes, agent)
+        return Ground(scenario, directory, aws, clusters, undo.pop_all())
 
 
 def _names(processes: Processes) -> list[str]:
@@ -143,18 +146,19 @@ def _prepare(directory: Path) -> Processes:
     if left := [one for one in processes.running() if one.name != DAEMON]:
         names = ", ".join(f"{one.name} ({one.pid})" for one in left)
         raise GroundError(f"{directory}: processes of an earlier proving ground still run: {names}; stop them first")
-    for part in ("etcd", "aws", "clusters"):
-        shutil.rmtree(directory / part, ignore_errors=True)
+    shutil.rmtree(directory / "etcd", ignore_errors=True)
+    for log in (REQUEST_LOG, EVENT_LOG):
+        (directory / log).unlink(missing_ok=True)
     for known in directory.glob("*/kubeconfig"):
         shutil.rmtree(known.parent)
     return processes
 
 
-def _start_clusters(tools: cluster.Tools, scenario: Scenario, directory: Path) -> dict[str, ControlPlane]:
+def _start_clusters(tools: cluster.Tools, scenario: Scenario, directory: Path, webhook: str) -> dict[str, ControlPlane]:
     etcd = cluster.start_etcd(tools, directory / "etcd")
     with ThreadPoolExecutor(max_workers=8) as pool:
         begun = {
-            one.name: pool.submit(cluster.start, tools, one.name, directory / one.name, etcd)
+            one.name: pool.submit(cluster.start, tools, one.name, directory / one.name, etcd, webhook)
             for one in scenario.clusters
         }
         return {name: future.result() for name, future in begun.items()}
