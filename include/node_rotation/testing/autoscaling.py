@@ -84,8 +84,7 @@ class AutoScaling:
         if group.name in self.groups:
             raise AwsFault(
                 "AlreadyExists",
-                "AutoScalingGroup by this name already exists - A group with the name "
-                f"{group.name} already exists",
+                f"AutoScalingGroup by this name already exists - A group with the name {group.name} already exists",
             )
         _check_sizes(group.min_size, group.max_size, group.desired)
         group.created_at = self.clock.now()
@@ -172,9 +171,7 @@ class AutoScaling:
             )
         before = group.desired
         group.desired -= decrement
-        cause = words.by_request(
-            self.clock.now(), instance_id, "taken out of service", before, group.desired
-        )
+        cause = words.by_request(self.clock.now(), instance_id, "taken out of service", before, group.desired)
         return self.reconciler.take_out(group, member, cause)
 
     def suspend(self, name: str, processes: Iterable[str]) -> None:
@@ -323,6 +320,5 @@ def _check_sizes(minimum: int, maximum: int, desired: int) -> None:
         raise _invalid(f"Max bound, {maximum}, must be greater than or equal to min bound, {minimum}")
     if not minimum <= desired <= maximum:
         raise _invalid(
-            f"Desired capacity:{desired} must be between the specified min size:{minimum} "
-            f"and max size:{maximum}"
+            f"Desired capacity:{desired} must be between the specified min size:{minimum} and max size:{maximum}"
         )

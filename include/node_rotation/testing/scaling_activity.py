@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum
+from enum import StrEnum
 
 CAPACITY = (
     "We currently do not have sufficient {type} capacity in the Availability Zone you requested ({zone}). "
@@ -16,12 +16,10 @@ CAPACITY = (
     "by not specifying an Availability Zone in your request or choosing {others}."
 )
 LAUNCH_FAILED = " Launching EC2 instance failed."
-PROTECTED = (
-    "Could not scale to desired capacity because all remaining instances are protected from scale-in."
-)
+PROTECTED = "Could not scale to desired capacity because all remaining instances are protected from scale-in."
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """Where an activity stands."""
 
     IN_PROGRESS = "InProgress"

@@ -184,9 +184,7 @@ class Reconciler:
     def blueprint(self, group: Group, override: Override | None = None) -> Blueprint:
         """What the group would launch now; ``$Latest`` and ``$Default`` become numbers here."""
         override = override or (*group.source.overrides, Override())[0]
-        source: TemplateRef | str | None = (
-            override.template or group.source.template or group.source.configuration
-        )
+        source: TemplateRef | str | None = override.template or group.source.template or group.source.configuration
         if source is None:
             raise LaunchFailed("The group has neither a launch template nor a launch configuration.")
         found = self.compute.blueprint(source)
@@ -194,14 +192,10 @@ class Reconciler:
             return found
         return replace(found, instance_type=override.instance_type)
 
-    def _start(
-        self, group: Group, place: Place, override: Override, blueprint: Blueprint, cause: str
-    ) -> Member:
+    def _start(self, group: Group, place: Place, override: Override, blueprint: Blueprint, cause: str) -> Member:
         tags = {tag.key: tag.value for tag in group.tags.values() if tag.propagate}
         instance_id = self.compute.launch(Launch(group.name, blueprint, place, tags))
-        activity = self.record(
-            group, f"Launching a new EC2 instance: {instance_id}", cause, zone=place.zone
-        )
+        activity = self.record(group, f"Launching a new EC2 instance: {instance_id}", cause, zone=place.zone)
         member = Member(
             instance_id,
             blueprint,

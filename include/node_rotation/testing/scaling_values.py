@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ PROCESSES = (
 )
 
 
-class AwsFault(Exception):
+class AwsFault(Exception):  # noqa: N818 -- an answer of AWS, not a mishap of ours
     """An error as AWS answers it.
 
     :param code: AWS' error code, e.g. ``ValidationError``.
@@ -37,11 +37,11 @@ class AwsFault(Exception):
         self.code, self.message, self.status = code, message, status
 
 
-class LaunchFailed(Exception):
+class LaunchFailed(Exception):  # noqa: N818
     """EC2 refused a launch; the text goes into the scaling activity."""
 
 
-class Lifecycle(str, Enum):
+class Lifecycle(StrEnum):
     """A member's lifecycle state, as DescribeAutoScalingGroups names it."""
 
     PENDING = "Pending"

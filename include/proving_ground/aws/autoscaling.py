@@ -3,14 +3,15 @@
 Source: https://docs.aws.amazon.com/autoscaling/ec2/APIReference/
 """
 
+# Each method is one AWS operation; its documentation is AWS' own.
+# ruff: noqa: D102
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from moto.autoscaling.responses import AutoScalingResponse
 
-from node_rotation.testing.scaling_values import AwsFault, Group, Place, TemplateRef
-from node_rotation.testing.scaling_values import GroupChange
+from node_rotation.testing.scaling_values import AwsFault, Group, GroupChange, Place, TemplateRef
 from proving_ground.aws import scaling_shapes as shapes
 from proving_ground.aws.physics import ActionResult, EmptyResult, Physics
 
@@ -123,9 +124,7 @@ class AutoScalingPhysics(Physics, AutoScalingResponse):  # type: ignore[misc]
 
     def terminate_instance_in_auto_scaling_group(self) -> ActionResult:
         asked = self.asked()
-        activity = self._scaling.terminate(
-            asked["InstanceId"], decrement=asked["ShouldDecrementDesiredCapacity"]
-        )
+        activity = self._scaling.terminate(asked["InstanceId"], decrement=asked["ShouldDecrementDesiredCapacity"])
         return ActionResult({"Activity": shapes.activity_shape(activity)})
 
     def set_instance_health(self) -> ActionResult:
@@ -135,9 +134,7 @@ class AutoScalingPhysics(Physics, AutoScalingResponse):  # type: ignore[misc]
 
     def set_instance_protection(self) -> ActionResult:
         asked = self.asked()
-        self._scaling.set_protection(
-            self._name, asked["InstanceIds"], protected=asked["ProtectedFromScaleIn"]
-        )
+        self._scaling.set_protection(self._name, asked["InstanceIds"], protected=asked["ProtectedFromScaleIn"])
         return EmptyResult()
 
     def suspend_processes(self) -> ActionResult:
@@ -253,8 +250,7 @@ class AutoScalingPhysics(Physics, AutoScalingResponse):  # type: ignore[misc]
         if users:
             raise AwsFault(
                 "ResourceInUse",
-                f"Cannot delete launch configuration {name} because it is attached to AutoScalingGroup "
-                f"{users[0]}",
+                f"Cannot delete launch configuration {name} because it is attached to AutoScalingGroup {users[0]}",
             )
         self.world.machines.configurations.pop(name, None)
         return EmptyResult()

@@ -3,6 +3,8 @@
 Source: https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeCluster.html
 """
 
+# Each method is one AWS operation; its documentation is AWS' own.
+# ruff: noqa: D102
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any

@@ -3,6 +3,8 @@
 Source: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/
 """
 
+# Each method is one AWS operation; its documentation is AWS' own.
+# ruff: noqa: D102
 from __future__ import annotations
 
 import fnmatch
@@ -35,7 +37,8 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
         self._complete(template)
         self._check_capacity(asked, template)
         result = super().run_instances()
-        for record in result.result.instances:
+        reservation: Any = result.result
+        for record in reservation.instances:
             self.world.machines.adopt(record)
         return result
 
@@ -77,14 +80,14 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
         return ActionResult({"ImageId": image_id})
 
     def describe_images(self) -> ActionResult:
-        result = super().describe_images()
+        found: Any = super().describe_images().result
         asked = self.asked()
         dates = [f["Values"] for f in asked.get("Filters") or () if f["Name"] == "creation-date"]
         # A machine image that is asked for by its id is answered whatever its age.
         hidden = not asked.get("IncludeDeprecated") and not asked.get("ImageIds")
         images = [
             image
-            for image in result.result["Images"]
+            for image in found["Images"]
             if all(_fits(iso(image.creation_date), patterns) for patterns in dates)
             and not (hidden and self._hidden(image))
         ]
@@ -125,7 +128,8 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
         self.params.setdefault("MaxResults", _MOST_TEMPLATES)
         result = super().describe_launch_template_versions()
         if self.asked().get("ResolveAlias"):
-            for version in result.result["LaunchTemplateVersions"]:
+            found: Any = result.result
+            for version in found["LaunchTemplateVersions"]:
                 data = version["LaunchTemplateData"]
                 version["LaunchTemplateData"] = {**data, "ImageId": self._resolve(data.get("ImageId", ""))}
         return result

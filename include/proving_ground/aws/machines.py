@@ -54,7 +54,7 @@ class Machines:
         stream: EventStream,
         seed: int,
     ) -> None:
-        self._backend = ec2_backends[account][region]
+        self._backend: Any = ec2_backends[account][region]
         self._region, self._clock, self._timing = region, clock, timing
         self._images, self._stream = images, stream
         self._jitter = random.Random(seed)
@@ -70,9 +70,7 @@ class Machines:
             kept = self.configurations.get(source)
             if kept is None:
                 raise LaunchFailed(f"Launch configuration name not found - {source}.")
-            return Blueprint(
-                self._images.resolve(kept["ImageId"]), kept["InstanceType"], configuration=source
-            )
+            return Blueprint(self._images.resolve(kept["ImageId"]), kept["InstanceType"], configuration=source)
         template = self.template(source)
         version = template.get_version(source.version)
         return Blueprint(
@@ -87,7 +85,7 @@ class Machines:
         """The launch template's record, by id or by name."""
         if ref.template_id:
             return self._backend.get_launch_template(ref.template_id)
-        return self._backend.get_launch_template_by_name(ref.template_name)
+        return self._backend.get_launch_template_by_name(ref.template_name or "")
 
     def launch(self, launch: Launch) -> str:
         """Start one for a group; it is pending until it has booted."""

@@ -3,6 +3,8 @@
 Source: https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-public-parameters.html
 """
 
+# Each method is one AWS operation; its documentation is AWS' own.
+# ruff: noqa: D102
 from __future__ import annotations
 
 from typing import Any
@@ -22,7 +24,7 @@ class ParameterPhysics(Physics, SimpleSystemManagerResponse):  # type: ignore[mi
 
     def get_parameters(self) -> ActionResult:
         result = super().get_parameters()
-        answer = result.result
+        answer: Any = result.result
         for name in list(answer["InvalidParameters"]):
             if found := self._public(name):
                 answer["InvalidParameters"].remove(name)

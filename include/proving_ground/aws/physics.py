@@ -94,9 +94,7 @@ class Physics:
         model = _MODELS.get_service_model(self.service_name)
         shape = model.operation_model(self._get_action()).input_shape
         members = shape.members if shape else {}
-        found = {
-            name: self._get_param(member.serialization.get("name", name)) for name, member in members.items()
-        }
+        found = {name: self._get_param(member.serialization.get("name", name)) for name, member in members.items()}
         return {name: value for name, value in found.items() if value is not None}
 
     def failed(self, fault: AwsFault) -> Answer:
@@ -120,9 +118,7 @@ class Physics:
     def _refusal(self, call: _Call, struck: list[Any]) -> Answer | None:
         refused = faults.refused_key(call.service, call.access_key)
         if refused is None and call.service not in _GLOBAL and self.region != self.world.region:
-            refused = AwsFault(
-                "OptInRequired", f"This account uses the region {self.world.region} only.", 403
-            )
+            refused = AwsFault("OptInRequired", f"This account uses the region {self.world.region} only.", 403)
         for fault in struck:
             refused = refused or faults.as_answer(fault)
         return self.failed(refused) if refused else None

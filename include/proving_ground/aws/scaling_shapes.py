@@ -77,9 +77,7 @@ def check_one_source(asked: Mapping[str, Any]) -> None:
         )
 
 
-def group_of(
-    asked: Mapping[str, Any], source: LaunchSource, places: tuple[Place, ...]
-) -> Group:
+def group_of(asked: Mapping[str, Any], source: LaunchSource, places: tuple[Place, ...]) -> Group:
     """The group that CreateAutoScalingGroup asks for."""
     tags = [tag_of(tag) for tag in asked.get("Tags") or ()]
     hooks = asked.get("LifecycleHookSpecificationList") or ()
@@ -115,8 +113,7 @@ def group_shape(group: Group, account: str, region: str) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "AutoScalingGroupName": group.name,
         "AutoScalingGroupARN": (
-            f"arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{unique}:"
-            f"autoScalingGroupName/{group.name}"
+            f"arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{unique}:autoScalingGroupName/{group.name}"
         ),
         **group.attributes,
         **_source_shape(group.source),
@@ -130,8 +127,7 @@ def group_shape(group: Group, account: str, region: str) -> dict[str, Any]:
         "Instances": [member_shape(member) for member in group.members.values()],
         "CreatedTime": moment(group.created_at),
         "SuspendedProcesses": [
-            {"ProcessName": process, "SuspensionReason": reason}
-            for process, reason in group.suspended.items()
+            {"ProcessName": process, "SuspensionReason": reason} for process, reason in group.suspended.items()
         ],
         "EnabledMetrics": [],
         "Tags": tag_shapes(group),

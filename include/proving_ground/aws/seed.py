@@ -90,8 +90,13 @@ class _Seeder:
             VPCZoneIdentifier=",".join(self._subnets[letter] for letter in group.zones),
             NewInstancesProtectedFromScaleIn=group.new_instances_protected,
             Tags=[
-                {"ResourceId": name, "ResourceType": "auto-scaling-group", "Key": key, "Value": value,
-                 "PropagateAtLaunch": True}
+                {
+                    "ResourceId": name,
+                    "ResourceType": "auto-scaling-group",
+                    "Key": key,
+                    "Value": value,
+                    "PropagateAtLaunch": True,
+                }
                 for key, value in _tags(cluster, group).items()
             ],
             **source,
@@ -134,9 +139,7 @@ class _Seeder:
         self._autoscaling.create_launch_configuration(
             LaunchConfigurationName=f"{name}-2", ImageId=image, InstanceType=group.instance_type
         )
-        self._autoscaling.update_auto_scaling_group(
-            AutoScalingGroupName=name, LaunchConfigurationName=f"{name}-2"
-        )
+        self._autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, LaunchConfigurationName=f"{name}-2")
 
     def _wait_launched(self, name: str, desired: int) -> None:
         """What launches after the template has changed would be on the new image at once."""

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from proving_ground.scenario import Scenario
 
-_PHYSICS = (
+_PHYSICS: tuple[tuple[Any, Any], ...] = (
     (moto.autoscaling.urls, AutoScalingPhysics),
     (moto.ec2.urls, Ec2Physics),
     (moto.eks.urls, ClusterPhysics),
@@ -53,7 +53,7 @@ _PHYSICS = (
 )
 
 
-class _QuietHandler(MotoRequestHandler):  # type: ignore[misc]
+class _QuietHandler(MotoRequestHandler):
     # The request log is the log; werkzeug's line per request would drown it.
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Say nothing."""
@@ -130,7 +130,9 @@ class AwsServer:
 
     def client(self, service: str, access_key: str = OWNER_KEY) -> Any:
         """A boto3 client of this endpoint; with the default key its calls are not logged."""
-        return boto3.client(
+        # boto3 has an overload per service; this takes any.
+        factory: Any = boto3.client
+        return factory(
             service,
             endpoint_url=self.endpoint,
             region_name=self.world.region,

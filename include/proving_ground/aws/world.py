@@ -80,9 +80,7 @@ class AwsWorld:
         with self.lock:
             return self.machines.current()
 
-    def register_cluster(
-        self, name: str, endpoint: str, certificate_authority: str, version: str = "1.36"
-    ) -> None:
+    def register_cluster(self, name: str, endpoint: str, certificate_authority: str, version: str = "1.36") -> None:
         """Have EKS answer for a cluster.
 
         :param certificate_authority: base64 of the PEM, as in a kubeconfig.
