@@ -1,0 +1,174 @@
+"""AWS' refusals and a connection's failures as errors of ours, in one place.
+
+Codes: the "Common Error Types" of each API reference, and for EC2
+https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-errors.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    InvalidConfigError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    SSLError,
+    SSOError,
+    TokenRetrievalError,
+)
+
+from node_rotation.clients.text import short
+from node_rotation.errors import BlockedError, GoneError, PermanentError, RotationError, TransientError
+from node_rotation.outcome import Blocked
+
+THROTTLED = frozenset(
+    {
+        "RequestLimitExceeded",  # ec2
+        "Throttling",  # autoscaling
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",  # eks
+        "RequestThrottled",
+        "RequestThrottledException",
+        "BandwidthLimitExceeded",
+        "SlowDown",
+        "EC2ThrottledException",
+        "PriorRequestNotComplete",
+    }
+)
+PASSING = frozenset(
+    {
+        "InternalError",
+        "InternalFailure",
+        "InternalServerError",
+        "ServerException",
+        "ServiceUnavailable",
+        "Unavailable",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "ResourceContention",  # autoscaling: another update of this group is under way
+        "ScalingActivityInProgress",
+        "IncorrectInstanceState",
+        "IdempotentInstanceTerminated",
+    }
+)
+CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "AuthFailure",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+        "InvalidAccessKeyId",
+    }
+)
+DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired"})
+GONE = frozenset(
+    {
+        "InvalidInstanceID.NotFound",
+        "InvalidAMIID.NotFound",
+        "InvalidAMIID.Unavailable",
+        "InvalidLaunchTemplateId.NotFound",
+        "InvalidLaunchTemplateId.VersionNotFound",
+        "InvalidLaunchTemplateName.NotFoundException",
+        "ParameterNotFound",
+        "ParameterVersionNotFound",
+        "ResourceNotFoundException",
+    }
+)
+# Auto Scaling says ValidationError for everything; only its wording tells what happened.
+_GONE_TEXT = re.compile(
+    r"AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found|"
+    r"Launch configuration name not found|not found - null",
+    re.IGNORECASE,
+)
+_NO_CREDENTIALS = (
+    NoCredentialsError,
+    PartialCredentialsError,
+    CredentialRetrievalError,
+    NoAuthTokenError,
+    TokenRetrievalError,
+    SSOError,
+    ProfileNotFound,
+)
+_CREDENTIALS_REMEDY = (
+    "Renew the credentials of the AWS connection, or of the profile or role in the environment, then try again."
+)
+
+
+@contextmanager
+def translated(service: str, action: str, what: str) -> Iterator[None]:
+    """Turn whatever botocore raises inside into an error of ours.
+
+    :param service: as IAM spells it: ``ec2``, ``autoscaling``, ``ssm``, ``eks``.
+    :param action: as IAM spells it: ``DetachInstances``.
+    :param what: the objects, as error messages name them.
+    :raises RotationError: one of the classes of ``errors``.
+    """
+    try:
+        yield
+    except ClientError as error:
+        raise translate(error, service, action, what) from error
+    except BotoCoreError as error:
+        raise translate_core(error, service, action, what) from error
+
+
+def translate(error: ClientError, service: str, action: str, what: str) -> RotationError:
+    """One refusal by AWS as an error of ours; parameters as in :func:`translated`."""
+    answer: Any = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    message = short(answer.get("Error", {}).get("Message") or code)
+    status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
+    said = f"{service}:{action} of {what} failed: {message} ({code})"
+    if code in THROTTLED or status == 429:
+        return TransientError(said, retry_after_s=_retry_after_s(answer, 2.0))
+    if code in CREDENTIALS:
+        return BlockedError(Blocked(f"AWS does not accept our credentials: {said}", (what,), _CREDENTIALS_REMEDY))
+    if code in DENIED:
+        remedy = f"Allow {service}:{action} in the IAM policy of this identity."
+        return BlockedError(Blocked(f"not allowed: {said}", (what,), remedy))
+    if code == "OperationNotPermitted":
+        return BlockedError(Blocked(said, (what,), "Turn the instance's termination protection off, or leave it out."))
+    if code in GONE or _GONE_TEXT.search(message):
+        return GoneError(said)
+    if code in PASSING or status >= 500:
+        return TransientError(said, retry_after_s=_retry_after_s(answer, 5.0))
+    return PermanentError(said)
+
+
+def translate_core(error: BotoCoreError, service: str, action: str, what: str) -> RotationError:
+    """What never got as far as an answer from AWS; parameters as in :func:`translated`."""
+    said = f"{service}:{action} of {what} failed: {short(error)}"
+    if isinstance(error, _NO_CREDENTIALS):
+        return BlockedError(Blocked(f"no AWS credentials: {said}", (what,), _CREDENTIALS_REMEDY))
+    if isinstance(error, NoRegionError | InvalidConfigError):
+        return BlockedError(Blocked(said, (what,), "Correct the AWS configuration: region, profile, endpoint."))
+    if isinstance(error, SSLError):
+        return BlockedError(Blocked(said, (what,), "Check the certificate bundle (AWS_CA_BUNDLE) and any proxy."))
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return TransientError(f"{said} (its outcome is unknown: look before repeating)")
+    return PermanentError(said)
+
+
+def _retry_after_s(answer: Any, default_s: float) -> float:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        return float(headers["retry-after"])
+    except (KeyError, ValueError):
+        return default_s
