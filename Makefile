@@ -41,7 +41,7 @@ proving-ground: setup ## a Kubernetes control plane and an AWS to play with, in 
 	@$(BIN)/python -m proving_ground up $(SCENARIO)
 
 down: ## stop exactly what demo and proving-ground started
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m proving_ground down; fi
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m proving_ground.demo down; fi
 
 clean: down ## forget everything but the cached control plane
 	@rm -rf $(VENV) .airflow .proving-ground out build dist include/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,1 @@
+"""`make demo`: Airflow finds image drift and replaces every drifted node, watched by an observer."""
