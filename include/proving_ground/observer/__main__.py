@@ -38,8 +38,8 @@ def main() -> int:
     seen = Seen(options.cluster)
     before = residue.read_aws(options.cluster, parameter)
     tails = [
-        watching.follow(options.directory / "aws" / "aws-events.jsonl", "aws", queue, from_start=True),
-        watching.follow(options.directory / "aws" / "aws-requests.jsonl", "request", queue, from_start=False),
+        watching.follow(options.directory / "aws-events.jsonl", "aws", queue, from_start=True),
+        watching.follow(options.directory / "aws-requests.jsonl", "request", queue, from_start=False),
     ]
     try:
         watching.kubernetes(options.directory / options.cluster / "kubeconfig", queue)
