@@ -1,0 +1,146 @@
+"""The commands: each reads its options, asks the library, shows the answer and ends with an exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from node_rotation.cli import commands, options
+from node_rotation.cli.exits import ExitCode, of_error
+from node_rotation.cli.options import Output
+from node_rotation.errors import RotationError
+
+app = typer.Typer(
+    name="node-rotation",
+    help="Replaces the nodes of Kubernetes clusters on AWS when a new machine image comes out.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Globals:
+    """What was said before the command."""
+
+    fleet: Path
+    output: Output
+
+
+def _globals(context: typer.Context) -> Globals:
+    assert isinstance(context.obj, Globals)
+    return context.obj
+
+
+@app.callback()
+def common(
+    context: typer.Context,
+    fleet: options.FleetFile = Path("config/fleet.yaml"),
+    output: options.OutputAs = Output.TEXT,
+    debug: options.Debug = False,
+) -> None:
+    """Replaces the nodes of Kubernetes clusters on AWS when a new machine image comes out."""
+    context.obj = Globals(fleet, output)
+
+
+@app.command()
+def drift(
+    context: typer.Context,
+    clusters: options.ClusterNames = None,
+    groups: options.Groups = None,
+    role: options.OnlyRole = None,
+    image: options.PinnedImage = None,
+    sets: options.Sets = None,
+) -> None:
+    """Says which machines are not what they should be, and why. Reads only."""
+    said = _globals(context)
+    policy = options.overrides(image=image, sets=sets)
+    raise typer.Exit(commands.drift(said.fleet, said.output, clusters, policy, groups, role))
+
+
+@app.command()
+def plan(
+    context: typer.Context,
+    cluster: options.ClusterName,
+    groups: options.Groups = None,
+    role: options.OnlyRole = None,
+    image: options.PinnedImage = None,
+    strategy: options.WithStrategy = None,
+    max_surge: options.MaxSurge = None,
+    sets: options.Sets = None,
+) -> None:
+    """Makes the plan of a rotation: batches, order, budget, time and cost, what blocks it. Reads only."""
+    said = _globals(context)
+    policy = options.overrides(image=image, strategy=strategy, max_surge=max_surge, sets=sets)
+    raise typer.Exit(commands.plan(said.fleet, said.output, cluster, policy, groups, role))
+
+
+@app.command()
+def rotate(
+    context: typer.Context,
+    cluster: options.ClusterName,
+    plan_file: Annotated[
+        Path | None, typer.Option("--plan", metavar="FILE", help="Carry out exactly this plan; - is stdin.")
+    ] = None,
+    groups: options.Groups = None,
+    role: options.OnlyRole = None,
+    image: options.PinnedImage = None,
+    strategy: options.WithStrategy = None,
+    max_surge: options.MaxSurge = None,
+    mode: options.InMode = None,
+    sets: options.Sets = None,
+) -> None:
+    """Replaces every drifted machine of a cluster, batch after batch, within its budget."""
+    said = _globals(context)
+    policy = options.overrides(image=image, strategy=strategy, max_surge=max_surge, mode=mode, sets=sets)
+    if plan_file is None:
+        raise typer.Exit(commands.rotate(said.fleet, said.output, cluster, policy, groups, role))
+    if groups or role:
+        raise typer.BadParameter("a plan says which groups: leave --group and --role out", param_hint="--plan")
+    raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file))
+
+
+@app.command()
+def status(context: typer.Context, clusters: options.ClusterNames = None) -> None:
+    """Shows who rotates a cluster now, and how far it is. Reads only."""
+    said = _globals(context)
+    raise typer.Exit(commands.status(said.fleet, said.output, clusters))
+
+
+@app.command()
+def sweep(context: typer.Context, clusters: options.ClusterNames = None) -> None:
+    """Puts back what a dead run left behind; touches nothing where a run is alive."""
+    said = _globals(context)
+    raise typer.Exit(commands.sweep(said.fleet, said.output, clusters))
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run one command and turn every end of it into an exit code and at most one message.
+
+    :param arguments: what follows the program's name; None takes this process' own.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        ended = typer.main.get_command(app).main(args=given, prog_name="node-rotation", standalone_mode=False)
+    except RotationError as error:
+        return _fail(*of_error(error), given)
+    except typer.TyperException as error:  # the wrong options; 2 would be taken for drift
+        return _fail(ExitCode.ERROR, f"{error.format_message()} See: node-rotation --help", given)
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except Exception as error:  # the last line of defence: whatever it is, it is a defect of ours
+        text = f"unexpected {type(error).__name__}: {error}. Please report it, with what --debug shows."
+        return _fail(ExitCode.ERROR, text, given)
+    return int(ended or ExitCode.OK)
+
+
+def _fail(code: ExitCode, message: str, given: Sequence[str]) -> int:
+    if "--debug" in given:
+        traceback.print_exc()
+    print(f"node-rotation: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,82 @@
+"""Exit codes, and what makes them; docs/cli.md has the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+from node_rotation.engine import Result
+from node_rotation.errors import BlockedError, RotationError, TransientError
+from node_rotation.model import Blocker, GroupDrift, Plan
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says to a pipeline."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> ExitCode:
+        """Keep the meaning beside the number."""
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = meaning
+        return member
+
+    OK = 0, "nothing to do, or done"
+    ERROR = 1, "something went wrong: one message on stderr says what, where and what to do"
+    FOUND = 2, "drift found, or the plan is not empty"
+    BLOCKED = 3, "blocked until somebody does something: the object and the remedy are named"
+    INTERRUPTED = 130, "interrupted from the keyboard"
+
+
+def of_drift(drifts: Iterable[GroupDrift]) -> ExitCode:
+    """What a drift check's findings exit with.
+
+    :param drifts: the findings of every group that was looked at.
+    """
+    found = tuple(drifts)
+    if any(drift.blockers for drift in found):
+        return ExitCode.BLOCKED
+    return ExitCode.FOUND if any(drift.drifted for drift in found) else ExitCode.OK
+
+
+def of_plan(plan: Plan) -> ExitCode:
+    """What making a plan exits with.
+
+    :param plan: the plan as it was made.
+    """
+    if plan.blockers:
+        return ExitCode.BLOCKED
+    return ExitCode.FOUND if plan.batches else ExitCode.OK
+
+
+def of_result(result: Result) -> ExitCode:
+    """What a rotation exits with.
+
+    :param result: how it ended.
+    """
+    if result.ok:
+        return ExitCode.OK
+    return ExitCode.BLOCKED if result.blocked or result.failed else ExitCode.ERROR
+
+
+def of_error(error: RotationError) -> tuple[ExitCode, str]:
+    """The exit code and the one message for an error of ours.
+
+    :param error: what was raised.
+    """
+    if isinstance(error, BlockedError):
+        return ExitCode.BLOCKED, str(error)
+    if isinstance(error, TransientError):
+        return ExitCode.ERROR, f"{error} This may pass: try again in a moment."
+    return ExitCode.ERROR, str(error)
+
+
+def say_blocker(blocker: Blocker) -> str:
+    """One line for a person, objects and remedy included.
+
+    :param blocker: what stands in a plan's way.
+    """
+    objects = f" ({', '.join(blocker.objects)})" if blocker.objects else ""
+    remedy = f" Remedy: {blocker.remedy}" if blocker.remedy else ""
+    return f"{blocker.reason.rstrip('.')}{objects}.{remedy}"

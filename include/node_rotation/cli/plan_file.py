@@ -1,0 +1,118 @@
+"""A plan that was made earlier: read it, and carry out exactly it or refuse."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from node_rotation.budget import slots
+from node_rotation.errors import BadInputError, BlockedError
+from node_rotation.fleet import Settings
+from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan
+from node_rotation.outcome import Blocked
+
+
+def read(path: Path) -> Plan:
+    """Read a plan.
+
+    :param path: a file that ``plan --output json`` wrote; ``-`` is stdin.
+    :raises BadInputError: if it is no plan, or one of a newer schema.
+    """
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text()
+        data = json.loads(text)
+    except OSError as error:
+        raise BadInputError(str(path), f"can't be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise BadInputError(str(path), "is not JSON.", "Make it with: node-rotation -o json plan CLUSTER.") from error
+    _check_version(path, data)
+    try:
+        return Plan.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadInputError(f"{path}: {where}", first["msg"], "See docs/plan.schema.json.") from error
+
+
+def _check_version(path: Path, data: Any) -> None:
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise BadInputError(f"{path}: schema_version", "is missing: this is no plan.")
+    if version > PLAN_SCHEMA_VERSION:
+        raise BadInputError(
+            f"{path}: schema_version",
+            f"this plan has schema {version}, this node-rotation reads up to {PLAN_SCHEMA_VERSION}.",
+            "Upgrade node-rotation, or make the plan again with this one.",
+        )
+
+
+def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift]) -> Plan:
+    """What is left of a plan: machines that are gone, or right by now, count as done.
+
+    :param plan: as it was made.
+    :param settings: the cluster as the fleet file has it now, the run's policy on top.
+    :param drifts: the plan's groups as they are now.
+    :raises BadInputError: if the plan is for another cluster or names a group that is not there.
+    :raises BlockedError: if a target, a budget or a template changed, or a machine was added.
+    """
+    if (plan.environment, plan.cluster) != (settings.environment, settings.cluster.name):
+        raise BadInputError("--plan", f"this plan is for {plan.environment}.{plan.cluster}, not for {settings.name}.")
+    found = {drift.group: drift for drift in drifts}
+    changes = [change for group in plan.groups for change in _changes(plan, group, settings, found[group.name])]
+    if changes:
+        raise BlockedError(
+            Blocked(
+                f"the plan {plan.id} no longer fits {settings.name}: {'; '.join(changes)}",
+                (f"cluster {settings.name}",),
+                "Make a new plan and look at it.",
+            )
+        )
+    drifted = frozenset(m.instance_id for drift in drifts for m in drift.drifted)
+    return plan.model_copy(update={"batches": tuple(_left(plan.batches, drifted))})
+
+
+def groups_of(plan: Plan, settings: Settings) -> tuple[str, ...]:
+    """The plan's groups, as the fleet file knows them.
+
+    :raises BadInputError: if it names one that is not there (any more).
+    """
+    for group in plan.groups:
+        if group.name not in settings.groups:
+            raise BadInputError("--plan", f"{settings.name} has no node group {group.name!r}.", "Make a new plan.")
+    return tuple(group.name for group in plan.groups)
+
+
+def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) -> Iterator[str]:
+    policy = settings.groups[group.name]
+    if now.target is None:
+        yield f"group {group.name} has no target any more"
+    elif now.target.image.id != group.target.image.id:
+        yield f"the target of group {group.name} is {now.target.image.id}, planned was {group.target.image.id}"
+    elif group.target.template is not None and now.target.template != group.target.template:
+        planned, current = group.target.template, now.target.template
+        yield (f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}")
+    if policy.strategy != group.strategy:
+        yield f"the strategy of group {group.name} is {policy.strategy}, planned was {group.strategy}"
+    allowed = slots(policy.budget, group.strategy, group.size)
+    if allowed != group.slots:
+        yield f"the budget of group {group.name} allows {allowed} at once, planned were {group.slots}"
+    planned_ids = {m.instance_id for batch in plan.batches for m in batch.machines}
+    added = sorted(m.instance_id for m in now.drifted if m.instance_id not in planned_ids)
+    if added:
+        yield f"machines of group {group.name} that the plan does not know: {', '.join(added)}"
+
+
+def _say(template: Any) -> str:
+    return f"{template.name} version {template.version}".strip() if template else "none that launches it"
+
+
+def _left(batches: Sequence[Batch], drifted: frozenset[str]) -> Iterator[Batch]:
+    for batch in batches:
+        machines = tuple(m for m in batch.machines if m.instance_id in drifted)
+        if machines:
+            yield batch.model_copy(update={"machines": machines})

@@ -1,0 +1,196 @@
+"""What commands show: tables for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from node_rotation.cli.exits import say_blocker
+from node_rotation.engine import Result
+from node_rotation.model import Blocker, GroupDrift, GroupPlan, Plan, Target
+
+PIPE_WIDTH = 200  # nobody's terminal: long names are not to be wrapped in a log
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that does not wrap what goes into a file or a pipe.
+
+    :param stderr: write there instead.
+    """
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+
+
+def write_json(document: Any) -> None:
+    """Write one document to stdout.
+
+    :param document: plain values; times and enums become text.
+    """
+    print(json.dumps(document, indent=2, default=str))
+
+
+def table(*columns: str, rows: Iterable[Sequence[str]]) -> Table:
+    """A table whose cells are never cut.
+
+    :param columns: headings.
+    :param rows: as many cells each.
+    """
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(_plain(cell) for cell in row))
+    return made
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def duration(seconds: float) -> str:
+    """``1h 05m``, ``3m 20s`` or ``12s``.
+
+    :param seconds: how long.
+    """
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def moment(epoch_s: float) -> str:
+    """A time as log lines say it, in UTC.
+
+    :param epoch_s: epoch seconds.
+    """
+    return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def show_drift(out: Console, cluster: str, drifts: Sequence[GroupDrift]) -> None:
+    """Show what a drift check found in one cluster.
+
+    :param cluster: ``environment.cluster``.
+    """
+    for drift in drifts:
+        out.print(
+            f"{cluster} {drift.group}: {len(drift.drifted)} of {drift.machines} machines drifted "
+            f"from {_target(drift.target)}",
+            markup=False,
+        )
+        if drift.drifted:
+            out.print(
+                table(
+                    *("machine", "node", "zone", "image", "age", "pods", "why"),
+                    rows=(
+                        (
+                            m.instance_id,
+                            m.node or "(no node)",
+                            m.zone,
+                            m.image_id,
+                            f"{m.age_s / 86400:.0f}d",
+                            str(m.pods),
+                            ", ".join(m.reasons),
+                        )
+                        for m in drift.drifted
+                    ),
+                )
+            )
+        _show_notes(out, drift.notes, drift.blockers)
+
+
+def show_plan(out: Console, plan: Plan) -> None:
+    """Show a plan: what it does, how long it takes, what blocks it."""
+    name = f"{plan.environment}.{plan.cluster}"
+    if not plan.batches:
+        out.print(f"{name}: nothing to do.", markup=False)
+        _show_notes(out, plan.notes, plan.blockers)
+        return
+    out.print(
+        f"{name}: plan {plan.id}, {plan.machines} machines in {len(plan.batches)} batches, "
+        f"{plan.slots} at once, about {duration(plan.estimate.duration_s)}, "
+        f"{plan.estimate.extra_instance_hours:.1f} extra instance-hours.",
+        markup=False,
+    )
+    for group in plan.groups:
+        out.print(f"  {_say_group(group)}", markup=False)
+    out.print(
+        table(
+            *("batch", "machine", "node", "zone", "why"),
+            rows=(
+                (
+                    batch.name + (" (canary)" if batch.canary else ""),
+                    m.instance_id,
+                    m.node or "(no node)",
+                    m.zone,
+                    ", ".join(m.reasons),
+                )
+                for batch in plan.batches
+                for m in batch.machines
+            ),
+        )
+    )
+    _show_notes(out, plan.notes, plan.blockers)
+
+
+def show_result(out: Console, cluster: str, result: Result) -> None:
+    """Show how a rotation ended, every failure with its objects and remedy.
+
+    :param cluster: ``environment.cluster``.
+    """
+    took = duration(result.ended_at - result.started_at)
+    state = "done" if result.ok else "not done"
+    out.print(f"{cluster}: {state}, {len(result.passed)} batches passed in {took}.", markup=False)
+    if result.blocked:
+        out.print(f"  blocked: {result.blocked}", markup=False)
+    for batch, blocked in result.failed:
+        out.print(f"  {batch} failed: {blocked}", markup=False)
+    if result.skipped:
+        out.print(f"  not begun: {', '.join(result.skipped)}", markup=False)
+    if result.verdict:
+        for what, found in asdict(result.verdict).items():
+            for line in found:
+                out.print(f"  {what}: {line}", markup=False)
+
+
+def result_document(run_id: str, plan: Plan, result: Result) -> Mapping[str, Any]:
+    """How a rotation ended, for programs.
+
+    :param run_id: the lock's holder.
+    """
+    return {
+        "run": run_id,
+        "environment": plan.environment,
+        "cluster": plan.cluster,
+        "plan": plan.id,
+        "ok": result.ok,
+        "started_at": moment(result.started_at),
+        "ended_at": moment(result.ended_at),
+        "passed": result.passed,
+        "failed": [{"batch": batch, **asdict(blocked)} for batch, blocked in result.failed],
+        "skipped": result.skipped,
+        "blocked": asdict(result.blocked) if result.blocked else None,
+        "verdict": asdict(result.verdict) if result.verdict else None,
+    }
+
+
+def _show_notes(out: Console, notes: Iterable[str], blockers: Iterable[Blocker]) -> None:
+    for note in notes:
+        out.print(f"  note: {note}", markup=False)
+    for blocker in blockers:
+        out.print(f"  blocked: {say_blocker(blocker)}", markup=False)
+
+
+def _say_group(group: GroupPlan) -> str:
+    step = ", writes it into the template first" if group.needs_image_step else ""
+    return f"{group.name} ({group.asg}): {group.strategy}, {group.slots} at once, to {_target(group.target)}{step}"
+
+
+def _target(target: Target | None) -> str:
+    return f"{target.image.name} {target.image.id} ({target.source})" if target else "an unknown target"

@@ -1,0 +1,112 @@
+"""What a command works on: one cluster of the fleet, reached, and the groups that were chosen."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from node_rotation import detect, fleet
+from node_rotation.errors import BadInputError
+from node_rotation.fleet import Settings
+from node_rotation.model import GroupDrift, Plan, Role
+from node_rotation.planning import make_plan
+from node_rotation.world import Clock, Cloud, Cluster, Snapshot
+
+
+def connect(settings: Settings) -> tuple[Cloud, Cluster]:
+    """Reach a cluster by the standard AWS and kubeconfig chains; tests put another world here."""
+    from node_rotation.clients.connect import connect as reach  # boto3 and kubernetes: `--help` does without
+
+    return reach(settings)
+
+
+def wall_clock() -> Clock:
+    """The wall's clock; tests put a virtual one here."""
+    from node_rotation.clients.wall import WallClock
+
+    return WallClock()
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One cluster, reached.
+
+    :param groups: names of the node groups that were chosen, in the fleet's order.
+    """
+
+    settings: Settings
+    groups: tuple[str, ...]
+    cloud: Cloud
+    cluster: Cluster
+    clock: Clock
+
+    def observe(self) -> Snapshot:
+        """Look at the cluster now."""
+        return detect.observe(self.settings, self.cloud, self.cluster, self.clock)
+
+    def drift(self, snapshot: Snapshot) -> tuple[GroupDrift, ...]:
+        """The drift of every chosen group, all from one observation."""
+        return tuple(
+            detect.detect(self.settings, group, self.cloud, self.cluster, self.clock, snapshot=snapshot)
+            for group in self.groups
+        )
+
+    def plan(self) -> Plan:
+        """Look, and plan from what was seen."""
+        snapshot = self.observe()
+        return make_plan(self.settings, self.drift(snapshot), snapshot, self.clock.now())
+
+    def run_id(self) -> str:
+        """An id that nobody else has: it becomes the lock's holder."""
+        moment = datetime.fromtimestamp(self.clock.now(), UTC)
+        return f"cli-{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def open_session(
+    file: Path,
+    cluster: str,
+    policy: Mapping[str, Any] | None = None,
+    groups: Sequence[str] | None = None,
+    role: Role | None = None,
+) -> Session:
+    """Read the fleet file and reach one of its clusters.
+
+    :param file: the fleet file.
+    :param cluster: ``name`` or ``environment.name``.
+    :param policy: the run's layer.
+    :param groups: only these node groups.
+    :param role: only groups of this role.
+    :raises BadInputError: before anything is reached.
+    """
+    settings = fleet.load(file).settings(cluster, policy)
+    chosen = _choose(settings, groups or (), role)
+    reached = connect(settings)
+    return Session(settings, chosen, *reached, wall_clock())
+
+
+def cluster_names(file: Path, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The clusters a command is about.
+
+    :param file: the fleet file.
+    :param given: names as typed; none means every cluster, in promotion order.
+    """
+    return tuple(given) if given else fleet.load(file).names
+
+
+def _choose(settings: Settings, groups: Sequence[str], role: Role | None) -> tuple[str, ...]:
+    known = {group.name: group for group in settings.cluster.groups}
+    for name in groups:
+        if name not in known:
+            raise BadInputError(
+                "--group", f"{settings.name} has no node group {name!r}.", f"Known: {', '.join(known)}."
+            )
+    chosen = tuple(
+        name for name, group in known.items() if (not groups or name in groups) and role in (None, group.role)
+    )
+    if not chosen:
+        raise BadInputError("--role", f"{settings.name} has no node group of role {role} among those chosen.")
+    return chosen
