@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from node_rotation.budget import Claim
-from node_rotation.model import Plan
-from node_rotation.policy import Policy
+from node_rotation.budget import Claim, in_flight
+from node_rotation.model import Batch, Plan, Role
+from node_rotation.policy import OnGateFailure, Policy
+
+CONTROL_PLANE_SLOTS = 1
+"""Control planes share one slot over all their groups: two masters at once may cost etcd its quorum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,33 @@ class Refuse:
 
 
 Decision = Admit | Wait | Refuse
+Foreign = Mapping[str, Mapping[str, str]]
+"""Node group name → instance id → why that machine counts (:func:`node_rotation.budget.foreign`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """Everything the decision looks at, so that the rules below stay short."""
+
+    plan: Plan
+    claims: Mapping[str, Claim]
+    policies: Mapping[str, Policy]
+    foreign: Foreign
+    now: float
+
+    def is_control_plane(self, batch: Batch) -> bool:
+        return self.plan.group(batch.group).role is Role.CONTROL_PLANE
+
+    def pool(self, batch: Batch) -> str:
+        return Role.CONTROL_PLANE.value if self.is_control_plane(batch) else f"group {batch.group}"
+
+    def pool_slots(self, batch: Batch) -> int:
+        own = self.plan.group(batch.group).slots
+        return min(own, CONTROL_PLANE_SLOTS) if self.is_control_plane(batch) else own
+
+    def state(self, name: str) -> str:
+        claim = self.claims.get(name)
+        return claim.state if claim else ""
 
 
 def decide(
@@ -46,21 +76,154 @@ def decide(
     claims: Mapping[str, Claim],
     policies: Mapping[str, Policy],
     *,
-    foreign: Mapping[str, Mapping[str, str]],
+    foreign: Foreign,
     lock_held: bool,
     now: float,
 ) -> Decision:
     """Decide whether a batch may start.
 
-    Safe with any number of askers only if the claim is then written by compare-and-swap on the ledger that
-    ``claims`` was read from.
+    First in, first out within a group; another group's batch may go ahead only if the earlier one waits for its
+    own group's slots. Safe with any number of askers if the claim is then written by compare-and-swap on the
+    ledger that ``claims`` was read from. A batch that will never ask needs a claim (``healed``), else it keeps
+    its place. A batch whose own claim ``failed`` or was ``healed`` asks anew: somebody cleared it.
 
     :param plan: the plan.
     :param batch: the asking batch's name.
     :param claims: the ledger: batch name → claim.
     :param policies: node group name → its policy.
-    :param foreign: node group name → :func:`node_rotation.budget.foreign` of that group.
+    :param foreign: machines that are NotReady or disrupted by others, per node group.
     :param lock_held: this run holds the cluster's lock.
     :param now: epoch seconds.
+    :raises KeyError: if the plan has no such batch.
     """
-    return Admit() if lock_held else Refuse("fail", "this run does not hold the lock")
+    asking = _find(plan, batch)
+    desk = _Desk(plan, claims, policies, foreign, now)
+    if not lock_held:
+        return Refuse("fail", f"this run no longer holds the lock of cluster {plan.cluster}: nothing may start")
+    if desk.state(batch) in ("admitted", "passed"):
+        return Admit()
+    refused = _after_failure(desk, asking)
+    if refused is not None:
+        return refused
+    reasons = (*_in_order(desk, asking), *_pause(desk, asking)) or _room(desk, asking)
+    return Wait(reasons) if reasons else Admit()
+
+
+def _find(plan: Plan, name: str) -> Batch:
+    for batch in plan.batches:
+        if batch.name == name:
+            return batch
+    raise KeyError(name)
+
+
+def _after_failure(desk: _Desk, asking: Batch) -> Decision | None:
+    """What an earlier failure means; an unknown batch's (an older plan's) holds."""
+    groups = {b.name: b.group for b in desk.plan.batches}
+    waits: list[str] = []
+    for claim in desk.claims.values():
+        if claim.batch == asking.name or claim.state not in ("failed", "healed"):
+            continue
+        policy = desk.policies.get(groups.get(claim.batch, ""))
+        rule = policy.gate.on_failure if policy else OnGateFailure.HOLD
+        if rule is OnGateFailure.SKIP:
+            return Refuse("skip", f"batch {claim.batch} failed and later batches are skipped (gate.on_failure: skip)")
+        if rule is OnGateFailure.FAIL:
+            return Refuse("fail", f"batch {claim.batch} failed and later batches fail (gate.on_failure: fail)")
+        waits.append(f"batch {claim.batch} failed: held until it is cleared and passes")
+    return Wait(tuple(waits)) if waits else None
+
+
+def _in_order(desk: _Desk, asking: Batch) -> Iterator[str]:
+    for batch in desk.plan.batches:
+        if batch.name == asking.name or desk.state(batch.name) == "passed":
+            continue
+        if batch.canary:
+            yield f"the canary {batch.name} has not passed its gate yet"
+        elif desk.is_control_plane(batch) and not desk.is_control_plane(asking):
+            yield f"control plane first: {batch.name} has not passed its gate yet"
+
+
+def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:
+    pause_s = desk.policies[asking.group].wait_between_rotations
+    passed = [(claim.passed_at, claim.batch) for claim in desk.claims.values() if claim.passed_at is not None]
+    if passed and pause_s:
+        last, name = max(passed)
+        left_s = last + pause_s - desk.now
+        if left_s > 0:
+            yield f"wait_between_rotations: {left_s:.0f}s left since {name} passed"
+
+
+def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:
+    """Walk the queue as it would be admitted; whoever fits takes its place before the asking batch."""
+    broken = _is_broken(desk, asking)
+    cluster_used = len(in_flight(desk.claims.values())) + (0 if broken else _count_foreign(desk, asking, None))
+    pools: dict[str, int] = {}
+    stuck: dict[str, str] = {}
+    for batch in desk.plan.batches:
+        if desk.state(batch.name) and batch.name != asking.name:
+            continue
+        pool, need = desk.pool(batch), len(batch.machines)
+        used = pools.setdefault(pool, _pool_used(desk, batch, asking, broken))
+        fits_pool = used + need <= desk.pool_slots(batch)
+        fits_cluster = cluster_used + need <= desk.plan.slots
+        if batch.name == asking.name:
+            return _why(desk, asking, used, cluster_used, stuck.get(pool, ""), fits_pool, fits_cluster)
+        if not fits_pool:
+            stuck.setdefault(pool, batch.name)
+        elif not fits_cluster:
+            return (f"batch {batch.name} is first in line for the cluster's {desk.plan.slots} slots",)
+        else:
+            pools[pool] = used + need
+            cluster_used += need
+    return ()
+
+
+def _why(
+    desk: _Desk, asking: Batch, used: int, cluster_used: int, ahead: str, fits_pool: bool, fits_cluster: bool
+) -> tuple[str, ...]:
+    reasons = []
+    if ahead:
+        reasons.append(f"batch {ahead} is first in line for the slots of {desk.pool(asking)}")
+    if not fits_pool:
+        reasons.append(f"{desk.pool(asking)}: {used} of {desk.pool_slots(asking)} slots are taken")
+    if not fits_cluster:
+        reasons.append(f"cluster {desk.plan.cluster}: {cluster_used} of {desk.plan.slots} slots are taken")
+    if reasons:
+        reasons.extend(
+            f"machine {machine} of {group} {why}: it counts against the budget"
+            for group, machines in desk.foreign.items()
+            for machine, why in machines.items()
+            if group == asking.group and machine not in _ids(asking)
+        )
+    return tuple(reasons)
+
+
+def _pool_used(desk: _Desk, batch: Batch, asking: Batch, broken: bool) -> int:
+    pool = desk.pool(batch)
+    names = {b.name for b in desk.plan.batches if desk.pool(b) == pool}
+    ours = len(in_flight(c for c in desk.claims.values() if c.batch in names))
+    return ours + (0 if broken else _count_foreign(desk, asking, pool))
+
+
+def _count_foreign(desk: _Desk, asking: Batch, pool: str | None) -> int:
+    """Foreign machines of a pool, or of the whole cluster; the asking batch's own and ours never twice."""
+    groups = {b.group: desk.pool(b) for b in desk.plan.batches}
+    skip = _ids(asking) | in_flight(desk.claims.values())
+    return sum(
+        machine not in skip
+        for group, machines in desk.foreign.items()
+        if pool is None or groups.get(group) == pool
+        for machine in machines
+    )
+
+
+def _is_broken(desk: _Desk, asking: Batch) -> bool:
+    """Replacing machines that are no use already takes nothing away: only our own claims count for them.
+
+    Without this, as many broken machines as slots would keep their own replacement from ever starting.
+    """
+    return _ids(asking) <= set(desk.foreign.get(asking.group, {}))
+
+
+def _ids(batch: Batch) -> frozenset[str]:
+    return frozenset(machine.instance_id for machine in batch.machines)

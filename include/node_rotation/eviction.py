@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from node_rotation.outcome import Blocked
-from node_rotation.policy import DrainPolicy
-from node_rotation.world import Budget, EvictionAnswer, Pod
+from node_rotation.policy import DrainPolicy, PodRule
+from node_rotation.world import (
+    Budget,
+    EvictionAnswer,
+    Misconfigured,
+    Pod,
+    PodGone,
+    RefusedByBudget,
+    Throttled,
+)
+
+DO_NOT_DISRUPT = {
+    "karpenter.sh/do-not-disrupt": "true",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The pod does not keep the machine: DaemonSet, mirror, finished."""
+    """The pod does not keep the machine: DaemonSet, mirror, finished, gone."""
 
     why: str
 
@@ -29,9 +42,13 @@ class Evict:
 
 @dataclass(frozen=True, slots=True)
 class WaitFor:
-    """The pod goes, or may be evicted, by itself later."""
+    """The pod goes, or may be evicted, by itself later.
+
+    :param retry_after_s: seconds the API server asked for; 0 if it did not.
+    """
 
     why: str
+    retry_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +73,23 @@ def decide(
 ) -> PodDecision:
     """Decide about one pod of a machine that is being drained.
 
-    :param budgets: every PodDisruptionBudget of the cluster.
+    :param budgets: every PodDisruptionBudget of the cluster (those of the pod's namespace suffice).
     :param drain_started_at: epoch seconds.
     :param now: epoch seconds.
     """
-    if pod.mirror or (pod.owner is not None and pod.owner.kind == "DaemonSet"):
-        return Leave("DaemonSet")
+    protecting = covering(pod, budgets)
+    if why := _stays(pod, protecting):
+        return Leave(why)
+    forced = policy.force_after is not None and now - drain_started_at >= policy.force_after
     if pod.terminating_since is not None:
-        return WaitFor(f"pod {pod.key} is terminating")
-    return Evict(policy.grace)
+        return _terminating(pod, pod.terminating_since, forced, now)
+    if forced:
+        return Force(policy.grace)
+    held = _by_rule(pod, policy)
+    if held is not None:
+        return held
+    blocked = structural(pod, protecting)
+    return Block(blocked) if blocked else Evict(policy.grace)
 
 
 def order(pods: Iterable[Pod]) -> tuple[Pod, ...]:
@@ -74,16 +99,50 @@ def order(pods: Iterable[Pod]) -> tuple[Pod, ...]:
 
 def covering(pod: Pod, budgets: Iterable[Budget]) -> tuple[Budget, ...]:
     """The budgets that protect a pod."""
-    return tuple(b for b in budgets if selects(b, pod))
+    return tuple(budget for budget in budgets if selects(budget, pod))
 
 
 def selects(budget: Budget, pod: Pod) -> bool:
-    """Whether a budget's selector matches a pod (same namespace)."""
-    return budget.namespace == pod.namespace and all(pod.labels.get(k) == v for k, v in budget.selector.items())
+    """Whether a budget selects a pod: same namespace, every label and every expression.
+
+    An empty selector selects every pod of the namespace (policy/v1); a budget without any selector selects
+    none and is left out by the clients.
+    """
+    if budget.namespace != pod.namespace:
+        return False
+    labels = pod.labels
+    return all(labels.get(key) == value for key, value in budget.selector.items()) and all(
+        _matches(pod, *expression) for expression in budget.expressions
+    )
 
 
 def structural(pod: Pod, budgets: Iterable[Budget]) -> Blocked | None:
-    """Why no eviction of this pod can ever be allowed, or None: several budgets, or one without any room."""
+    """Why no eviction of this pod can ever be allowed, or None.
+
+    Two things never clear by waiting: several budgets over one pod (the Eviction API answers 500), and a budget
+    that wants as many healthy pods as there are. A pod that does not run yet may always go, an unready one if
+    its budget says ``unhealthyPodEvictionPolicy: AlwaysAllow``.
+
+    :param budgets: every budget of the cluster, or those that cover the pod.
+    """
+    if pod.phase == "Pending":
+        return None
+    found = covering(pod, budgets)
+    if len(found) > 1:
+        return Blocked(
+            f"more than one PodDisruptionBudget ({', '.join(b.key for b in found)}) covers the same pod: "
+            "the Eviction API refuses it",
+            (f"pod {pod.key}", *(f"pdb {b.key}" for b in found)),
+            "leave one budget over each pod",
+        )
+    for budget in found:
+        if _never_allows(budget) and (pod.ready or not budget.always_allow_unhealthy):
+            return Blocked(
+                f"PodDisruptionBudget {budget.key} can never allow an eviction: it wants {budget.desired_healthy} "
+                f"healthy of {budget.expected}",
+                (f"pdb {budget.key}", f"pod {pod.key}"),
+                "raise the replicas, or lower minAvailable / raise maxUnavailable",
+            )
     return None
 
 
@@ -92,4 +151,82 @@ def read_answer(answer: EvictionAnswer, pod: Pod, budgets: Iterable[Budget]) -> 
 
     :returns: Leave (gone), WaitFor (accepted, refused for now, throttled), or Block.
     """
-    return WaitFor(f"pod {pod.key}")
+    if isinstance(answer, PodGone):
+        return Leave("gone")
+    if isinstance(answer, Throttled):
+        return WaitFor(f"pod {pod.key}: the API server is busy", answer.retry_after_s)
+    found = covering(pod, budgets)
+    if isinstance(answer, Misconfigured):
+        reason = f"the API server can't evict: {answer.message}"
+        objects = (f"pod {pod.key}", *(f"pdb {b.key}" for b in found))
+        return Block(structural(pod, found) or Blocked(reason, objects, "correct the pod's PodDisruptionBudgets"))
+    if isinstance(answer, RefusedByBudget):
+        blocked = structural(pod, found)
+        names = ", ".join(b.key for b in found) or "its budget"
+        why = f"pod {pod.key}: pdb {names} allows no disruption now"
+        return Block(blocked) if blocked else WaitFor(why, answer.retry_after_s)
+    return WaitFor(f"pod {pod.key} is leaving")
+
+
+def _stays(pod: Pod, protecting: tuple[Budget, ...]) -> str:
+    if pod.mirror:
+        return "mirror pod: it lives and dies with its machine"
+    if pod.owner is not None and pod.owner.kind == "DaemonSet":
+        return "DaemonSet pod: its controller would put it back at once"
+    if pod.phase in ("Succeeded", "Failed"):
+        return "finished"
+    if pod.tolerates_everything and not protecting and pod.owner is not None:
+        return "tolerates every taint: it would come back to this machine"
+    return ""
+
+
+def _terminating(pod: Pod, since: float, forced: bool, now: float) -> PodDecision:
+    """A terminating pod is waited for, never evicted again; stuck past its grace it goes by policy only."""
+    over_s = now - since - pod.grace_s
+    if forced and over_s > 0:
+        return Force(0.0)
+    finalizers = f", finalizers {', '.join(pod.finalizers)}" if pod.finalizers else ""
+    overdue = f", {over_s:.0f}s past its grace period" if over_s > 0 else ""
+    return WaitFor(f"pod {pod.key} is terminating{overdue}{finalizers}")
+
+
+def _by_rule(pod: Pod, policy: DrainPolicy) -> Block | WaitFor | None:
+    """The strictest of the policy's rules that concern this pod."""
+    rules = list(_rules(pod, policy))
+    for rule, setting, what in rules:
+        if rule is PodRule.BLOCK:
+            return Block(Blocked(what, (f"pod {pod.key}",), f"remove the pod, or set drain.{setting}: evict or wait"))
+    for rule, setting, what in rules:
+        if rule is PodRule.WAIT:
+            return WaitFor(f"pod {pod.key}: {what} (drain.{setting}: wait)")
+    return None
+
+
+def _rules(pod: Pod, policy: DrainPolicy) -> Iterator[tuple[PodRule, str, str]]:
+    if any(pod.annotations.get(key) == value for key, value in DO_NOT_DISRUPT.items()):
+        yield policy.do_not_disrupt, "do_not_disrupt", "a pod asks not to be disrupted"
+    if pod.owner is None:
+        yield policy.bare_pods, "bare_pods", "a pod without a controller would be lost"
+    elif pod.owner.kind == "Job":
+        yield policy.jobs, "jobs", "a Job's pod would have to start over"
+    if pod.empty_dir:
+        yield policy.empty_dir, "empty_dir", "a pod's emptyDir would be lost"
+
+
+def _never_allows(budget: Budget) -> bool:
+    return budget.observed and 0 < budget.expected <= budget.desired_healthy
+
+
+def _matches(pod: Pod, key: str, operator: str, values: tuple[str, ...]) -> bool:
+    """One matchExpression, as a Kubernetes label selector reads it (a missing key satisfies NotIn)."""
+    value = pod.labels.get(key)
+    match operator:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+    return False

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from node_rotation.world import Pod, Snapshot, Workload
+from node_rotation.world import Node, Pod, Snapshot, Workload
+
+SYSTEM_NAMESPACE = "kube-system"
+_Finding = tuple[str, bool]
+"""reason, whether the cause lies on a new node"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,12 @@ class Health:
 
 def baseline_of(snapshot: Snapshot) -> Baseline:
     """What is broken now, to be recorded before anything changes."""
-    return Baseline()
+    return Baseline(
+        not_ready=frozenset(node.name for node in snapshot.nodes if not node.ready),
+        unhealthy=frozenset(w.key for w in snapshot.workloads if w.ready < w.desired),
+        broken_budgets=frozenset(b.key for b in snapshot.budgets if b.healthy < b.desired_healthy),
+        unready_system_pods=frozenset(p.key for p in snapshot.pods if _system(p) and _unready(p)),
+    )
 
 
 def judge(
@@ -54,15 +63,118 @@ def judge(
     new_machines: Collection[str],
     leaving: Collection[str] = (),
 ) -> Health:
-    """Judge the cluster for one batch.
+    """Judge the cluster for one batch: regressions only.
 
     :param evicted: keys of the workloads whose pods the batch evicted, from :func:`workload_of`.
-    :param new_machines: instance ids of the batch's replacements (better: of all of the run's).
-    :param leaving: instance ids of old machines in flight in any batch: their Nodes may be anything.
+    :param new_machines: instance ids of the batch's replacements.
+    :param leaving: instance ids in flight in any batch, old machines and other batches' replacements: their Nodes
+        may be anything just now.
     """
-    return Health()
+    new = {node.name for node in snapshot.nodes if node.instance_id and node.instance_id in new_machines}
+    away = {
+        node.name
+        for node in snapshot.nodes
+        if node.instance_id and node.instance_id in leaving and node.name not in new
+    }
+    findings = [
+        *_machines_without_node(snapshot, new_machines),
+        *_nodes(snapshot, baseline, new, away),
+        *_workloads(snapshot, baseline, evicted, new),
+        *_budgets(snapshot, baseline),
+        *_system_pods(snapshot, baseline, new, away),
+        *_daemons(snapshot, baseline, new),
+    ]
+    reasons = tuple(dict.fromkeys(reason for reason, _ in findings))
+    return Health(reasons, any(fault for _, fault in findings))
 
 
 def workload_of(pod: Pod, workloads: Iterable[Workload]) -> str | None:
-    """The key of the workload a pod belongs to (a ReplicaSet's Deployment), or None."""
-    return None
+    """The key of the workload a pod belongs to, or None.
+
+    A ReplicaSet's Deployment is known by its name: the Deployment controller appends one hash to it.
+    """
+    key = _key(pod)
+    return key if any(w.key == key for w in workloads) else None
+
+
+def _machines_without_node(snapshot: Snapshot, new_machines: Collection[str]) -> Iterator[_Finding]:
+    joined = {node.instance_id for node in snapshot.nodes}
+    for machine in sorted(set(new_machines) - joined):
+        yield f"machine {machine} has no Node", True
+
+
+def _nodes(snapshot: Snapshot, baseline: Baseline, new: set[str], away: set[str]) -> Iterator[_Finding]:
+    """Nodes of our groups; those of other provisioners come and go by themselves."""
+    ours = {member.instance_id for group in snapshot.groups.values() for member in group.members}
+    for node in snapshot.nodes:
+        if node.ready or node.name in baseline.not_ready or node.name in away:
+            continue
+        if node.name in new or node.instance_id in ours:
+            yield f"node {node.name} is {_condition(node)}", node.name in new
+
+
+def _condition(node: Node) -> str:
+    return f"NotReady ({node.ready_reason})" if node.ready_reason else "NotReady"
+
+
+def _workloads(snapshot: Snapshot, baseline: Baseline, evicted: Collection[str], new: set[str]) -> Iterator[_Finding]:
+    lagging = {
+        w.key: w
+        for w in snapshot.workloads
+        if w.key in evicted and w.ready < w.desired and w.key not in baseline.unhealthy
+    }
+    if not lagging:
+        return
+    unready: dict[str, list[Pod]] = {key: [] for key in lagging}
+    for pod in snapshot.pods:
+        key = _key(pod)
+        if key in unready and _unready(pod):
+            unready[key].append(pod)
+    for key, workload in lagging.items():
+        pods = unready[key]
+        where = f" ({', '.join(_place(pod) for pod in pods[:3])})" if pods else ""
+        on_new = bool(pods) and all(pod.node in new for pod in pods)
+        yield f"{key}: {workload.ready} of {workload.desired} Ready{where}", on_new
+
+
+def _budgets(snapshot: Snapshot, baseline: Baseline) -> Iterator[_Finding]:
+    for budget in snapshot.budgets:
+        if budget.healthy < budget.desired_healthy and budget.expected and budget.key not in baseline.broken_budgets:
+            yield f"pdb {budget.key}: {budget.healthy} of {budget.desired_healthy} pods healthy", False
+
+
+def _system_pods(snapshot: Snapshot, baseline: Baseline, new: set[str], away: set[str]) -> Iterator[_Finding]:
+    for pod in snapshot.pods:
+        if not _system(pod) or not _unready(pod) or pod.node in away:
+            continue
+        if pod.key not in baseline.unready_system_pods and _key(pod) not in baseline.unhealthy:
+            yield f"{_place(pod)} is not Ready", pod.node in new
+
+
+def _daemons(snapshot: Snapshot, baseline: Baseline, new: set[str]) -> Iterator[_Finding]:
+    for pod in snapshot.pods:
+        if pod.node not in new or pod.owner is None or pod.owner.kind != "DaemonSet" or not _unready(pod):
+            continue
+        if _key(pod) not in baseline.unhealthy:
+            yield f"{_place(pod)} is not Ready", True
+
+
+def _system(pod: Pod) -> bool:
+    return pod.namespace == SYSTEM_NAMESPACE
+
+
+def _unready(pod: Pod) -> bool:
+    return not pod.ready and pod.terminating_since is None and pod.phase not in ("Succeeded", "Failed")
+
+
+def _place(pod: Pod) -> str:
+    return f"pod {pod.key} on {pod.node}" if pod.node else f"pod {pod.key}, not scheduled,"
+
+
+def _key(pod: Pod) -> str:
+    """As :func:`workload_of`, without asking whether the workload exists."""
+    if pod.owner is None:
+        return ""
+    if pod.owner.kind == "ReplicaSet":
+        return f"Deployment {pod.namespace}/{pod.owner.name.rpartition('-')[0]}"
+    return f"{pod.owner.kind} {pod.namespace}/{pod.owner.name}"
