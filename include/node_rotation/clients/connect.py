@@ -1,0 +1,71 @@
+"""Both clients of a cluster by the standard chains: boto3's for AWS, a kubeconfig or EKS for Kubernetes."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.exceptions import BotoCoreError
+from kubernetes.config import ConfigException, new_client_from_config
+
+from node_rotation.clients import eks
+from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_errors import translate_core
+from node_rotation.clients.kubernetes import KubernetesCluster
+from node_rotation.clients.text import short
+from node_rotation.errors import BadInputError
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
+    from node_rotation.fleet import KubernetesAccess, Settings
+    from node_rotation.world import Cloud, Cluster
+
+
+def connect(settings: Settings) -> tuple[Cloud, Cluster]:
+    """Clients for the cluster that the settings are for; nothing is changed, credentials are not yet tried.
+
+    :raises BadInputError: a kubeconfig or context that can't be used; names it.
+    :raises BlockedError: no such AWS profile, or EKS refuses.
+    """
+    session = aws_session(settings)
+    return AwsCloud(session), KubernetesCluster(kubernetes_client(settings, session))
+
+
+def aws_session(settings: Settings) -> boto3.Session:
+    """boto3's standard chain with the fleet's region and profile.
+
+    :raises BlockedError: there is no such profile.
+    """
+    access = settings.cluster.aws
+    try:
+        return boto3.Session(region_name=access.region, profile_name=access.profile)
+    except BotoCoreError as error:
+        raise translate_core(error, "sts", "GetCallerIdentity", f"cluster {settings.name}") from error
+
+
+def kubernetes_client(settings: Settings, session: boto3.Session) -> ApiClient:
+    """The API client that the fleet file describes.
+
+    :param session: for ``eks_cluster``: endpoint and token come from AWS.
+    :raises BadInputError: a kubeconfig or context that can't be used.
+    """
+    access = settings.cluster.kubernetes
+    if access.eks_cluster:
+        return eks.api_client(session, access.eks_cluster)
+    return _from_kubeconfig(settings.name, access)
+
+
+def _from_kubeconfig(cluster: str, access: KubernetesAccess) -> ApiClient:
+    path = os.path.expanduser(os.path.expandvars(access.kubeconfig)) if access.kubeconfig else None
+    where = f"kubernetes.kubeconfig of cluster {cluster}"
+    if path and "$" in path:
+        raise BadInputError(where, f"{path} names an environment variable that is not set.", "Set it.")
+    if path and not os.path.isfile(path):
+        raise BadInputError(where, f"there is no file {path}.", "Give the path of a kubeconfig.")
+    try:
+        return new_client_from_config(config_file=path, context=access.context, persist_config=False)
+    except ConfigException as error:
+        known = f"{path or 'the default kubeconfig'} can't be used: {short(error)}."
+        raise BadInputError(where, known, "Check the file, and kubernetes.context.") from error
