@@ -194,7 +194,12 @@ class KubernetesCluster:
 
     def create_lease(self, holder: str, duration_s: float, annotations: Mapping[str, str]) -> Lease:
         """:raises ConflictError: if there is one already."""
-        body = _lease(holder, duration_s, annotations, self._clock.now(), "")
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": LEASE_NAME, "namespace": LEASE_NAMESPACE, "annotations": dict(annotations)},
+            "spec": _lease_spec(holder, duration_s, self._clock.now()),
+        }
         return values.lease(self._api.call("POST", LEASES, _LEASE, body=body))
 
     def update_lease(
@@ -204,9 +209,13 @@ class KubernetesCluster:
 
         :raises ConflictError: if it was changed, or deleted, meanwhile.
         """
-        body = _lease(holder, duration_s, annotations, renewed_at, lease.version)
+        # A patch, because a PUT would bring a deleted Lease back: the API server creates Leases on update. As the
+        # version is a precondition, the annotations to remove are known.
+        removed = dict.fromkeys(lease.annotations.keys() - annotations.keys())
+        meta = {"resourceVersion": lease.version, "annotations": removed | dict(annotations)}
+        patch = {"metadata": meta, "spec": _lease_spec(holder, duration_s, renewed_at)}
         try:
-            return values.lease(self._api.call("PUT", f"{LEASES}/{LEASE_NAME}", _LEASE, body=body))
+            return values.lease(self._api.merge(f"{LEASES}/{LEASE_NAME}", _LEASE, patch))
         except GoneError as error:
             raise ConflictError(f"{_LEASE} was deleted meanwhile") from error
 
@@ -239,17 +248,11 @@ def _same(found: Json, node: str, uid: str) -> None:
         raise GoneError(f"node {node} is gone, another one has its name (UID {found['metadata']['uid']}, not {uid})")
 
 
-def _lease(holder: str, duration_s: float, annotations: Mapping[str, str], renewed_at: float, version: str) -> Json:
-    meta = {"name": LEASE_NAME, "namespace": LEASE_NAMESPACE, "annotations": dict(annotations)}
+def _lease_spec(holder: str, duration_s: float, renewed_at: float) -> Json:
     return {
-        "apiVersion": "coordination.k8s.io/v1",
-        "kind": "Lease",
-        "metadata": meta | ({"resourceVersion": version} if version else {}),
-        "spec": {
-            "holderIdentity": holder,
-            "leaseDurationSeconds": max(1, round(duration_s)),
-            "renewTime": values.micro_time(renewed_at),
-        },
+        "holderIdentity": holder,
+        "leaseDurationSeconds": max(1, round(duration_s)),
+        "renewTime": values.micro_time(renewed_at),
     }
 
 

@@ -46,8 +46,12 @@ def message_of(error: ApiException) -> str:
 
 def cause_of(error: ApiException) -> str:
     """The reason of the refusal's first cause, e.g. ``DisruptionBudget``; empty if it names none."""
-    causes = (status_of(error).get("details") or {}).get("causes") or [{}]
-    return str(causes[0].get("reason", ""))
+    causes = _causes(error)
+    return str(causes[0].get("reason", "")) if causes else ""
+
+
+def _causes(error: ApiException) -> list[Status]:
+    return (status_of(error).get("details") or {}).get("causes") or []
 
 
 def retry_after_s(error: ApiException, default_s: float) -> float:
@@ -61,7 +65,13 @@ def retry_after_s(error: ApiException, default_s: float) -> float:
 
 
 def other_uid(error: ApiException) -> bool:
-    """Whether a write was refused because another object has the name now."""
+    """Whether a write was refused because another object has the name now.
+
+    Deletions and evictions are refused with 409 and a precondition's wording; a patch with another UID would change
+    an immutable field (422).
+    """
+    if error.status == 422:
+        return any(cause.get("field") == "metadata.uid" for cause in _causes(error))
     return error.status == 409 and "UID" in message_of(error)
 
 
@@ -79,7 +89,7 @@ def translate(error: ApiException, verb: str, what: str) -> RotationError:
             return BlockedError(_forbidden(verb, what, error))
         case 404:
             return GoneError(f"{what} is gone: {message_of(error)}")
-        case 409 if other_uid(error):
+        case 409 | 422 if other_uid(error):
             return GoneError(f"{what} is gone, another object has its name: {message_of(error)}")
         case 409 | 410:  # 410: a list's continue token is too old; reading anew is the cure for both
             return ConflictError(said)
