@@ -1,0 +1,215 @@
+"""The ``Cluster`` protocol over a Kubernetes cluster in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from node_rotation.errors import ConflictError, GoneError
+from node_rotation.testing.controllers import Controllers, fits_daemon
+from node_rotation.testing.disruption import Disruption
+from node_rotation.testing.faults import Journal
+from node_rotation.testing.objects import Objects, WorkloadState
+from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Workload
+
+KUBERNETES = "kubernetes"
+_SHOWN = ("Deployment", "StatefulSet", "DaemonSet")
+_Seen = TypeVar("_Seen")
+
+
+class MemoryCluster:
+    """An API server as a rotation sees it; every call goes through the journal."""
+
+    def __init__(
+        self, objects: Objects, controllers: Controllers, disruption: Disruption, journal: Journal, minor: int = 36
+    ) -> None:
+        self._objects, self._controllers, self._disruption = objects, controllers, disruption
+        self._journal, self._minor = journal, minor
+        self._lease: Lease | None = None
+        self._lease_writes = 0
+        self._seen: dict[str, tuple[int, object]] = {}
+        self.on_lease: Callable[[Lease | None], None] | None = None
+
+    @property
+    def current_lease(self) -> Lease | None:
+        """The Lease as it stands, for who watches from outside: no call."""
+        return self._lease
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Every Node."""
+        self._journal.read(KUBERNETES, "nodes")
+        return self._cached("nodes", self._objects.version, lambda: tuple(self._objects.nodes.values()))
+
+    def pods(self) -> tuple[Pod, ...]:
+        """Every pod."""
+        self._journal.read(KUBERNETES, "pods")
+        return self._cached("pods", self._objects.version, lambda: tuple(self._objects.pods.values()))
+
+    def budgets(self) -> tuple[Budget, ...]:
+        """Every PodDisruptionBudget."""
+        self._journal.read(KUBERNETES, "budgets")
+        states = self._disruption.budgets
+        return self._cached("budgets", self._disruption.version, lambda: tuple(s.value for s in states.values()))
+
+    def workloads(self) -> tuple[Workload, ...]:
+        """Every Deployment, StatefulSet and DaemonSet."""
+        self._journal.read(KUBERNETES, "workloads")
+        return self._cached("workloads", self._objects.version, self._workloads)
+
+    def minor_version(self) -> int:
+        """The API server's minor version."""
+        self._journal.read(KUBERNETES, "minor_version")
+        return self._minor
+
+    def cordon(self, node: str, uid: str) -> None:
+        """Set ``spec.unschedulable``."""
+        with self._journal.mutation(KUBERNETES, "cordon", node=node):
+            self._write(replace(self._node(node, uid), unschedulable=True))
+
+    def uncordon(self, node: str, uid: str) -> None:
+        """Clear ``spec.unschedulable``."""
+        with self._journal.mutation(KUBERNETES, "uncordon", node=node):
+            self._write(replace(self._node(node, uid), unschedulable=False))
+
+    def taint(self, node: str, uid: str, taint: Taint) -> None:
+        """Add a taint, or change the value of the one with this key and effect."""
+        with self._journal.mutation(KUBERNETES, "taint", node=node, taint=taint):
+            now = self._node(node, uid)
+            others = tuple(t for t in now.taints if (t[0], t[2]) != (taint[0], taint[2]))
+            self._write(replace(now, taints=(*others, taint)))
+
+    def untaint(self, node: str, uid: str, key: str) -> None:
+        """Remove the taints with this key."""
+        with self._journal.mutation(KUBERNETES, "untaint", node=node, key=key):
+            now = self._node(node, uid)
+            self._write(replace(now, taints=tuple(t for t in now.taints if t[0] != key)))
+
+    def annotate(self, node: str, uid: str, annotations: Mapping[str, str | None]) -> None:
+        """Set annotations; None removes one."""
+        with self._journal.mutation(KUBERNETES, "annotate", node=node, annotations=dict(annotations)):
+            now = self._node(node, uid)
+            self._write(replace(now, annotations=_merged(now.annotations, annotations)))
+
+    def label(self, node: str, uid: str, labels: Mapping[str, str | None]) -> None:
+        """Set labels; None removes one."""
+        with self._journal.mutation(KUBERNETES, "label", node=node, labels=dict(labels)):
+            now = self._node(node, uid)
+            self._write(replace(now, labels=_merged(now.labels, labels)))
+
+    def delete_node(self, node: str, uid: str) -> None:
+        """Delete the Node object if it is still this one; gone is fine."""
+        with self._journal.mutation(KUBERNETES, "delete_node", node=node):
+            self.remove_node(node, uid)
+
+    def remove_node(self, node: str, uid: str) -> None:
+        """Let a Node object go, as the cloud controller does; its pods are collected later."""
+        now = self._objects.nodes.get(node)
+        if now and now.uid == uid:
+            self._objects.drop_node(node)
+            self._objects.clock.after(self._controllers.timing.pod_gc, lambda: self._collect(node))
+
+    def evict(self, pod: Pod, grace_s: float | None = None) -> EvictionAnswer:
+        """Ask for an eviction; only a granted one counts as a mutation."""
+        answer = self._disruption.answer(pod)
+        if not isinstance(answer, Evicted):
+            self._journal.read(KUBERNETES, "evict")
+            return answer
+        with self._journal.mutation(KUBERNETES, "evict", pod=pod.key, node=pod.node):
+            return self._disruption.evict(pod, grace_s)
+
+    def delete_pod(self, pod: Pod, grace_s: float | None = None) -> None:
+        """Delete by UID, without asking budgets; gone is fine."""
+        with self._journal.mutation(KUBERNETES, "delete_pod", pod=pod.key, node=pod.node):
+            now = self._objects.pods.get(pod.uid)
+            if now:
+                self._controllers.delete(now, grace_s, "deletion")
+
+    def lease(self) -> Lease | None:
+        """The rotation's Lease, or None."""
+        self._journal.read(KUBERNETES, "lease")
+        return self._lease
+
+    def create_lease(self, holder: str, duration_s: float, annotations: Mapping[str, str]) -> Lease:
+        """:raises ConflictError: if there is one already."""
+        with self._journal.mutation(KUBERNETES, "create_lease", holder=holder):
+            if self._lease:
+                raise ConflictError(f"The Lease exists already; {self._lease.holder} holds it.")
+            return self._put_lease(holder, self._objects.clock.now(), duration_s, annotations)
+
+    def update_lease(
+        self, lease: Lease, *, holder: str, duration_s: float, annotations: Mapping[str, str], renewed_at: float
+    ) -> Lease:
+        """:raises ConflictError: if it changed meanwhile; :raises GoneError: if it is gone."""
+        with self._journal.mutation(KUBERNETES, "update_lease", holder=holder):
+            self._check_lease(lease)
+            return self._put_lease(holder, renewed_at, duration_s, annotations)
+
+    def delete_lease(self, lease: Lease) -> None:
+        """:raises ConflictError: if it changed meanwhile; gone is fine."""
+        with self._journal.mutation(KUBERNETES, "delete_lease", holder=lease.holder):
+            if self._lease:
+                self._check_lease(lease)
+                self._lease = None
+                self._tell_lease()
+
+    def _put_lease(self, holder: str, at: float, duration_s: float, annotations: Mapping[str, str]) -> Lease:
+        self._lease_writes += 1
+        self._lease = Lease(holder, at, duration_s, dict(annotations), str(self._lease_writes))
+        self._tell_lease()
+        return self._lease
+
+    def _tell_lease(self) -> None:
+        if self.on_lease:
+            self.on_lease(self._lease)
+
+    def _check_lease(self, lease: Lease) -> None:
+        if self._lease is None:
+            raise GoneError("The Lease is gone.")
+        if self._lease.version != lease.version:
+            raise ConflictError(f"The Lease changed: {self._lease.holder} wrote it.")
+
+    def _node(self, name: str, uid: str) -> Node:
+        node = self._objects.nodes.get(name)
+        if node is None or node.uid != uid:
+            raise GoneError(f"Node {name} is gone." if node is None else f"Node {name} is another one now.")
+        return node
+
+    def _write(self, node: Node) -> None:
+        before = self._objects.nodes[node.name]
+        if node != before:
+            self._objects.put_node(node)
+            if (node.unschedulable, node.taints) != (before.unschedulable, before.taints):
+                self._controllers.node_changed(node.name)
+
+    def _collect(self, node: str) -> None:
+        """Kubernetes' pod garbage collector: pods of a node that is no more are removed by force."""
+        if node not in self._objects.nodes:
+            for pod in self._objects.pods_of_node(node):
+                self._controllers.gone(pod.uid, "node gone")
+
+    def _cached(self, name: str, version: int, make: Callable[[], _Seen]) -> _Seen:
+        known = self._seen.get(name)
+        if known is None or known[0] != version:
+            known = self._seen[name] = (version, make())
+        return known[1]  # type: ignore[return-value]
+
+    def _workloads(self) -> tuple[Workload, ...]:
+        shown = (w for w in self._objects.workloads.values() if w.seed.kind in _SHOWN)
+        return tuple(self._workload(workload) for workload in shown)
+
+    def _workload(self, workload: WorkloadState) -> Workload:
+        seed, nodes = workload.seed, self._objects.nodes
+        pods = workload.active()
+        desired = seed.replicas
+        if seed.kind == "DaemonSet":
+            homes = {node.name for node in nodes.values() if fits_daemon(workload, node)}
+            pods = [pod for pod in pods if pod.node in homes]
+            desired = len(homes)
+        ready = sum(pod.ready for pod in pods)
+        return Workload(seed.kind, seed.namespace, seed.name, workload.uid, desired, ready)
+
+
+def _merged(now: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:
+    kept = {key: value for key, value in now.items() if key not in change}
+    return {**kept, **{key: value for key, value in change.items() if value is not None}}
