@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-from node_rotation.model import DriftedMachine, DriftReason, GroupDrift, Image
+from node_rotation.model import DriftedMachine, DriftReason, GroupDrift, Image, TemplateVersion
+from node_rotation.names import MARK
 from node_rotation.policy import Policy
 from node_rotation.target import Choice
-from node_rotation.world import Snapshot
+from node_rotation.world import Instance, Member, Node, Pod, ScalingGroup, Snapshot
 
-MARK = "node-rotation/rotate"
-"""A node annotation or instance tag set by hand: replace this machine whatever it runs."""
+LEFT_ALONE = ("Terminating", "Warmed:", "Detach", "EnteringStandby", "Standby")
+"""Lifecycle states (Auto Scaling user guide, instance lifecycle) of machines that are going, or that somebody
+has put aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    choice: Choice
+    policy: Policy
+    images: Mapping[str, Image]
+    now: float
 
 
 def drift_of(
@@ -23,7 +34,7 @@ def drift_of(
     images: Mapping[str, Image],
     now: float,
 ) -> GroupDrift:
-    """Compare the machines of a group with its target.
+    """Compare the machines of a group with its target. Without a target nothing is said to have drifted.
 
     :param group: the node group's name.
     :param asg: its Auto Scaling group's name, a key of ``snapshot.groups``.
@@ -31,36 +42,141 @@ def drift_of(
     :param images: known images by id; machines on a newer image than the target are left alone.
     :param now: epoch seconds.
     """
-    found = snapshot.groups[asg]
+    scaling = snapshot.groups[asg]
+    nodes = {node.instance_id: node for node in snapshot.nodes if node.instance_id}
+    pods = _pods_to_move(snapshot.pods)
+    compared = _Compared(choice, policy, images, now)
     drifted = []
-    for member in found.members:
-        instance = snapshot.instances.get(member.instance_id)
-        node = snapshot.node_of(member.instance_id)
-        if instance is None or choice.target is None or instance.image_id == choice.target.image.id:
-            continue
-        drifted.append(
-            DriftedMachine(
-                instance_id=member.instance_id,
-                node=node.name if node else None,
-                zone=member.zone,
-                image_id=instance.image_id,
-                age_s=now - instance.launched_at,
-                ready=bool(node and node.ready),
-                pods=len(snapshot.pods_on(node.name)) if node else 0,
-                reasons=(DriftReason.IMAGE,),
-            )
-        )
+    for member in scaling.members:
+        instance, node = snapshot.instances.get(member.instance_id), nodes.get(member.instance_id)
+        reasons = _reasons(compared, member, instance, node) if instance else ()
+        if instance is not None and reasons:
+            drifted.append(_machine(member, instance, node, now, pods, reasons))
     return GroupDrift(
         group=group,
         asg=asg,
         target=choice.target,
-        machines=len(found.members),
+        machines=len(scaling.members),
         drifted=tuple(drifted),
-        notes=choice.notes,
+        notes=(*choice.notes, *_notes(compared, scaling, snapshot.instances, nodes)),
         blockers=choice.blockers,
     )
 
 
 def cluster_notes(snapshot: Snapshot) -> tuple[str, ...]:
-    """Nodes that belong to no group of ours: half machines, and those of Karpenter, Auto Mode and Fargate."""
-    return ()
+    """Nodes that belong to no machine of ours: half machines, and those of Karpenter, Auto Mode and Fargate."""
+    return tuple(f"node {node.name} {why}" for node in snapshot.nodes if (why := _not_ours(node, snapshot.instances)))
+
+
+def foreign_provisioner(node: Node) -> str:
+    """Who else looks after a node, or "" if nobody does.
+
+    Sources: karpenter.sh well-known labels; EKS user guide, "Auto Mode" and "Fargate" (``compute-type``).
+    """
+    compute = node.labels.get("eks.amazonaws.com/compute-type", "")
+    if compute == "auto":
+        return "EKS Auto Mode"
+    if compute == "fargate":
+        return "Fargate"
+    if "karpenter.sh/nodepool" in node.labels:
+        return f"Karpenter (node pool {node.labels['karpenter.sh/nodepool']})"
+    return ""
+
+
+def _not_ours(node: Node, instances: Mapping[str, Instance]) -> str:
+    owner = foreign_provisioner(node)
+    if owner:
+        return f"belongs to {owner} and is left alone"
+    if not node.provider_id and not node.instance_id:
+        return "has no providerID: no machine can be found for it"
+    if not node.instance_id:
+        return f"has providerID {node.provider_id}, which names no EC2 instance"
+    if node.instance_id not in instances:
+        return f"names instance {node.instance_id}, which no configured group has"
+    return ""
+
+
+def _reasons(compared: _Compared, member: Member, instance: Instance, node: Node | None) -> tuple[DriftReason, ...]:
+    if compared.choice.target is None or member.lifecycle.startswith(LEFT_ALONE):
+        return ()
+    if node is not None and foreign_provisioner(node):
+        return ()
+    return tuple(_found(compared, member, instance, node))
+
+
+def _found(compared: _Compared, member: Member, instance: Instance, node: Node | None) -> Iterator[DriftReason]:
+    if _other_image(compared, instance) and not _ahead(compared, instance):
+        yield DriftReason.IMAGE
+    if compared.policy.drift.template and member.template not in compared.choice.templates:
+        yield _template_reason(member.template, compared.choice.templates)
+    max_age_s = compared.policy.drift.max_age
+    if max_age_s is not None and compared.now - instance.launched_at > max_age_s:
+        yield DriftReason.AGE
+    if MARK in instance.tags or (node is not None and MARK in node.annotations):
+        yield DriftReason.MARKED
+
+
+def _other_image(compared: _Compared, instance: Instance) -> bool:
+    target = compared.choice.target
+    return target is not None and instance.image_id != target.image.id
+
+
+def _ahead(compared: _Compared, instance: Instance) -> bool:
+    """A machine on a newer image is not taken backwards, unless the image is pinned."""
+    target, image = compared.choice.target, compared.images.get(instance.image_id)
+    if target is None or image is None or compared.choice.pinned:
+        return False
+    return image.id != target.image.id and image.created > target.image.created
+
+
+def _template_reason(used: TemplateVersion | None, current: tuple[TemplateVersion, ...]) -> DriftReason:
+    """A launch configuration has no version; its name changes instead."""
+    versions = (used, *current) if used is not None else current
+    is_configuration = any(not version.version for version in versions)
+    return DriftReason.LAUNCH_CONFIGURATION if is_configuration else DriftReason.TEMPLATE_VERSION
+
+
+def _machine(
+    member: Member,
+    instance: Instance,
+    node: Node | None,
+    now: float,
+    pods: Mapping[str, int],
+    reasons: tuple[DriftReason, ...],
+) -> DriftedMachine:
+    return DriftedMachine(
+        instance_id=member.instance_id,
+        node=node.name if node else None,
+        zone=member.zone,
+        image_id=instance.image_id,
+        age_s=max(0.0, now - instance.launched_at),
+        ready=node is not None and node.ready,
+        pods=pods.get(node.name, 0) if node else 0,
+        reasons=reasons,
+    )
+
+
+def _notes(
+    compared: _Compared, scaling: ScalingGroup, instances: Mapping[str, Instance], nodes: Mapping[str, Node]
+) -> Iterator[str]:
+    for member in scaling.members:
+        instance = instances.get(member.instance_id)
+        if instance is None:
+            yield f"machine {member.instance_id} is listed by {scaling.name} but EC2 does not know it"
+        elif member.lifecycle.startswith(LEFT_ALONE):
+            yield f"machine {member.instance_id} is {member.lifecycle} and is left alone"
+        elif member.instance_id not in nodes:
+            yield f"machine {member.instance_id} of {scaling.name} has no Node"
+        elif compared.choice.target is not None and _ahead(compared, instance):
+            target = compared.choice.target.image.id
+            yield f"machine {member.instance_id} runs {instance.image_id}, newer than the target {target}"
+
+
+def _pods_to_move(pods: tuple[Pod, ...]) -> Mapping[str, int]:
+    """Pods per node that a drain would have to move."""
+    counts: dict[str, int] = {}
+    for pod in pods:
+        stays = pod.mirror or pod.phase in ("Succeeded", "Failed")
+        if not stays and not (pod.owner is not None and pod.owner.kind == "DaemonSet"):
+            counts[pod.node] = counts.get(pod.node, 0) + 1
+    return counts

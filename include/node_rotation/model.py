@@ -132,7 +132,7 @@ class GroupPlan(Value):
     image_step: ImageStep
     needs_image_step: bool = Field(description="the template as it stands does not launch the target")
     target: Target
-    slots: int = Field(ge=1, description="machines of this group that may be in flight at once")
+    slots: int = Field(ge=0, description="machines of this group that may be in flight at once; 0 is blocked")
     size: int = Field(ge=0, description="desired size when the plan was made")
 
 

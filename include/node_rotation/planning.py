@@ -2,56 +2,182 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 
 from node_rotation import estimate as estimating
+from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
-from node_rotation.fleet import Settings
-from node_rotation.model import Batch, GroupDrift, GroupPlan, Plan, PlannedMachine
-from node_rotation.world import Snapshot
+from node_rotation.drift import cluster_notes
+from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.model import (
+    MAX_BATCHES,
+    Batch,
+    DriftedMachine,
+    GroupDrift,
+    GroupPlan,
+    Plan,
+    PlannedMachine,
+    Role,
+    Strategy,
+)
+from node_rotation.policy import Policy
+from node_rotation.world import ScalingGroup, Snapshot
 
 
 def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot, now: float) -> Plan:
     """Make the plan for one cluster; a pure function of its arguments.
+
+    Control plane first, then workers by priority and in fleet order. Within a group unhealthy machines, then empty
+    ones, then the oldest; zones in turn. The first batch is a canary of one machine, unless the policy of its group
+    says no.
 
     :param settings: the cluster with its merged policies; groups that a run left out have no drift here.
     :param drifts: what the drift check found, one per group.
     :param snapshot: the same observation.
     :param now: epoch seconds.
     """
-    groups, batches = [], []
-    for drift in drifts:
-        policy, asg = settings.groups[drift.group], snapshot.groups[drift.asg]
-        if drift.target is None or not drift.drifted:
-            continue
-        groups.append(
-            GroupPlan(
-                name=drift.group,
-                asg=drift.asg,
-                strategy=policy.strategy,
-                image_step=policy.image_step,
-                needs_image_step=drift.target.template is None,
-                target=drift.target,
-                slots=slots(policy.budget, policy.strategy, asg.desired),
-                size=asg.desired,
-            )
-        )
-        for number, m in enumerate(drift.drifted, 1):
-            machine = PlannedMachine(**m.model_dump(include={"instance_id", "node", "zone", "image_id", "reasons"}))
-            canary = not batches and policy.canary
-            batches.append(
-                Batch(name=f"{drift.group}/{number}", group=drift.group, machines=(machine,), canary=canary)
-            )
-    cluster_slots = settings.policy.budget.cluster_slots or sum(g.slots for g in groups)
-    return Plan(
-        id="0",
+    subjects = _subjects(settings, drifts, snapshot)
+    groups = tuple(subject.plan for subject in subjects)
+    cluster_slots = _cluster_slots(settings, groups)
+    batches = _batches(subjects, cluster_slots)
+    plan = Plan(
+        id="",
         environment=settings.environment,
         cluster=settings.cluster.name,
         created=datetime.fromtimestamp(now, UTC),
-        groups=tuple(groups),
-        batches=tuple(batches),
+        groups=groups,
+        batches=batches,
         slots=cluster_slots,
         estimate=estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots),
-        blockers=tuple(b for drift in drifts for b in drift.blockers),
+        blockers=blockers(subjects, drifts, snapshot),
+        notes=(*(n for drift in drifts for n in drift.notes), *notes(subjects), *cluster_notes(snapshot)),
     )
+    return plan.model_copy(update={"id": content_id(plan)})
+
+
+def content_id(plan: Plan) -> str:
+    """The plan's id: a hash of all that will be done; when it was made and its notes don't count.
+
+    :param plan: its own ``id`` is not read.
+    """
+    content = plan.model_dump_json(exclude={"id", "created", "notes"})
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _subjects(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot) -> tuple[Subject, ...]:
+    """The groups to be rotated, in order."""
+    found = {drift.group: drift for drift in drifts if drift.target is not None and drift.drifted}
+    chosen = [group for group in settings.cluster.groups if group.name in found]
+    chosen.sort(key=lambda g: (g.role is not Role.CONTROL_PLANE, -settings.groups[g.name].priority))
+    return tuple(
+        _subject(g, settings.groups[g.name], found[g.name], snapshot.groups[found[g.name].asg]) for g in chosen
+    )
+
+
+def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, scaling: ScalingGroup) -> Subject:
+    assert drift.target is not None  # noqa: S101 - _subjects leaves groups without a target out
+    plan = GroupPlan(
+        name=group.name,
+        asg=drift.asg,
+        role=group.role,
+        kind=group.kind,
+        strategy=policy.strategy,
+        image_step=policy.image_step,
+        needs_image_step=drift.target.template is None,
+        target=drift.target,
+        slots=_slots(group.role, policy, scaling),
+        size=scaling.desired,
+    )
+    return Subject(plan, policy, scaling, drift.drifted)
+
+
+def _slots(role: Role, policy: Policy, scaling: ScalingGroup) -> int:
+    """The budget's slots; one for a control plane; no more than fit below a max size that may not be raised."""
+    wanted = slots(policy.budget, policy.strategy, scaling.desired)
+    if role is Role.CONTROL_PLANE:
+        wanted = min(wanted, 1)
+    if policy.strategy is Strategy.SURGE and not policy.raise_max_size:
+        wanted = min(wanted, max(scaling.max - scaling.desired, 0))
+    return wanted
+
+
+def _cluster_slots(settings: Settings, groups: Iterable[GroupPlan]) -> int:
+    total = sum(group.slots for group in groups)
+    cap = settings.policy.budget.cluster_slots
+    return total if cap is None else min(cap, total)
+
+
+def _batches(subjects: Sequence[Subject], cluster_slots: int) -> tuple[Batch, ...]:
+    queues = {s.plan.name: list(_in_order(s.drifted)) for s in subjects}
+    canary = bool(subjects) and subjects[0].policy.canary
+    caps = {s.plan.name: max(1, min(s.plan.slots, cluster_slots)) for s in subjects}
+    size = _batch_size({name: len(queue) for name, queue in queues.items()}, caps, canary, subjects)
+    found: list[Batch] = []
+    for subject in subjects:
+        name = subject.plan.name
+        with_canary = canary and not found
+        parts = _cut(queues[name], min(size, caps[name]), first_alone=with_canary)
+        found += [
+            Batch(name=f"{name}/{number}", group=name, machines=part, canary=with_canary and number == 1)
+            for number, part in enumerate(parts, 1)
+        ]
+    return tuple(found)
+
+
+def _batch_size(lengths: Mapping[str, int], caps: Mapping[str, int], canary: bool, subjects: Sequence[Subject]) -> int:
+    """The smallest size that keeps the plan within :data:`MAX_BATCHES`, as far as the slots allow it."""
+    rest = dict(lengths)
+    if canary:
+        rest[subjects[0].plan.name] -= 1
+    allowed = MAX_BATCHES - canary
+    largest = max(caps.values(), default=1)
+    size = max(1, -(-sum(rest.values()) // allowed))
+    while size < largest and sum(-(-length // min(size, caps[name])) for name, length in rest.items()) > allowed:
+        size += 1
+    return min(size, largest)
+
+
+def _cut(queue: Sequence[DriftedMachine], size: int, *, first_alone: bool) -> Iterator[tuple[PlannedMachine, ...]]:
+    planned = [_planned(machine) for machine in queue]
+    if first_alone:
+        yield (planned[0],)
+        planned = planned[1:]
+    for start in range(0, len(planned), size):
+        yield tuple(planned[start : start + size])
+
+
+def _planned(machine: DriftedMachine) -> PlannedMachine:
+    return PlannedMachine(
+        instance_id=machine.instance_id,
+        node=machine.node,
+        zone=machine.zone,
+        image_id=machine.image_id,
+        reasons=machine.reasons,
+    )
+
+
+def _in_order(machines: Iterable[DriftedMachine]) -> Iterator[DriftedMachine]:
+    """Unhealthy, empty, oldest; each class spread over its zones."""
+    for _, same in groupby(sorted(machines, key=_rank), key=_urgency):
+        yield from _spread(same)
+
+
+def _urgency(machine: DriftedMachine) -> tuple[bool, bool]:
+    return (machine.ready, machine.pods > 0)
+
+
+def _rank(machine: DriftedMachine) -> tuple[tuple[bool, bool], float, str]:
+    return (_urgency(machine), -machine.age_s, machine.instance_id)
+
+
+def _spread(machines: Iterable[DriftedMachine]) -> Iterator[DriftedMachine]:
+    """Zones in turn, the one with the oldest machine first, so that a batch and its neighbours don't share one."""
+    zones: dict[str, list[DriftedMachine]] = {}
+    for machine in machines:
+        zones.setdefault(machine.zone, []).append(machine)
+    depth = max(map(len, zones.values()), default=0)
+    for row in range(depth):
+        yield from (zone[row] for zone in zones.values() if row < len(zone))

@@ -81,7 +81,10 @@ class PodRule(StrEnum):
 
 
 class ImageSource(Value):
-    """Where the target image comes from; exactly one of template, ssm, name (with owner) and id."""
+    """Where the target image comes from: template, ssm, name (with owner) or id.
+
+    ``ssm`` may bring owner and name along: they answer for nights before the parameter was last written.
+    """
 
     template: bool = Field(default=False, description="whatever the group's template launches")
     ssm: str | None = Field(default=None, description="an SSM parameter that holds an image id")
@@ -94,7 +97,7 @@ class ImageSource(Value):
     @model_validator(mode="after")
     def _one_source(self) -> ImageSource:
         given = [n for n in ("template", "ssm", "name", "id") if getattr(self, n)]
-        if len(given) > 1:
+        if len(given) > 1 and given != ["ssm", "name"]:
             raise ValueError(f"an image has one source, not {' and '.join(given)}")
         if bool(self.name) != bool(self.owner):
             raise ValueError("owner and name go together: owner: self, name: base-*")
@@ -148,7 +151,12 @@ class Policy(Value):
     image_step: ImageStep = ImageStep.EXTERNAL
     budget: BudgetPolicy = BudgetPolicy()
     canary: bool = True
-    allow_detach_behind_load_balancer: bool = False
+    allow_detach_behind_load_balancer: bool = Field(
+        default=False, description="detach deregisters at once and bypasses terminating hooks"
+    )
+    raise_max_size: bool = Field(
+        default=True, description="surge may raise a full group's max size for the run; it is restored exactly"
+    )
     launch_timeout: Duration = 900.0
     terminate_timeout: Duration = 600.0
     drain: DrainPolicy = DrainPolicy()

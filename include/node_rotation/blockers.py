@@ -1,0 +1,211 @@
+"""What stands in the way of a plan, and what somebody should know before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from node_rotation import eviction
+from node_rotation.model import (
+    Blocker,
+    DriftedMachine,
+    GroupDrift,
+    GroupPlan,
+    ImageStep,
+    Kind,
+    Role,
+    Strategy,
+    Target,
+)
+from node_rotation.outcome import Blocked
+from node_rotation.policy import Policy
+from node_rotation.target import label
+from node_rotation.world import Budget, Pod, ScalingGroup, Snapshot
+
+NEEDED_PROCESSES = ("Launch", "Terminate")
+"""Auto Scaling user guide, "Suspend and resume processes": without them no machine comes or goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A group to be rotated, with everything that may block it.
+
+    :param plan: what the plan says of it.
+    :param drifted: the machines to replace.
+    """
+
+    plan: GroupPlan
+    policy: Policy
+    scaling: ScalingGroup
+    drifted: tuple[DriftedMachine, ...]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Instance ids of the machines to replace."""
+        return frozenset(machine.instance_id for machine in self.drifted)
+
+    @property
+    def object(self) -> str:
+        """How messages name it."""
+        return f"group {self.plan.name}"
+
+
+def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot: Snapshot) -> tuple[Blocker, ...]:
+    """Why the plan can't be carried out as it stands: drift's own reasons, groups, machines, pods.
+
+    :param subjects: the plan's groups.
+    :param drifts: every group's drift, also of groups that are not rotated.
+    """
+    found = [blocker for drift in drifts for blocker in drift.blockers]
+    for subject in subjects:
+        found.extend(_group(subject))
+        found.extend(_machines(subject, snapshot))
+    found.extend(_pods(subjects, snapshot))
+    return tuple(found)
+
+
+def notes(subjects: Sequence[Subject]) -> tuple[str, ...]:
+    """What does not block but changes what will happen."""
+    return tuple(note for subject in subjects for note in _notes(subject))
+
+
+def _group(subject: Subject) -> Iterator[Blocker]:
+    yield from _capacity(subject)
+    yield from _image_step(subject)
+    yield from _actors(subject)
+    yield from _detach(subject)
+
+
+def _capacity(subject: Subject) -> Iterator[Blocker]:
+    plan, scaling = subject.plan, subject.scaling
+    room = scaling.max - scaling.desired
+    if plan.strategy is Strategy.SURGE and not subject.policy.raise_max_size and room < 1:
+        yield Blocker(
+            reason=f"surge is impossible: {scaling.name} has max size {scaling.max}, desired {scaling.desired}",
+            objects=(subject.object, f"asg {scaling.name}"),
+            remedy="raise the group's max size, set raise_max_size: true, or use strategy: detach",
+        )
+    elif plan.slots < 1:
+        yield Blocker(
+            reason=f"the budget of group {plan.name} leaves 0 slots",
+            objects=(subject.object,),
+            remedy="set budget.max_surge to at least 1",
+        )
+
+
+def _image_step(subject: Subject) -> Iterator[Blocker]:
+    plan = subject.plan
+    if not plan.needs_image_step:
+        return
+    image = plan.target.image.id
+    if plan.image_step is ImageStep.EXTERNAL:
+        yield Blocker(
+            reason=f"the template of {plan.asg} does not launch the target {image}, and the image step is external",
+            objects=(subject.object, f"asg {plan.asg}", f"image {image}"),
+            remedy="put the image into the template first, or set image_step: launch_template",
+        )
+    elif subject.scaling.template.launch_configuration:
+        yield Blocker(
+            reason=f"{plan.asg} uses launch configuration {subject.scaling.template.name}, which can't be changed",
+            objects=(subject.object, f"asg {plan.asg}"),
+            remedy="move the group to a launch template, or set image_step: external and replace the configuration",
+        )
+
+
+def _actors(subject: Subject) -> Iterator[Blocker]:
+    scaling = subject.scaling
+    if subject.plan.kind is Kind.EKS_MANAGED:
+        yield Blocker(
+            reason=f"group {subject.plan.name} is managed by EKS, which replaces its machines itself",
+            objects=(subject.object, f"asg {scaling.name}"),
+            remedy="use EKS' update-nodegroup-version, or leave the group out",
+        )
+    if scaling.refresh_in_progress:
+        yield Blocker(
+            reason=f"instance refresh {scaling.refresh_in_progress} is replacing the machines of {scaling.name}",
+            objects=(subject.object, f"asg {scaling.name}"),
+            remedy="wait for it, or cancel it with CancelInstanceRefresh",
+        )
+    stopped = [process for process in NEEDED_PROCESSES if process in scaling.suspended]
+    if stopped:
+        yield Blocker(
+            reason=f"{' and '.join(stopped)} of {scaling.name} is suspended: no replacement can come or go",
+            objects=(subject.object, f"asg {scaling.name}"),
+            remedy="find out why, then resume with ResumeProcesses",
+        )
+
+
+def _detach(subject: Subject) -> Iterator[Blocker]:
+    """DetachInstances deregisters at once and runs no terminating hook (Auto Scaling API reference)."""
+    scaling = subject.scaling
+    behind = (*scaling.target_groups, *scaling.load_balancers, *scaling.terminating_hooks)
+    allowed = subject.policy.allow_detach_behind_load_balancer
+    if subject.plan.strategy is Strategy.DETACH and behind and not allowed:
+        yield Blocker(
+            reason=f"detaching from {scaling.name} would deregister machines at once and bypass its terminating hooks",
+            objects=(subject.object, *behind),
+            remedy="use strategy: surge, or set allow_detach_behind_load_balancer: true",
+        )
+
+
+def _machines(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
+    ids = subject.ids
+    instances = (snapshot.instances.get(i) for i in sorted(ids))
+    locked = [instance.id for instance in instances if instance is not None and instance.termination_protected]
+    if locked:
+        yield Blocker(
+            reason=f"machines of group {subject.plan.name} are protected against termination",
+            objects=tuple(f"machine {i}" for i in locked),
+            remedy="clear DisableApiTermination of these instances, or leave them out",
+        )
+    kept = sorted(m.instance_id for m in subject.scaling.members if m.protected and m.instance_id in ids)
+    if kept and subject.plan.strategy is Strategy.SURGE:
+        yield Blocker(
+            reason=f"machines of group {subject.plan.name} are protected against scale-in",
+            objects=tuple(f"machine {i}" for i in kept),
+            remedy="find out who protects them; then clear it with SetInstanceProtection",
+        )
+
+
+def _pods(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
+    """Pods on drifted machines that no drain could ever evict, one blocker per cause."""
+    policies = {m.node: s.policy for s in subjects for m in s.drifted if m.node and s.policy.drain.force_after is None}
+    by_namespace = _by_namespace(snapshot.budgets)
+    causes: dict[tuple[str, str], list[str]] = {}
+    for pod in snapshot.pods:
+        policy = policies.get(pod.node)
+        blocked = _blocked(pod, policy, by_namespace, snapshot.taken_at) if policy else None
+        if blocked is not None:
+            causes.setdefault((blocked.reason, blocked.remedy), []).extend(blocked.objects)
+    for (reason, remedy), objects in causes.items():
+        yield Blocker(reason=reason, objects=tuple(dict.fromkeys(objects)), remedy=remedy)
+
+
+def _blocked(pod: Pod, policy: Policy, budgets: Mapping[str, list[Budget]], now: float) -> Blocked | None:
+    found = eviction.decide(pod, policy.drain, budgets.get(pod.namespace, ()), drain_started_at=now, now=now)
+    return found.blocked if isinstance(found, eviction.Block) else None
+
+
+def _by_namespace(budgets: Sequence[Budget]) -> Mapping[str, list[Budget]]:
+    found: dict[str, list[Budget]] = {}
+    for budget in budgets:
+        found.setdefault(budget.namespace, []).append(budget)
+    return found
+
+
+def _notes(subject: Subject) -> Iterator[str]:
+    scaling, plan = subject.scaling, subject.plan
+    if scaling.max_lifetime_s:
+        yield f"{scaling.name} replaces machines older than {scaling.max_lifetime_s}s itself (MaxInstanceLifetime)"
+    if scaling.capacity_rebalance:
+        yield f"{scaling.name} may replace Spot machines at risk by itself (CapacityRebalance)"
+    if plan.role is Role.CONTROL_PLANE:
+        yield f"group {plan.name} is a control plane: one machine at a time; etcd's quorum is not checked"
+    if plan.needs_image_step and plan.image_step is ImageStep.LAUNCH_TEMPLATE:
+        yield f"a new version of template {_template(scaling, plan.target)} will launch {plan.target.image.id}"
+    if plan.strategy is Strategy.SURGE and scaling.desired + plan.slots > scaling.max:
+        yield f"the max size of {scaling.name} is raised from {scaling.max} for the run, and restored after it"
+
+
+def _template(scaling: ScalingGroup, target: Target) -> str:
+    return label(target.template) if target.template else scaling.template.name
