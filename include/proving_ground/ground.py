@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     Progress = Callable[[str], None]
 
 DAEMON = "daemon"
+# The fleet a scenario starts with is there already when its story begins.
+SEEDED_BOOT_S = 0.2
 _LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -120,7 +122,7 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
         began = time.monotonic()
         with ThreadPoolExecutor(max_workers=8) as pool:
             planes = pool.submit(_start_clusters, tools, scenario, directory, tokens.url)
-            aws = serve(scenario, directory)
+            aws = serve(scenario, directory, seeded_boot_s=SEEDED_BOOT_S)
             undo.callback(aws.stop)
             progress(f"AWS answers at {aws.endpoint} ({time.monotonic() - began:.0f} s)")
             clusters = planes.result()
@@ -132,6 +134,7 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
         undo.callback(agent.stop)
         agent.follow(aws.world)
         seed.fill(scenario, clusters, progress)
+        aws.world.machines.boot_s = scenario.timing.boot
         return Ground(scenario, directory, aws, clusters, undo.pop_all())
 
 

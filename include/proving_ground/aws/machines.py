@@ -59,6 +59,8 @@ class Machines:
         self._images, self._stream = images, stream
         self._jitter = random.Random(seed)
         self._machines: dict[str, _Machine] = {}
+        # Seconds until a launched machine runs; a fleet that is only being seeded need not wait as long.
+        self.boot_s = timing.boot
         self.configurations: dict[str, dict[str, Any]] = {}
         self.changed: Callable[[str], None] = lambda instance_id: None
 
@@ -211,7 +213,7 @@ class Machines:
         if kind:
             self._stream.emit(self._event(machine, kind))
         jitter = self._timing.boot_jitter
-        delay = self._timing.boot * (1 + self._jitter.uniform(-jitter, jitter))
+        delay = self.boot_s * (1 + self._jitter.uniform(-jitter, jitter))
         self._clock.after(delay, lambda: self._booted(machine))
 
     def _booted(self, machine: _Machine) -> None:

@@ -150,13 +150,19 @@ class AwsServer:
         WORLDS.pop(self.world.account, None)
 
 
-def serve(scenario: Scenario, directory: Path, port: int = 0) -> AwsServer:
+def serve(
+    scenario: Scenario, directory: Path, port: int = 0, *, seeded_boot_s: float | None = None
+) -> AwsServer:
     """Start an AWS and fill it from a scenario; its instances are booting when this returns.
 
     :param directory: gets ``aws-requests.jsonl`` and ``aws-events.jsonl``.
+    :param seeded_boot_s: seconds a machine boots until the caller puts ``world.machines.boot_s`` back to the
+        scenario's; None: as the scenario says from the start.
     :raises RuntimeError: if an AWS of the same account runs in this process.
     """
     server = AwsServer(scenario, directory, port)
+    if seeded_boot_s is not None:
+        server.world.machines.boot_s = seeded_boot_s
     try:
         seed(server.world, scenario)
     except BaseException:
