@@ -1,0 +1,72 @@
+"""docs/iam-policy.json: every call that the AWS client makes is allowed, and nothing else without a reason."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+CLIENTS = ROOT / "include" / "node_rotation" / "clients"
+STATEMENTS: list[dict[str, Any]] = json.loads((ROOT / "docs" / "iam-policy.json").read_text())["Statement"]
+SERVICES = {"autoscaling", "autoscaling_once", "ec2", "ssm", "eks"}
+
+NOT_CALLED_BY_US = {
+    # Checked by EC2 when a template says resolve:ssm:, and by Auto Scaling when a group gets a template version:
+    # https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-api-permissions.html
+    "ssm:GetParameters",
+    "ec2:RunInstances",
+    "iam:PassRole",
+}
+
+
+def calls() -> Iterator[str]:
+    """Every `service.operation` of the clients' source, as IAM writes it."""
+    for path in sorted(CLIENTS.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                yield from _action(node, node.func)
+
+
+def _action(call: ast.Call, func: ast.Attribute) -> Iterator[str]:
+    if not isinstance(func.value, ast.Attribute) or func.value.attr not in SERVICES:
+        return
+    operation = func.attr
+    if operation == "get_paginator":
+        (name,) = call.args
+        assert isinstance(name, ast.Constant), "a paginator's name that can't be read from the source"
+        operation = str(name.value)
+    service = func.value.attr.removesuffix("_once")
+    yield f"{service}:{''.join(word.capitalize() for word in operation.split('_'))}"
+
+
+def allowed(statement: dict[str, Any]) -> set[str]:
+    actions = statement["Action"]
+    return {actions} if isinstance(actions, str) else set(actions)
+
+
+GRANTED = {action for statement in STATEMENTS for action in allowed(statement)}
+
+
+def test_what_the_clients_call_is_allowed() -> None:
+    made = set(calls())
+    assert len(made) > 15, f"the source is written differently now, these were found: {sorted(made)}"
+    assert made - GRANTED == set()
+
+
+def test_nothing_is_allowed_that_is_not_called_or_explained() -> None:
+    assert GRANTED - set(calls()) == NOT_CALLED_BY_US
+
+
+def test_no_action_is_a_wildcard_and_every_statement_allows() -> None:
+    assert not [action for action in GRANTED if "*" in action]
+    assert {statement["Effect"] for statement in STATEMENTS} == {"Allow"}
+
+
+def test_changes_are_bound_to_the_machines_of_one_cluster() -> None:
+    for statement in STATEMENTS:
+        words = {action.split(":")[1] for action in allowed(statement)}
+        if not all(word.startswith(("Describe", "Get")) for word in words):
+            assert "Condition" in statement, statement["Sid"]
