@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.model import Kind, Role, Value
 from node_rotation.policy import Policy, merge
@@ -49,6 +50,11 @@ class NodeGroup(Value):
             raise ValueError(f"node group {self.name!r} needs either asg or asg_tags")
         return self
 
+    @property
+    def address(self) -> str:
+        """How its Auto Scaling group is found: two groups with the same address would overlap."""
+        return self.asg or ", ".join(f"{key}={value}" for key, value in sorted(self.asg_tags.items()))
+
 
 class Cluster(Value):
     """A Kubernetes cluster; clusters of an environment are taken in their order."""
@@ -62,7 +68,7 @@ class Cluster(Value):
     @model_validator(mode="after")
     def _groups_apart(self) -> Cluster:
         _no_twins("node group", [group.name for group in self.groups])
-        _no_twins("Auto Scaling group", [group.asg for group in self.groups if group.asg])
+        _no_twins("Auto Scaling group", [group.address for group in self.groups])
         return self
 
 
@@ -87,6 +93,27 @@ class Settings(Value):
         """``environment.cluster``, as partition keys and log lines say it."""
         return f"{self.environment}.{self.cluster.name}"
 
+    def only(self, groups: Sequence[str] = (), roles: Sequence[Role] = ()) -> Settings:
+        """The same cluster with some of its groups: those named, of these roles; nothing given means all.
+
+        :raises BadInputError: if there is no such group, or none is left.
+        """
+        unknown = [name for name in groups if name not in self.groups]
+        known = f"Groups of {self.name}: {', '.join(self.groups)}."
+        if unknown:
+            raise BadInputError("groups", f"cluster {self.name} has no node group {unknown[0]!r}.", known)
+        kept = tuple(
+            group
+            for group in self.cluster.groups
+            if (not groups or group.name in groups) and (not roles or group.role in roles)
+        )
+        if not kept:
+            wanted = ", ".join(role.value for role in roles)
+            raise BadInputError("roles", f"cluster {self.name} has no node group of role {wanted}.", known)
+        cluster = self.cluster.model_copy(update={"groups": kept})
+        policies = {group.name: self.groups[group.name] for group in kept}
+        return self.model_copy(update={"cluster": cluster, "groups": policies})
+
 
 class Fleet(Value):
     """Everything there is to rotate."""
@@ -98,7 +125,10 @@ class Fleet(Value):
     @model_validator(mode="after")
     def _names_apart(self) -> Fleet:
         _no_twins("environment", [env.name for env in self.environments])
-        _no_twins("cluster", [c.name for env in self.environments for c in env.clusters])
+        clusters = [c for env in self.environments for c in env.clusters]
+        _no_twins("cluster", [c.name for c in clusters])
+        places = [f"{g.address} in {_account(c)}" for c in clusters for g in c.groups]
+        _no_twins("Auto Scaling group", places)
         return self
 
     @property
@@ -123,14 +153,16 @@ class Fleet(Value):
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         layers = (self.defaults, env.policy, cluster.policy)
         try:
-            return Settings(
+            merged = Settings(
                 environment=env.name,
                 cluster=cluster,
                 policy=merge(*layers, run),
                 groups={g.name: merge(*layers, g.policy, run) for g in cluster.groups},
             )
         except ValidationError as error:
-            raise BadInputError("run parameters", _first(error)) from error
+            raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
+        _some_slots(merged, run)
+        return merged
 
 
 def load(path: Path) -> Fleet:
@@ -146,20 +178,38 @@ def load(path: Path) -> Fleet:
     except yaml.YAMLError as error:
         raise BadInputError(str(path), f"is not YAML: {error}") from error
     try:
-        return Fleet.model_validate(data)
+        fleet = Fleet.model_validate(data)
     except ValidationError as error:
-        raise BadInputError(str(path), _first(error), "See docs/fleet.schema.json.") from error
+        where, problem, remedy = explain(error, data, Fleet)
+        raise BadInputError(f"{path}: {where}", problem, remedy) from error
+    try:
+        for name in fleet.names:  # what the layers say together must be a policy as well
+            fleet.settings(name)
+    except BadInputError as error:
+        raise BadInputError(f"{path}: {error.where}", error.problem, error.remedy) from error
+    return fleet
 
 
-def _first(error: ValidationError) -> str:
-    """The first problem, said with its path; how many more there are."""
-    problems = error.errors(include_url=False, include_input=False)
-    path = ".".join(str(part) for part in problems[0]["loc"]) or "(top)"
-    message = problems[0]["msg"].removeprefix("Value error, ")
-    if problems[0]["type"] == "extra_forbidden":
-        message = "there is no such setting"
-    more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{path}: {message}{more}."
+def _said(error: ValidationError, run: Mapping[str, Any]) -> tuple[str, str]:
+    where, problem, remedy = explain(error, run, Policy)
+    return f"{where}: {problem}", remedy
+
+
+def _some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse a budget that lets nothing move; both strategies launch first and spend max_surge."""
+    for name, policy in settings.groups.items():
+        if policy.budget.max_surge in (0, "0%"):
+            where = "run parameters" if run else f"node group {name} of {settings.name}"
+            raise BadInputError(
+                f"{where}: budget.max_surge",
+                f"{policy.budget.max_surge} leaves 0 slots: no machine of group {name} could ever be replaced.",
+                "Set it to at least 1, or take the group out of the fleet.",
+            )
+
+
+def _account(cluster: Cluster) -> str:
+    """Clusters may share an account and a region; the same group name there is the same group."""
+    return f"{cluster.aws.region} ({cluster.aws.profile or cluster.aws.connection})"
 
 
 def _no_twins(what: str, names: list[str]) -> None:
