@@ -170,6 +170,9 @@ class Policy(Value):
     priority: int = Field(default=0, description="groups with a higher one go first")
 
 
+_SOURCES = frozenset({"template", "ssm", "owner", "name", "id"})
+
+
 def merge(*layers: Policy | Mapping[str, Any]) -> Policy:
     """Lay policies over each other; only what a layer says counts.
 
@@ -185,7 +188,7 @@ def merge(*layers: Policy | Mapping[str, Any]) -> Policy:
 
 def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:
     for key, value in above.items():
-        if key == "image":  # one source replaces another: they exclude each other
+        if key == "image" and not _SOURCES.isdisjoint(value):  # one source replaces another: they exclude each other
             kept = {k: v for k, v in below.get(key, {}).items() if k in ("soak", "architecture")}
             below[key] = {**kept, **value}
         elif isinstance(value, Mapping) and isinstance(below.get(key), dict):

@@ -1,0 +1,31 @@
+"""config/fleet.yaml, the example that users start from: valid, and it means what its comments say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from node_rotation import fleet
+from node_rotation.policy import Mode
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "fleet.yaml"
+
+
+def test_it_is_valid_and_in_promotion_order() -> None:
+    assert fleet.load(EXAMPLE).names == ("dev.dev-example", "prod.prod-example")
+
+
+def test_production_stops_at_the_plan_unless_the_run_says_otherwise() -> None:
+    example = fleet.load(EXAMPLE)
+    assert example.settings("prod-example").policy.mode is Mode.PLAN
+    assert example.settings("prod-example", {"mode": "rotate"}).policy.mode is Mode.ROTATE
+
+
+def test_a_soak_in_one_environment_keeps_the_image_source_of_the_defaults() -> None:
+    image = fleet.load(EXAMPLE).settings("prod-example").groups["workers"].image
+    assert (image.template, image.soak) == (True, 72 * 3600.0)
+
+
+def test_a_group_may_differ_from_its_cluster() -> None:
+    groups = fleet.load(EXAMPLE).settings("prod-example").groups
+    assert groups["batch"].drain.timeout == 7200.0
+    assert groups["workers"].drain.timeout == 900.0
