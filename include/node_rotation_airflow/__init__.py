@@ -1,1 +1,1 @@
-"""Airflow operators, triggers and hooks around the node_rotation library."""
+"""Node rotation in Airflow: operators, triggers, hooks and a timetable around ``node_rotation``."""

@@ -1,0 +1,32 @@
+"""The names that DAGs, operators, triggers and tests share."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+DRIFT_CHECK = "ami_drift_check"
+ROTATE_NODES = "rotate_nodes"
+SWEEP_RESIDUE = "sweep_residue"
+
+OWNER = "node-rotation"
+TAG = "node-rotation"
+
+DRIFT_ASSET = "node_rotation_drift"
+DRIFT_ASSET_URI = "node-rotation://drift"
+
+REQUEST_TASK = "request"
+PLAN_TASK = "plan"
+BATCH_GROUP = "batch"
+
+REQUEST_KEY = "request"
+"""XCom of the request task: a ``documents.Request``."""
+ROTATION_KEY = "rotation"
+"""XCom of the plan task: a ``documents.Rotation``."""
+VERDICT_KEY = "verdict"
+
+RETRIES = 3
+RETRY_DELAY = timedelta(seconds=10)
+ADMIT_TIMEOUT = timedelta(days=3)
+HEAL_TIMEOUT = timedelta(hours=1)
+DEFER_MARGIN_S = 120.0
+"""How much later than its own deadline Airflow would end a deferred task that said nothing."""

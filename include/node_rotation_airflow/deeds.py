@@ -1,0 +1,70 @@
+"""Everything a task repeats until it is done, by name: act, then look, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from node_rotation.errors import BlockedError, TransientError
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Outcome, Waiting
+from node_rotation.run import Run
+from node_rotation.steps import STEPS
+from node_rotation.steps.prepare import prepare
+from node_rotation.steps.restore import restore, restored
+
+PREPARE = "prepare"
+RESTORE = "restore"
+GROUP_TIMEOUT_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One kind of work on one subject: a batch or a node group, by its name.
+
+    :param do: act and look once.
+    :param timeout_s: seconds after which nobody waits any more.
+    """
+
+    do: Callable[[Run, str], Outcome]
+    timeout_s: Callable[[Run, str], float]
+
+
+def attempt(name: str, run: Run, subject: str) -> Outcome:
+    """Act and look once; what may pass by itself is waiting, what can't is Blocked.
+
+    :param name: a key of :data:`DEEDS`.
+    :raises PermanentError: if the call was wrong.
+    """
+    try:
+        return DEEDS[name].do(run, subject)
+    except TransientError as error:
+        return Waiting((str(error),), error.retry_after_s)
+    except BlockedError as error:
+        return error.blocked
+
+
+def _step(name: StepName) -> Deed:
+    def do(run: Run, subject: str) -> Outcome:
+        batch, step = batch_of(run, subject), STEPS[name]
+        step.act(run, batch)
+        return step.look(run, batch)
+
+    return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)))
+
+
+def _restore(run: Run, group: str) -> Outcome:
+    restore(run, group)
+    return restored(run, group)
+
+
+def batch_of(run: Run, name: str) -> Batch:
+    """A batch of the run's plan by its name."""
+    return next(batch for batch in run.plan.batches if batch.name == name)
+
+
+DEEDS: Mapping[str, Deed] = {
+    **{name.value: _step(name) for name in StepName},
+    PREPARE: Deed(prepare, lambda run, group: GROUP_TIMEOUT_S),
+    RESTORE: Deed(_restore, lambda run, group: GROUP_TIMEOUT_S),
+}

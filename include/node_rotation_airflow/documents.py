@@ -1,0 +1,47 @@
+"""What tasks hand to each other in XCom: versioned JSON, read back by tasks and triggers alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal, Self
+
+from node_rotation.fleet import Settings
+from node_rotation.model import Plan, Value
+
+
+class Document(Value):
+    """A value that travels by XCom."""
+
+    def dump(self) -> dict[str, Any]:
+        """As XCom holds it."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> Self:
+        """Read it back.
+
+        :raises ValueError: (pydantic's) if it is of another version.
+        """
+        return cls.model_validate(dict(data))
+
+
+class Request(Document):
+    """What a run is to do, validated, everything pinned that the fleet file says.
+
+    :param groups: names of the node groups it is about.
+    :param as_of: for a past night: the images there were then.
+    """
+
+    schema_version: Literal[1] = 1
+    settings: Settings
+    groups: tuple[str, ...]
+    as_of: datetime | None = None
+
+
+class Rotation(Document):
+    """A plan with the settings it was made under: all a step needs."""
+
+    schema_version: Literal[1] = 1
+    settings: Settings
+    plan: Plan

@@ -1,0 +1,1 @@
+"""Hooks: Airflow connections become the clients of ``node_rotation``."""

@@ -1,0 +1,46 @@
+"""An AWS connection of Airflow (keys, profile, assume-role, endpoint) as the client of a rotation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+from node_rotation.clients.aws import AwsCloud
+
+if TYPE_CHECKING:
+    import boto3
+    from botocore.config import Config
+
+
+class AwsCloudHook(AwsBaseHook):  # type: ignore[type-arg]
+    """The account and region of one AWS connection.
+
+    :param aws_conn_id: an Airflow connection of type ``aws``.
+    :param region_name: the cluster's region.
+    """
+
+    def __init__(self, aws_conn_id: str = "aws_default", region_name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(aws_conn_id=aws_conn_id, region_name=region_name, **{"client_type": "ec2", **kwargs})
+
+    def cloud(self) -> AwsCloud:
+        """The client; assumed roles refresh themselves as long as it lives."""
+        return AwsCloud(cast("boto3.Session", _ConnectionSession(self)))
+
+
+class _ConnectionSession:
+    """A boto3 session that also carries what else the connection says: endpoint, certificates, configuration."""
+
+    def __init__(self, hook: AwsCloudHook) -> None:
+        self._hook = hook
+        self._session = hook.get_session(region_name=hook.region_name)
+
+    def client(self, service: str, config: Config) -> Any:
+        """Make a client; what the rotation asks for goes over the connection's own configuration."""
+        own = self._hook.config
+        return self._session.client(
+            service_name=service,  # type: ignore[call-overload]
+            config=own.merge(config) if own else config,
+            endpoint_url=self._hook.conn_config.get_service_endpoint_url(service),
+            verify=self._hook.verify,
+        )

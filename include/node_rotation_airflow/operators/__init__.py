@@ -1,0 +1,1 @@
+"""Operators: glue between Airflow and ``node_rotation``."""

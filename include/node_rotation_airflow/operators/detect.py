@@ -1,0 +1,45 @@
+"""Which machines of one node group are not what they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from node_rotation_airflow.operators.base import RotationOperator, request_of
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+
+class DetectOperator(RotationOperator):
+    """Reads only.
+
+    :param group: the node group's name; mapped.
+    """
+
+    template_fields: Sequence[str] = ("group",)
+
+    def __init__(self, *, group: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.group = group
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Look, and say it in the log; returns a ``GroupDrift``."""
+        from node_rotation.clients.wall import WallClock
+        from node_rotation.detect import detect
+        from node_rotation_airflow.runs import connect
+
+        request = request_of(context)
+        cloud, cluster = connect(request.settings)
+        found = detect(request.settings, self.group, cloud, cluster, WallClock(), request.as_of)
+        target = found.target.image if found.target else None
+        self.log.info("%s: %d of %d machines drifted", self.group, len(found.drifted), found.machines)
+        if found.target and target:
+            self.log.info("target %s (%s) from %s", target.id, target.name, found.target.source)
+        for machine in found.drifted:
+            self.log.info("%s %s: %s", machine.instance_id, machine.node, ", ".join(machine.reasons))
+        for note in found.notes:
+            self.log.warning("%s", note)
+        for blocker in found.blockers:
+            self.log.warning("%s (%s). %s", blocker.reason, ", ".join(blocker.objects), blocker.remedy)
+        return found.model_dump(mode="json")

@@ -1,0 +1,171 @@
+"""One step of one batch, or of one node group: a first try in the worker, then the trigger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from node_rotation.model import StepName
+from node_rotation_airflow.constants import DEFER_MARGIN_S
+from node_rotation_airflow.operators.base import RotationOperator, run_of
+from node_rotation_airflow.retry import said_plainly
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+    from node_rotation.run import Run
+
+
+class DeedOperator(RotationOperator):
+    """Does one deed until it is done; no worker slot is held while it waits."""
+
+    deed: ClassVar[str]
+
+    def subject(self, context: Context) -> str:
+        """The name of the batch or node group it works on."""
+        raise NotImplementedError
+
+    def work(self, context: Context) -> str | None:
+        """Act and look once; done at once needs no trigger."""
+        return self.begin(context, self.subject(context))
+
+    def begin(self, context: Context, subject: str, *, resume: bool = False) -> str | None:
+        """Try once, then wait in the trigger.
+
+        :param resume: come back to a worker when it is done.
+        """
+        from node_rotation.clients.wall import WallClock
+        from node_rotation.outcome import Blocked, Done
+        from node_rotation_airflow.deeds import DEEDS, attempt
+
+        run = run_of(context)
+        now = WallClock().now()
+        deadline = _deadline(context, now, DEEDS[self.deed].timeout_s(run, subject))
+        outcome = attempt(self.deed, run, subject)
+        if isinstance(outcome, Done):
+            self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
+            return outcome.detail
+        if isinstance(outcome, Blocked):
+            raise AirflowFailException(f"{self.deed} of {subject}: {outcome}")
+        self.log.info("waits: %s", "; ".join(outcome.reasons))
+        return self._wait(run, subject, deadline, now, resume=resume)
+
+    def _wait(self, run: Run, subject: str, deadline: float, now: float, *, resume: bool) -> None:
+        from node_rotation_airflow.triggers.step import StepTrigger
+
+        self.defer(
+            trigger=StepTrigger(self.deed, subject, run.plan.id, deadline, resume),
+            method_name="resumed",
+            kwargs={"subject": subject},
+            timeout=timedelta(seconds=max(0.0, deadline - now) + DEFER_MARGIN_S),
+        )
+
+    def resumed(self, context: Context, event: Mapping[str, Any], subject: str) -> None:
+        """Say why the trigger gave up.
+
+        :raises AirflowFailException: no retry: a deadline is not extended, a block needs somebody.
+        """
+        from node_rotation_airflow.triggers.step import DEADLINE, FAILED
+
+        if event["status"] == FAILED:
+            raise AirflowFailException(f"{self.deed} of {subject}: {event['reason']}")
+        if event["status"] == DEADLINE:
+            raise AirflowFailException(f"{self.deed} of {subject} ran out of time; it waited for {event['reason']}")
+        with said_plainly():
+            self.after(context, subject)
+
+    def after(self, context: Context, subject: str) -> None:
+        """What is left to do once the deed is done, if a worker was asked for."""
+
+
+def _deadline(context: Context, now: float, timeout_s: float) -> float:
+    """When this step gives up: fixed by its first attempt, so that retries don't extend it.
+
+    Clearing a task raises ``max_tries`` and retrying does not: a cleared one gets its full time again.
+    """
+    store, key = context["task_state_store"], f"deadline-{context['ti'].max_tries}"
+    known = store.get(key)
+    if isinstance(known, int | float):
+        return float(known)
+    store.set(key, now + timeout_s)
+    return now + timeout_s
+
+
+class StepOperator(DeedOperator):
+    """A step of a batch.
+
+    :param spec: ``{"name": "workers/1", "group": "workers"}``; mapped.
+    """
+
+    template_fields: Sequence[str] = ("spec",)
+
+    def __init__(self, *, spec: Any, **kwargs: Any) -> None:
+        super().__init__(**{"map_index_template": "{{ task.spec['name'] }}", **kwargs})
+        self.spec = spec
+
+    def subject(self, context: Context) -> str:
+        """The batch's name."""
+        return str(self.spec["name"])
+
+
+class LaunchOperator(StepOperator):
+    """Brings the replacements and waits until they are usable."""
+
+    deed = StepName.LAUNCH.value
+
+
+class CordonOperator(StepOperator):
+    """Takes the old machines out of scheduling and load balancing."""
+
+    deed = StepName.CORDON.value
+
+
+class DrainOperator(StepOperator):
+    """Evicts pods as their budgets allow, and waits until they have left."""
+
+    deed = StepName.DRAIN.value
+
+
+class TerminateOperator(StepOperator):
+    """Terminates what is verified drained."""
+
+    deed = StepName.TERMINATE.value
+
+
+class HealthGateOperator(StepOperator):
+    """Passes once everything has been as well as before for a while."""
+
+    deed = StepName.GATE.value
+    ui_color = "#d7f5dd"
+
+
+class GroupOperator(DeedOperator):
+    """Work on one node group.
+
+    :param group: its name; mapped.
+    """
+
+    template_fields: Sequence[str] = ("group",)
+
+    def __init__(self, *, group: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.group = group
+
+    def subject(self, context: Context) -> str:
+        """The group's name."""
+        return self.group
+
+
+class PrepareOperator(GroupOperator):
+    """Takes the lock and makes a group ready."""
+
+    deed = "prepare"
+
+
+class RestoreOperator(GroupOperator):
+    """Puts a group back as it was, whatever happened."""
+
+    deed = "restore"

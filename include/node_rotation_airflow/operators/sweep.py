@@ -1,0 +1,44 @@
+"""Cleans up after dead runs, cluster by cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException
+
+from node_rotation_airflow import fleet_file
+from node_rotation_airflow.operators.base import RotationOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk.definitions.context import Context
+
+
+class SweepOperator(RotationOperator):
+    """Removes what a dead run left in one cluster; touches nothing while a live run holds its lock.
+
+    :param cluster: ``environment.cluster``; mapped.
+    """
+
+    template_fields: Sequence[str] = ("cluster",)
+
+    def __init__(self, *, cluster: str, **kwargs: Any) -> None:
+        super().__init__(**{"map_index_template": "{{ task.cluster }}", **kwargs})
+        self.cluster = cluster
+
+    def work(self, context: Context) -> list[str]:
+        """Sweep once; what is left is for the next hour, and fails the task so that somebody knows."""
+        from node_rotation.clients.wall import WallClock
+        from node_rotation.fleet import load
+        from node_rotation.sweep import sweep
+        from node_rotation_airflow.runs import connect
+
+        settings = load(fleet_file.path()).settings(self.cluster)
+        swept = sweep(settings, *connect(settings), WallClock(), holder=f"sweep {context['ti'].run_id}")
+        if swept.held_by:
+            self.log.info("%s is being rotated by %s", self.cluster, swept.held_by)
+        for line in swept.did:
+            self.log.info("%s", line)
+        if swept.left:
+            raise AirflowFailException(f"left in {self.cluster}: {'; '.join(swept.left)}")
+        return list(swept.did)

@@ -1,0 +1,78 @@
+"""The last word on a run: whatever the leaves say, it fails here if anything is not as planned."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, VERDICT_KEY
+from node_rotation_airflow.deeds import RESTORE
+from node_rotation_airflow.operators.base import rotation_of, run_of
+from node_rotation_airflow.operators.step import DeedOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from airflow.sdk.definitions.context import Context
+
+BAD = frozenset({"failed", "upstream_failed"})
+HEAL = f"{BATCH_GROUP}.heal"
+
+
+class VerifyOperator(DeedOperator):
+    """Restores what this run still holds, then looks at the world and at Airflow."""
+
+    deed = RESTORE
+
+    def work(self, context: Context) -> None:
+        """Verify."""
+        from node_rotation.policy import Mode
+
+        rotation = rotation_of(context)
+        if rotation is None:
+            raise AirflowFailException(f"there is no plan: see the log of {PLAN_TASK} and of the tasks before it")
+        if rotation.settings.policy.mode is Mode.PLAN:
+            raise AirflowSkipException("only a plan was asked for")
+        self._restore_next(context)
+
+    def after(self, context: Context, subject: str) -> None:
+        """Another group was restored; go on."""
+        self._restore_next(context)
+
+    def _restore_next(self, context: Context) -> None:
+        from node_rotation import lock
+
+        run = run_of(context)
+        held = lock.held(run)
+        if held and held.lease.holder == run.id:
+            for group in held.ledger.groups:
+                self.log.warning("the lock is still held: restoring %s", group)
+                self.begin(context, group, resume=True)
+        self._judge(context)
+
+    def _judge(self, context: Context) -> None:
+        from node_rotation.steps.verify import verify
+
+        verdict = verify(run_of(context))
+        found: Mapping[str, Any] = {
+            "drift": list(verdict.drift),
+            "orphans": list(verdict.orphans),
+            "residue": list(verdict.residue),
+            "problems": list(verdict.problems),
+            "tasks": bad_tasks(_states(context)),
+        }
+        context["ti"].xcom_push(key=VERDICT_KEY, value=dict(found))
+        if problems := [f"{name}: {', '.join(what)}" for name, what in found.items() if what]:
+            raise AirflowFailException("not as planned. " + "; ".join(problems))
+        self.log.info("as planned: nothing drifted, nothing left behind, no task failed")
+
+
+def bad_tasks(states: Mapping[str, str | None]) -> list[str]:
+    """Tasks that failed; healing may fail, its batch has failed already."""
+    return sorted(name for name, state in states.items() if state in BAD and not name.startswith(HEAL))
+
+
+def _states(context: Context) -> Mapping[str, str | None]:
+    ti: Any = context["ti"]
+    return dict(ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {}))

@@ -1,0 +1,87 @@
+"""A timetable whose every night has one partition per cluster, in promotion order, a minute apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.timetables.base import DagRunInfo
+from airflow.timetables.trigger import CronPartitionTimetable
+
+from node_rotation_airflow.partitions import NIGHT_FORMAT, NIGHTLY, SEPARATOR
+
+if TYPE_CHECKING:
+    from airflow.timetables.base import TimeRestriction
+    from pendulum import DateTime
+
+STAGGER = timedelta(minutes=1)
+"""A backfill takes runs with the same partition date for one and the same, so no two share theirs."""
+
+
+class FleetTimetable(CronPartitionTimetable):
+    """Night × cluster.
+
+    :param clusters: ``environment.cluster`` names in promotion order.
+    :param cron: when a night begins, in UTC.
+    """
+
+    def __init__(self, clusters: Sequence[str], cron: str = NIGHTLY) -> None:
+        if not clusters:
+            raise ValueError("a fleet timetable needs at least one cluster")
+        super().__init__(cron, timezone="UTC", key_format=NIGHT_FORMAT)
+        self._clusters = tuple(clusters)
+
+    @property
+    def summary(self) -> str:
+        """What the UI shows as the schedule."""
+        return f"{self._expression}, {len(self._clusters)} clusters"
+
+    def serialize(self) -> dict[str, Any]:
+        """What :meth:`deserialize` needs."""
+        return {"clusters": list(self._clusters), "cron": self._expression}
+
+    @classmethod
+    def deserialize(cls, data: dict[str, Any]) -> FleetTimetable:
+        """Make it again from :meth:`serialize`."""
+        return cls(data["clusters"], data["cron"])
+
+    def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterable[DagRunInfo]:
+        """Every partition of a backfill: night by night, and in each night cluster by cluster."""
+        for night in super().iter_partition_dagrun_infos(earliest=earliest, latest=latest):
+            if night.partition_date is not None:
+                yield from self._partitions(night.partition_date)
+
+    def next_dagrun_info_v2(
+        self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
+    ) -> DagRunInfo | None:
+        """Return the night's next cluster, or the first of the next night."""
+        last = last_dagrun_info
+        position = self._position(last)
+        if last is not None and last.partition_date is not None and position is not None:
+            night = last.partition_date - position * STAGGER
+            if position + 1 < len(self._clusters):
+                return list(self._partitions(night))[position + 1]
+            last = last._replace(run_after=night)
+        info = super().next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction)
+        return next(self._partitions(info.partition_date)) if info and info.partition_date else None
+
+    def _partitions(self, night: DateTime) -> Iterator[DagRunInfo]:
+        key = self._format_key(night)
+        for number, cluster in enumerate(self._clusters):
+            moment = night + number * STAGGER
+            yield DagRunInfo(
+                run_after=moment,
+                data_interval=None,
+                partition_date=moment,
+                partition_key=f"{key}{SEPARATOR}{cluster}",
+            )
+
+    def _position(self, last: DagRunInfo | None) -> int | None:
+        if last is None or not last.partition_key:
+            return None
+        cluster = last.partition_key.partition(SEPARATOR)[2]
+        return self._clusters.index(cluster) if cluster in self._clusters else None
+
+    def _decode_partition_date(self, partition_key: str) -> datetime:
+        return super()._decode_partition_date(partition_key.partition(SEPARATOR)[0])

@@ -1,0 +1,1 @@
+"""Triggers: what waits, waits here and holds no worker slot."""

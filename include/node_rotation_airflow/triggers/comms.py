@@ -1,0 +1,127 @@
+"""What triggers ask Airflow for, asked once for all that wait in one triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.execution_time import task_runner
+from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom, TaskStatesResult, XComResult
+
+from node_rotation.run import Run
+from node_rotation_airflow.constants import PLAN_TASK, ROTATION_KEY
+from node_rotation_airflow.documents import Rotation
+from node_rotation_airflow.runs import open_run
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import RuntimeTaskInstanceProtocol as TaskInstance
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 16
+FORGET_S = 3600.0
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="rotation")
+
+
+async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run something that blocks off the event loop.
+
+    Not ``asyncio.to_thread``: its pool has a handful of threads for the whole triggerer, other people's included.
+    """
+    context = contextvars.copy_context()
+    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call, *args, **kwargs))
+
+
+class Shared:
+    """Answers that everybody of this process shares for a while.
+
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._answers: dict[tuple[str, ...], tuple[float, Any]] = {}
+        self._locks: dict[tuple[str, ...], asyncio.Lock] = {}
+
+    async def get(self, key: tuple[str, ...], ttl_s: float, ask: Callable[[], Any]) -> Any:
+        """The answer to a question, asked anew if the last one is older than ``ttl_s``."""
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            known = self._answers.get(key)
+            if known is None or self._clock() - known[0] >= ttl_s:
+                known = (self._clock(), await ask())
+                self._answers[key] = known
+        self._forget()
+        return known[1]
+
+    def _forget(self) -> None:
+        now = self._clock()
+        for key in [k for k, (at, _) in self._answers.items() if now - at > FORGET_S]:
+            if not self._locks[key].locked():
+                del self._answers[key], self._locks[key]
+
+
+_shared = Shared()
+
+
+async def the_run(ti: TaskInstance, plan_id: str = "", ttl_s: float = 10.0) -> Run:
+    """The run a deferred task belongs to, its plan read from XCom once for all.
+
+    :param plan_id: the plan the task began with; a cached one of that id is never read again.
+    :raises RuntimeError: if the plan task left nothing.
+    """
+
+    async def ask() -> Rotation:
+        asked = GetXCom(
+            key=ROTATION_KEY, dag_id=ti.dag_id, run_id=ti.run_id, task_id=PLAN_TASK, map_index=-1
+        )
+        answer = await task_runner.SUPERVISOR_COMMS.asend(asked)
+        if not isinstance(answer, XComResult) or answer.value is None:
+            raise RuntimeError(f"run {ti.run_id} has no plan in XCom. Clear its task {PLAN_TASK}.")
+        return Rotation.read(answer.value)
+
+    key = ("rotation", ti.dag_id, ti.run_id, plan_id)
+    rotation = await _shared.get(key, FORGET_S if plan_id else ttl_s, ask)
+    return await in_thread(open_run, ti.run_id, rotation)
+
+
+async def states(ti: TaskInstance, task_id: str, ttl_s: float) -> Mapping[int, str | None] | None:
+    """States of a mapped task of this run, by map index; None if Airflow can't say now.
+
+    :param ttl_s: for how long one answer is shared, in seconds.
+    """
+
+    async def ask() -> Mapping[int, str | None] | None:
+        found = await _task_states(ti, [task_id], None)
+        return None if found is None else _by_index(found, task_id)
+
+    return await _shared.get(("states", ti.dag_id, ti.run_id, task_id), ttl_s, ask)  # type: ignore[no-any-return]
+
+
+async def batch_states(ti: TaskInstance, task_ids: Sequence[str]) -> Mapping[str, str | None] | None:
+    """States of these tasks at the asking task's own map index; None if Airflow can't say now."""
+    return await _task_states(ti, task_ids, ti.map_index)
+
+
+async def _task_states(
+    ti: TaskInstance, task_ids: Sequence[str], map_index: int | None
+) -> Mapping[str, str | None] | None:
+    asked = GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=list(task_ids), map_index=map_index)
+    try:
+        answer = await task_runner.SUPERVISOR_COMMS.asend(asked)
+    except AirflowRuntimeError:
+        return None  # the API server is away: whoever waits goes on waiting
+    if not isinstance(answer, TaskStatesResult):
+        return None
+    return answer.task_states.get(ti.run_id, {})
+
+
+def _by_index(found: Mapping[str, str | None], task_id: str) -> dict[int, str | None]:
+    """Airflow names a mapped task's instances ``<task id>_<map index>``."""
+    start = len(task_id) + 1
+    return {int(name[start:]): state for name, state in found.items() if name[start:].isdigit()}

@@ -1,0 +1,79 @@
+"""The one trigger that all steps wait in: act, look, wait, until done, blocked, or out of time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+
+from node_rotation.errors import PermanentError
+from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation_airflow import deeds
+from node_rotation_airflow.narrator import Narrator
+from node_rotation_airflow.triggers.comms import in_thread, the_run
+
+FAILED = "failed"
+DEADLINE = "deadline"
+MIN_POLL_S = 0.2
+
+
+class StepTrigger(BaseTrigger):
+    """Repeats one deed. Safe to run twice, and beside a new attempt's: every deed is.
+
+    Ends the task by itself when the deed is done; else a worker says why it failed.
+
+    :param deed: a key of ``deeds.DEEDS``.
+    :param subject: the name of its batch or node group.
+    :param plan_id: the plan the task began with.
+    :param deadline: epoch seconds; absolute, for a restarted trigger begins anew.
+    :param resume: end in a worker even when done, so that the task can say more.
+    """
+
+    def __init__(self, deed: str, subject: str, plan_id: str, deadline: float, resume: bool = False) -> None:
+        super().__init__()
+        self.deed, self.subject, self.plan_id, self.deadline, self.resume = deed, subject, plan_id, deadline, resume
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """What makes it again; what is as by default is left out."""
+        kwargs: dict[str, Any] = {
+            "deed": self.deed,
+            "subject": self.subject,
+            "plan_id": self.plan_id,
+            "deadline": self.deadline,
+        }
+        if self.resume:
+            kwargs["resume"] = True
+        return f"{type(self).__module__}.{type(self).__name__}", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Repeat until there is something to say."""
+        ti = self.task_instance
+        if ti is None:
+            raise RuntimeError("a step waits only as a task of a run")
+        run = await the_run(ti, self.plan_id)
+        narrator = Narrator(self.log.info)
+        while True:
+            try:
+                outcome = await in_thread(deeds.attempt, self.deed, run, self.subject)
+            except PermanentError as error:
+                outcome = Blocked(str(error))
+            now = time.time()
+            if isinstance(outcome, Done):
+                self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
+                yield TriggerEvent({"status": "done"}) if self.resume else TaskSuccessEvent()
+                return
+            if isinstance(outcome, Blocked):
+                yield TriggerEvent({"status": FAILED, "reason": str(outcome)})
+                return
+            narrator.waits(outcome.reasons, now)
+            if now >= self.deadline:
+                yield TriggerEvent({"status": DEADLINE, "reason": "; ".join(narrator.open())})
+                return
+            await asyncio.sleep(_pause(outcome, self.deadline - now))
+
+
+def _pause(outcome: Waiting, left_s: float) -> float:
+    return max(MIN_POLL_S, min(outcome.poll_s, left_s))
