@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,41 +13,44 @@ from node_rotation.errors import BlockedError, GoneError, PermanentError
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outcome import Blocked
 from node_rotation.testing.autoscaling import AutoScaling
-from node_rotation.testing.ec2 import GONE, Ec2, template_version
+from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.faults import Journal
 from node_rotation.testing.scaling_values import (
     AwsFault,
-    Blueprint,
     Group,
     GroupChange,
     GroupTag,
-    LaunchSource,
     TemplateRef,
 )
-from node_rotation.testing.scaling_values import Member as ScalingMember
+from node_rotation.testing.shapes import Shapes
 from node_rotation.world import (
     Activity,
     Instance,
-    Member,
     Parameter,
     ScalingGroup,
     Template,
     TemplateSpec,
 )
 
+_GONE_TEXT = re.compile("AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found")
+
 
 class MemoryCloud:
-    """AWS as a rotation sees it; every call goes through the journal."""
+    """AWS as a rotation sees it; every call goes through the journal.
 
-    def __init__(self, ec2: Ec2, scaling: AutoScaling, journal: Journal) -> None:
+    :param owners: account ids behind ``self`` and ``amazon``.
+    """
+
+    def __init__(self, ec2: Ec2, scaling: AutoScaling, journal: Journal, owners: Mapping[str, str]) -> None:
         self._ec2, self._scaling, self._journal = ec2, scaling, journal
-        self._templates: dict[Blueprint, TemplateVersion] = {}
+        self._owners = owners
+        self._shapes = Shapes()
 
     def groups(self, names: Sequence[str]) -> Mapping[str, ScalingGroup]:
         """The groups that exist among these names."""
         self._journal.read("autoscaling", "DescribeAutoScalingGroups")
         known = self._scaling.groups
-        return {name: self._group(known[name]) for name in names if name in known}
+        return {name: self._shapes.group(known[name]) for name in names if name in known}
 
     def find_groups(self, tags: Mapping[str, str]) -> tuple[str, ...]:
         """Names of the groups that carry all these tags."""
@@ -116,6 +120,9 @@ class MemoryCloud:
 
     def new_template_version(self, source: TemplateVersion, image_id: str, token: str) -> TemplateVersion:
         """Copy a version with another image; the same token makes it once."""
+        if not source.version:
+            remedy = "Give the group a launch template, or set image_step: external"
+            raise BlockedError(Blocked("a launch configuration can't be changed", (source.name,), remedy))
         with self._write("ec2", "CreateLaunchTemplateVersion", name=source.name, image_id=image_id):
             template = self._ec2.template_named(source.id or source.name)
             if token not in template.tokens:
@@ -150,7 +157,9 @@ class MemoryCloud:
         self, group: str, *, min: int | None = None, max: int | None = None, desired: int | None = None
     ) -> None:
         """Set only what is given."""
-        sizes = {"min": min, "max": max, "desired": desired}
+        sizes = {key: size for key, size in (("min", min), ("max", max), ("desired", desired)) if size is not None}
+        if not sizes:
+            return
         with self._write("autoscaling", "UpdateAutoScalingGroup", group=group, **sizes):
             self._scaling.update(group, GroupChange(min_size=min, max_size=max, desired=desired))
 
@@ -180,21 +189,29 @@ class MemoryCloud:
 
     def tag_instances(self, instance_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """CreateTags."""
+        if not tags:
+            return
         with self._write("ec2", "CreateTags", instance_ids=tuple(instance_ids), tags=dict(tags)):
             self._retag(instance_ids, dict(tags))
 
     def untag_instances(self, instance_ids: Sequence[str], keys: Sequence[str]) -> None:
         """DeleteTags."""
+        if not keys:
+            return
         with self._write("ec2", "DeleteTags", instance_ids=tuple(instance_ids), keys=tuple(keys)):
             self._retag(instance_ids, dict.fromkeys(keys))
 
     def tag_group(self, group: str, tags: Mapping[str, str]) -> None:
         """CreateOrUpdateTags, never propagated."""
+        if not tags:
+            return
         with self._write("autoscaling", "CreateOrUpdateTags", group=group, tags=dict(tags)):
             self._scaling.put_tags(group, [GroupTag(key, value) for key, value in tags.items()])
 
     def untag_group(self, group: str, keys: Sequence[str]) -> None:
         """DeleteTags of Auto Scaling."""
+        if not keys:
+            return
         with self._write("autoscaling", "DeleteTags", group=group, keys=tuple(keys)):
             self._scaling.delete_tags(group, keys)
 
@@ -204,7 +221,7 @@ class MemoryCloud:
             with self._journal.mutation(service, action, **args):
                 yield
         except AwsFault as fault:
-            raise _ours(fault, args) from fault
+            raise _ours(fault, ", ".join(str(arg) for arg in args.values())) from fault
         except LookupError as error:
             raise GoneError(str(error)) from error
 
@@ -220,74 +237,8 @@ class MemoryCloud:
             raise GoneError(f"AutoScalingGroup name not found - no such group: {group}")
         return self._scaling.groups[group]
 
-    def _group(self, group: Group) -> ScalingGroup:
-        overrides = group.source.overrides
-        refresh = next((r for r in group.refreshes if r["Status"] in ("Pending", "InProgress")), None)
-        return ScalingGroup(
-            name=group.name,
-            min=group.min_size,
-            max=group.max_size,
-            desired=group.desired,
-            members=tuple(self._member(member) for member in group.members.values()),
-            template=_spec(group.source),
-            overrides=tuple(_ref_spec(o.template) if o.template else None for o in overrides),
-            instance_types=tuple(o.instance_type for o in overrides if o.instance_type),
-            suspended=dict(group.suspended),
-            zones=tuple(place.zone for place in group.places),
-            tags={tag.key: tag.value for tag in group.tags.values()},
-            terminating_hooks=_terminating(group.hooks),
-            target_groups=tuple(group.attributes.get("TargetGroupARNs", ())),
-            load_balancers=tuple(group.attributes.get("LoadBalancerNames", ())),
-            health_check_type=str(group.attributes.get("HealthCheckType", "EC2")),
-            max_lifetime_s=int(group.attributes.get("MaxInstanceLifetime", 0)),
-            capacity_rebalance=bool(group.attributes.get("CapacityRebalance", False)),
-            refresh_in_progress=str(refresh["InstanceRefreshId"]) if refresh else "",
-        )
 
-    def _member(self, member: ScalingMember) -> Member:
-        blueprint = member.blueprint
-        if blueprint not in self._templates:
-            self._templates[blueprint] = template_version(blueprint)
-        return Member(
-            member.instance_id,
-            member.lifecycle.value,
-            "Healthy" if member.healthy else "Unhealthy",
-            member.zone,
-            blueprint.instance_type,
-            self._templates[blueprint],
-            member.protected,
-        )
-
-
-def is_alive(instance: Instance) -> bool:
-    """Whether an instance still costs money and can run something."""
-    return instance.state not in GONE
-
-
-def _terminating(hooks: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, hook in hooks.items()
-        if hook.get("LifecycleTransition") == "autoscaling:EC2_INSTANCE_TERMINATING"
-    )
-
-
-def _spec(source: LaunchSource) -> TemplateSpec:
-    if source.template:
-        return _ref_spec(source.template)
-    return TemplateSpec(name=source.configuration or "", launch_configuration=True)
-
-
-def _ref_spec(ref: TemplateRef) -> TemplateSpec:
-    return TemplateSpec(name=ref.template_name or "", id=ref.template_id or "", version=ref.version)
-
-
-def _ours(fault: AwsFault, args: Mapping[str, Any]) -> Exception:
-    """AWS' answer in our classes, as the real client maps it."""
-    said = f"{fault.code}: {fault}"
-    if "not found" in str(fault) or "is not part of" in str(fault):
-        return GoneError(said)
-    if "size" in str(fault) or "max bound" in str(fault):
-        objects = tuple(str(args[key]) for key in ("group", "instance_id") if key in args)
-        return BlockedError(Blocked(said, objects, "Make the group's sizes allow it"))
-    return PermanentError(said)
+def _ours(fault: AwsFault, objects: str) -> Exception:
+    """AWS' answer in our classes; Auto Scaling says ValidationError for everything, only its words tell."""
+    said = f"{objects}: {fault} ({fault.code})"
+    return GoneError(said) if _GONE_TEXT.search(str(fault)) else PermanentError(said)

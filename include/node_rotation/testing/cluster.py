@@ -9,9 +9,9 @@ from typing import TypeVar
 from node_rotation.errors import ConflictError, GoneError
 from node_rotation.testing.controllers import Controllers, fits_daemon
 from node_rotation.testing.disruption import Disruption
-from node_rotation.testing.faults import Journal
+from node_rotation.testing.faults import Journal, ThrottledError
 from node_rotation.testing.objects import Objects, WorkloadState
-from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Workload
+from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Throttled, Workload
 
 KUBERNETES = "kubernetes"
 _SHOWN = ("Deployment", "StatefulSet", "DaemonSet")
@@ -74,16 +74,13 @@ class MemoryCluster:
 
     def taint(self, node: str, uid: str, taint: Taint) -> None:
         """Add a taint, or change the value of the one with this key and effect."""
-        with self._journal.mutation(KUBERNETES, "taint", node=node, taint=taint):
-            now = self._node(node, uid)
-            others = tuple(t for t in now.taints if (t[0], t[2]) != (taint[0], taint[2]))
-            self._write(replace(now, taints=(*others, taint)))
+        others = tuple(t for t in self._node(node, uid).taints if (t[0], t[2]) != (taint[0], taint[2]))
+        self._write_taints(node, uid, "taint", (*others, taint), taint)
 
     def untaint(self, node: str, uid: str, key: str) -> None:
         """Remove the taints with this key."""
-        with self._journal.mutation(KUBERNETES, "untaint", node=node, key=key):
-            now = self._node(node, uid)
-            self._write(replace(now, taints=tuple(t for t in now.taints if t[0] != key)))
+        left = tuple(t for t in self._node(node, uid).taints if t[0] != key)
+        self._write_taints(node, uid, "untaint", left, key)
 
     def annotate(self, node: str, uid: str, annotations: Mapping[str, str | None]) -> None:
         """Set annotations; None removes one."""
@@ -111,6 +108,12 @@ class MemoryCluster:
 
     def evict(self, pod: Pod, grace_s: float | None = None) -> EvictionAnswer:
         """Ask for an eviction; only a granted one counts as a mutation."""
+        try:
+            return self._evict(pod, grace_s)
+        except ThrottledError as error:
+            return Throttled(error.retry_after_s)
+
+    def _evict(self, pod: Pod, grace_s: float | None) -> EvictionAnswer:
         answer = self._disruption.answer(pod)
         if not isinstance(answer, Evicted):
             self._journal.read(KUBERNETES, "evict")
@@ -140,7 +143,7 @@ class MemoryCluster:
     def update_lease(
         self, lease: Lease, *, holder: str, duration_s: float, annotations: Mapping[str, str], renewed_at: float
     ) -> Lease:
-        """:raises ConflictError: if it changed meanwhile; :raises GoneError: if it is gone."""
+        """:raises ConflictError: if it was changed, or deleted, meanwhile."""
         with self._journal.mutation(KUBERNETES, "update_lease", holder=holder):
             self._check_lease(lease)
             return self._put_lease(holder, renewed_at, duration_s, annotations)
@@ -165,7 +168,7 @@ class MemoryCluster:
 
     def _check_lease(self, lease: Lease) -> None:
         if self._lease is None:
-            raise GoneError("The Lease is gone.")
+            raise ConflictError("The Lease was deleted meanwhile.")
         if self._lease.version != lease.version:
             raise ConflictError(f"The Lease changed: {self._lease.holder} wrote it.")
 
@@ -174,6 +177,14 @@ class MemoryCluster:
         if node is None or node.uid != uid:
             raise GoneError(f"Node {name} is gone." if node is None else f"Node {name} is another one now.")
         return node
+
+    def _write_taints(self, node: str, uid: str, action: str, taints: tuple[Taint, ...], what: object) -> None:
+        """Taints are read before they are written: what is so already is not written again."""
+        if set(self._node(node, uid).taints) == set(taints):
+            self._journal.read(KUBERNETES, action)
+            return
+        with self._journal.mutation(KUBERNETES, action, node=node, taint=what):
+            self._write(replace(self._node(node, uid), taints=taints))
 
     def _write(self, node: Node) -> None:
         before = self._objects.nodes[node.name]

@@ -17,6 +17,10 @@ class Crash(BaseException):  # noqa: N818 - not an error to be handled: the proc
     """The actor died here; nothing of ours may catch it."""
 
 
+class ThrottledError(TransientError):
+    """Too many calls; for an eviction this is an answer and no error."""
+
+
 class Mutation(NamedTuple):
     """A call that changed the world: when, by whom, what."""
 
@@ -131,6 +135,8 @@ def _error(fault: Fault) -> Exception:
     said = fault.message or f"{fault.code or 'Rate exceeded'} ({fault.action or 'any call'})"
     if fault.kind == "conflict":
         return ConflictError(said)
-    if fault.kind == "throttle" or fault.code is None or fault.status >= 500:
-        return TransientError(said, retry_after_s=1.0)
+    if fault.kind == "throttle":
+        return ThrottledError(said, retry_after_s=1.0)
+    if fault.code is None or fault.status >= 500:
+        return TransientError(said)
     return PermanentError(said)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
+from node_rotation.testing.account import Account
 from node_rotation.testing.cluster import MemoryCluster
 from node_rotation.testing.controllers import Controllers
 from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.objects import Objects
-from node_rotation.testing.seeds import Group, Image, Timing
 from node_rotation.world import Instance, Node, Taint
 
 KUBELET_DOWN = "NodeStatusUnknown"
@@ -19,22 +18,14 @@ KUBELET_UNWELL = "KubeletNotReady"
 class Machines:
     """Kubelets, the node lifecycle controller and the cloud's node controller.
 
-    :param groups: by Auto Scaling group name: labels and taints of what joins.
-    :param images: by image id: how its machines behave.
+    :param account: says how an image's machines behave, and what a group's machines are labelled with.
     """
 
     def __init__(
-        self,
-        ec2: Ec2,
-        objects: Objects,
-        controllers: Controllers,
-        cluster: MemoryCluster,
-        timing: Timing,
-        groups: Mapping[str, Group],
-        images: Mapping[str, Image],
+        self, ec2: Ec2, objects: Objects, controllers: Controllers, cluster: MemoryCluster, account: Account
     ) -> None:
         self._ec2, self._objects, self._controllers, self._cluster = ec2, objects, controllers, cluster
-        self._timing, self._groups, self._images = timing, groups, images
+        self._account, self._timing = account, controllers.timing
         ec2.on_state.append(self._state_changed)
 
     def not_ready(self, name: str, reason: str = KUBELET_UNWELL) -> None:
@@ -67,7 +58,7 @@ class Machines:
             self._remove_later(name)
 
     def _boot(self, instance: Instance) -> None:
-        image = self._images[instance.image_id]
+        image = self._account.images[instance.image_id]
         if image.behaviour == "never-joins":
             return
         node = self._node(instance)
@@ -85,12 +76,15 @@ class Machines:
             clock.after(self._timing.join + image.fails_after, lambda: self.not_ready(node.name))
 
     def _node(self, instance: Instance) -> Node:
-        group = self._groups[self._ec2.launched_for[instance.id]]
+        group = self._account.groups[self._ec2.launched_for[instance.id]]
         labels = {
             "kubernetes.io/hostname": instance.private_dns,
+            "kubernetes.io/os": "linux",
+            "kubernetes.io/arch": "amd64",
             "node.kubernetes.io/instance-type": instance.instance_type,
             "topology.kubernetes.io/region": self._ec2.region,
             "topology.kubernetes.io/zone": instance.zone,
+            **({"node-role.kubernetes.io/control-plane": ""} if group.role == "control-plane" else {}),
             **group.labels,
         }
         return Node(

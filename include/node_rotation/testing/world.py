@@ -13,22 +13,21 @@ from typing import Any
 
 from node_rotation.fleet import AwsAccess, NodeGroup, Settings
 from node_rotation.fleet import Cluster as FleetCluster
-from node_rotation.model import Image as ModelImage
 from node_rotation.policy import Policy, merge
 from node_rotation.testing import seeds
+from node_rotation.testing.account import AMAZON, Account
 from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.clock import MONDAY_NIGHT, VirtualClock
 from node_rotation.testing.cloud import MemoryCloud
 from node_rotation.testing.cluster import MemoryCluster
 from node_rotation.testing.controllers import Controllers
 from node_rotation.testing.disruption import Disruption
-from node_rotation.testing.ec2 import Ec2, TemplateVersions, epoch, fake_id
+from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.faults import Journal, Mutation
 from node_rotation.testing.machines import KUBELET_UNWELL, Machines
 from node_rotation.testing.monitor import Monitor
 from node_rotation.testing.objects import Objects
 from node_rotation.testing.residue import orphans, residue
-from node_rotation.testing.scaling_values import Group, GroupTag, LaunchSource, Override, Place, TemplateRef
 
 SETTLE_LIMIT_S = 7200.0
 
@@ -56,16 +55,13 @@ class MemoryWorld:
         self.objects = Objects(self.clock)
         self.controllers = Controllers(self.objects, seed.timing, seed.seed)
         self.disruption = Disruption(self.objects, self.controllers, seed.timing.sync)
-        self.cloud = MemoryCloud(self.ec2, self.scaling, self.journal)
+        self.cloud = MemoryCloud(self.ec2, self.scaling, self.journal, {"self": seed.account, "amazon": AMAZON})
         self.cluster = MemoryCluster(self.objects, self.controllers, self.disruption, self.journal)
-        self._images: dict[str, seeds.Image] = {}
-        self._groups: dict[str, seeds.Group] = {}
-        self.machines = Machines(
-            self.ec2, self.objects, self.controllers, self.cluster, seed.timing, self._groups, self._images
-        )
+        self.account = Account(seed, self.ec2, self.scaling)
+        self.machines = Machines(self.ec2, self.objects, self.controllers, self.cluster, self.account)
         self.monitor = Monitor(self.objects, self.disruption, self.ec2)
         self.cluster.on_lease = self.monitor.lease_written
-        self._build()
+        self.account.build()
         self._settle()
 
     @classmethod
@@ -156,11 +152,11 @@ class MemoryWorld:
 
     def asg(self, group: str) -> str:
         """The Auto Scaling group's name of a node group."""
-        return f"{self.seed.cluster}-{group}"
+        return self.account.asg(group)
 
     def image_id(self, name: str) -> str:
         """The id of an image, by its name in the seed."""
-        return fake_id("ami", name)
+        return self.account.image_id(name)
 
     def on_image(self, name: str) -> tuple[str, ...]:
         """Ids of the running instances on an image, by its name."""
@@ -173,16 +169,21 @@ class MemoryWorld:
         :param policy: a partial policy for every group, as YAML writes it.
         """
         merged = merge(Policy(), policy)
-        groups = tuple(
-            NodeGroup(name=g.name, kind=g.kind, role=g.role, asg=self.asg(g.name))
-            for g in self.seed.groups
-        )
+        groups = tuple(NodeGroup(name=g.name, kind=g.kind, role=g.role, asg=self.asg(g.name)) for g in self.seed.groups)
         return Settings(
             environment=self.seed.environment,
             cluster=FleetCluster(name=self.seed.cluster, aws=AwsAccess(region=self.seed.region), groups=groups),
             policy=merged,
             groups={g.name: merged for g in groups},
         )
+
+    def add_image(self, image: seeds.Image) -> str:
+        """Publish an image; answers its id."""
+        return self.account.add_image(image)
+
+    def add_template_version(self, group: str, image: str) -> str:
+        """Write a further version of a group's launch template; answers its number."""
+        return self.account.add_template_version(group, image)
 
     def fail_node(self, node: str, reason: str = KUBELET_UNWELL) -> None:
         """A node turns NotReady."""
@@ -192,38 +193,6 @@ class MemoryWorld:
         """It turns Ready again."""
         self.machines.ready(node)
 
-    def add_image(self, image: seeds.Image) -> str:
-        """Publish an image; answers its id."""
-        image_id = self.image_id(image.name)
-        self._images[image_id] = image
-        self.ec2.images[image_id] = ModelImage.model_validate(
-            {
-                "id": image_id,
-                "name": image.name,
-                "owner": self.seed.account if image.owner == "self" else image.owner,
-                "created": image.created,
-                "architecture": image.architecture,
-                "deprecated": image.deprecated,
-            }
-        )
-        return image_id
-
-    def add_template_version(self, group: str, image: str) -> str:
-        """Write a further version of a group's launch template; answers its number."""
-        return self.ec2.template_named(self.asg(group)).add(
-            self.image_id(image), self._groups[self.asg(group)].instance_type
-        )
-
-    def _build(self) -> None:
-        for image in self.seed.images:
-            self.add_image(image)
-        for parameter in self.seed.parameters:
-            image_id = self.image_id(parameter.image)
-            modified = epoch(parameter.modified or _image(self.seed, parameter.image).created)
-            self.ec2.put_parameter(parameter.name, image_id, modified)
-        for group in self.seed.groups:
-            self._add_group(group)
-
     def add_workload(self, seed: seeds.Workload) -> None:
         """Create a workload, and its budget if it has one."""
         workload = self.controllers.add(seed)
@@ -231,41 +200,6 @@ class MemoryWorld:
         if seed.budget:
             selector = {"app": seed.name}
             self.disruption.add(replace(seed.budget, name=seed.name, namespace=seed.namespace, selector=selector))
-
-    def _add_group(self, group: seeds.Group) -> None:
-        name, image_id = self.asg(group.name), self.image_id(group.image)
-        self._groups[name] = group
-        template = TemplateVersions(name, fake_id("lt", name))
-        self.ec2.templates[template.id] = template
-        template.add(f"resolve:ssm:{group.resolve_ssm}" if group.resolve_ssm else image_id, group.instance_type)
-        if group.resolve_ssm:
-            self.ec2.put_parameter(group.resolve_ssm, image_id)
-        tags = {f"kubernetes.io/cluster/{self.seed.cluster}": "owned", "Name": name, **group.tags}
-        self.scaling.create(
-            Group(
-                name=name,
-                source=self._source(group, template),
-                min_size=group.min,
-                max_size=group.max,
-                desired=group.desired,
-                places=tuple(Place(f"{self.seed.region}{zone}") for zone in group.zones),
-                tags={key: GroupTag(key, value, propagate=True) for key, value in tags.items()},
-                new_instances_protected=group.new_instances_protected,
-            )
-        )
-
-    def _source(self, group: seeds.Group, template: TemplateVersions) -> LaunchSource:
-        if group.template == "launch_configuration":
-            self.ec2.configurations[template.name] = (self.image_id(group.image), group.instance_type)
-            return LaunchSource(configuration=template.name)
-        overrides = tuple(
-            Override(
-                o.instance_type, o.weight or 1, o.version and TemplateRef(template.id, template.name, o.version) or None
-            )
-            for o in group.overrides
-        )
-        ref = TemplateRef(template.id, template.name, group.version)
-        return LaunchSource(template=ref, mixed=group.template == "mixed_instances", overrides=overrides)
 
     def _settle(self) -> None:
         """Let machines and then pods come up, publish the next images, open the journal."""
@@ -276,22 +210,10 @@ class MemoryWorld:
             self.disruption.add(budget)
         self._until_settled()
         self.clock.wait(max(1.0, 2 * self.seed.timing.sync))
-        for group in self.seed.groups:
-            self._publish_next(group)
+        self.account.publish_next()
         self.journal.faults = list(self.seed.faults)
         self.journal.forget()
         self.monitor.begin({self.asg(g.name): g.desired for g in self.seed.groups})
-
-    def _publish_next(self, group: seeds.Group) -> None:
-        if group.next_image:
-            self.add_template_version(group.name, group.next_image)
-        if group.resolve_ssm:
-            self._restore_parameter(group.resolve_ssm)
-
-    def _restore_parameter(self, name: str) -> None:
-        for parameter in self.seed.parameters:
-            if parameter.name == name:
-                self.ec2.put_parameter(name, self.image_id(parameter.image))
 
     def _until_settled(self) -> None:
         if not self.clock.run_until(self.settled, SETTLE_LIMIT_S):
@@ -306,10 +228,3 @@ class MemoryWorld:
             and all(node.ready for node in nodes)
             and all(pod.ready and pod.terminating_since is None for pod in self.objects.pods.values())
         )
-
-
-def _image(seed: seeds.WorldSeed, name: str) -> seeds.Image:
-    for image in seed.images:
-        if image.name == name:
-            return image
-    raise ValueError(f"There is no image {name!r} in the world.")

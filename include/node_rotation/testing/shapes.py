@@ -1,0 +1,76 @@
+"""Auto Scaling's state as the values that a rotation sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from node_rotation.model import TemplateVersion
+from node_rotation.testing.ec2 import template_version
+from node_rotation.testing.scaling_values import Blueprint, Group, LaunchSource, TemplateRef
+from node_rotation.testing.scaling_values import Member as ScalingMember
+from node_rotation.world import Member, ScalingGroup, TemplateSpec
+
+
+class Shapes:
+    """Makes values; what many members share is made once."""
+
+    def __init__(self) -> None:
+        self._templates: dict[Blueprint, TemplateVersion] = {}
+
+    def group(self, group: Group) -> ScalingGroup:
+        """A group as DescribeAutoScalingGroups shows it."""
+        overrides = group.source.overrides
+        refresh = next((r for r in group.refreshes if r["Status"] in ("Pending", "InProgress")), None)
+        return ScalingGroup(
+            name=group.name,
+            min=group.min_size,
+            max=group.max_size,
+            desired=group.desired,
+            members=tuple(self._member(member) for member in group.members.values()),
+            template=_spec(group.source),
+            overrides=tuple(_ref_spec(o.template) if o.template else None for o in overrides),
+            instance_types=tuple(o.instance_type for o in overrides if o.instance_type),
+            suspended=dict(group.suspended),
+            zones=tuple(place.zone for place in group.places),
+            tags={tag.key: tag.value for tag in group.tags.values()},
+            terminating_hooks=_terminating(group.hooks),
+            target_groups=tuple(group.attributes.get("TargetGroupARNs", ())),
+            load_balancers=tuple(group.attributes.get("LoadBalancerNames", ())),
+            health_check_type=str(group.attributes.get("HealthCheckType", "EC2")),
+            max_lifetime_s=int(group.attributes.get("MaxInstanceLifetime", 0)),
+            capacity_rebalance=bool(group.attributes.get("CapacityRebalance", False)),
+            refresh_in_progress=str(refresh["InstanceRefreshId"]) if refresh else "",
+        )
+
+    def _member(self, member: ScalingMember) -> Member:
+        blueprint = member.blueprint
+        if blueprint not in self._templates:
+            self._templates[blueprint] = template_version(blueprint)
+        return Member(
+            member.instance_id,
+            member.lifecycle.value,
+            "Healthy" if member.healthy else "Unhealthy",
+            member.zone,
+            blueprint.instance_type,
+            self._templates[blueprint],
+            member.protected,
+        )
+
+
+def _terminating(hooks: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, hook in hooks.items()
+        if hook.get("LifecycleTransition") == "autoscaling:EC2_INSTANCE_TERMINATING"
+    )
+
+
+def _spec(source: LaunchSource) -> TemplateSpec:
+    if source.template:
+        return _ref_spec(source.template)
+    return TemplateSpec(name=source.configuration or "", launch_configuration=True)
+
+
+def _ref_spec(ref: TemplateRef) -> TemplateSpec:
+    return TemplateSpec(name=ref.template_name or "", id=ref.template_id or "", version=ref.version)
