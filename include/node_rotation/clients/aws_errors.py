@@ -98,6 +98,9 @@ _GONE_TEXT = re.compile(
     r"Launch configuration name not found|not found - null",
     re.IGNORECASE,
 )
+# "Desired capacity:9 must be between the specified min size:1 and max size:6", "... has min-size=1, max-size=6, and
+# desired-size=6. To attach 1 instance, please update the AutoScalingGroup sizes appropriately."
+_SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -147,6 +150,9 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
         return BlockedError(Blocked(said, (what,), "Turn the instance's termination protection off, or leave it out."))
     if code in GONE or _GONE_TEXT.search(message):
         return GoneError(said)
+    if service == "autoscaling" and _SIZES_TEXT.search(message):
+        remedy = "Change the group's minimum or maximum size so that the rotation fits between them."
+        return BlockedError(Blocked(said, (what,), remedy))
     if code in PASSING or status >= 500:
         return TransientError(said, retry_after_s=_retry_after_s(answer, 5.0))
     return PermanentError(said)

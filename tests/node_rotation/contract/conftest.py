@@ -1,0 +1,244 @@
+"""Two worlds, one contract: the world in memory, and the proving ground's control plane and AWS."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import pytest
+from kubernetes import client
+from kubernetes.config import new_client_from_config
+
+from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.kubernetes import KubernetesCluster
+from node_rotation.clients.wall import WallClock
+from node_rotation.errors import GoneError
+from node_rotation.model import TemplateVersion
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+from node_rotation.world import Clock, Cloud, Cluster, Node, Pod, ScalingGroup
+from proving_ground.ground import Ground, start
+from proving_ground.scenario import Scenario
+
+Result = TypeVar("Result")
+WITHIN_S = 30.0
+WORKERS, MIXED, CONFIGURED, ALIASED = "dev-workers", "dev-mixed", "dev-configured", "dev-aliased"
+SCENARIO: dict[str, Any] = {
+    "name": "contract",
+    "account": "310987654321",
+    "timing": {"boot": "300ms", "shutdown": "300ms", "node_removal": "300ms", "reconcile": "100ms"},
+    "images": [
+        {"name": "base-1", "created": "2026-11-01T06:00:00.000Z"},
+        {"name": "base-2", "created": "2026-11-08T06:00:00.000Z"},
+        {"name": "other-1", "created": "2026-11-05T06:00:00.000Z"},
+        {"name": "arm-1", "created": "2026-11-05T06:00:00.000Z", "architecture": "arm64"},
+        {"name": "base-0", "created": "2026-10-01T06:00:00.000Z", "deprecated": "2026-10-15T06:00:00.000Z"},
+    ],
+    "parameters": [{"name": "/images/base/current", "image": "base-2"}],
+    "clusters": [
+        {
+            "name": "dev",
+            "environment": "dev",
+            "groups": [
+                {"name": "workers", "image": "base-1", "min": 2, "max": 5, "desired": 3, "tags": {"pool": "main"}},
+                {
+                    "name": "mixed",
+                    "image": "base-1",
+                    "template": "mixed_instances",
+                    "overrides": [{"instance_type": "m6i.large"}, {"instance_type": "m5.large"}],
+                    "min": 0,
+                    "max": 2,
+                    "desired": 1,
+                },
+                {
+                    "name": "configured",
+                    "image": "base-1",
+                    "template": "launch_configuration",
+                    "min": 0,
+                    "max": 2,
+                    "desired": 1,
+                },
+                {
+                    "name": "aliased",
+                    "image": "base-1",
+                    "resolve_ssm": "/images/base/current",
+                    "min": 0,
+                    "max": 2,
+                    "desired": 1,
+                },
+            ],
+            "workloads": [
+                {
+                    "name": "web",
+                    "replicas": 3,
+                    "ready_after": "300ms",
+                    "stops_after": "1s",
+                    "spread": "hostname",
+                    "budget": {"max_unavailable": 1},
+                },
+                {"name": "queue", "kind": "StatefulSet", "ready_after": "300ms", "stops_after": "300ms"},
+                {"name": "twice", "ready_after": "300ms", "stops_after": "300ms"},
+                {"name": "agent", "kind": "DaemonSet", "namespace": "kube-system", "ready_after": "100ms"},
+            ],
+        }
+    ],
+}
+SIZES = {f"dev-{group['name']}": group for group in SCENARIO["clusters"][0]["groups"]}
+
+
+@dataclass(frozen=True)
+class World:
+    """What a story needs of a world; ``until`` lets its time pass."""
+
+    cloud: Cloud
+    cluster: Cluster
+    clock: Clock
+    until: Callable[[Callable[[], bool], float], bool]
+    add_budget: Callable[[str, dict[str, str]], None]
+
+    def eventually(self, look: Callable[[], Result], within_s: float = WITHIN_S) -> Result:
+        """What ``look`` answers once that is true; fails with its last answer when time is up."""
+        self.until(lambda: bool(look()), within_s)
+        found = look()
+        assert found, f"not within {within_s} s; last seen: {found!r}"
+        return found
+
+    def group(self, name: str = WORKERS) -> ScalingGroup:
+        return self.cloud.groups([name])[name]
+
+    def members(self, name: str = WORKERS) -> list[str]:
+        return [m.instance_id for m in self.group(name).members if m.lifecycle == "InService"]
+
+    def node(self, index: int = 0) -> Node:
+        """A node of the workers."""
+        members = self.members()
+        return sorted((n for n in self.cluster.nodes() if n.instance_id in members), key=lambda n: n.name)[index]
+
+    def again(self, node: Node) -> Node:
+        return next(n for n in self.cluster.nodes() if n.name == node.name)
+
+    def pods(self, app: str) -> list[Pod]:
+        return [p for p in self.cluster.pods() if p.labels.get("app") == app and p.terminating_since is None]
+
+
+@pytest.fixture(params=["memory", pytest.param("ground", marks=pytest.mark.proving_ground)])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "memory":
+        yield _in_memory()
+    else:
+        yield _calm(request.getfixturevalue("ground_world"))
+
+
+def _in_memory() -> World:
+    memory = MemoryWorld.from_scenario(SCENARIO)
+
+    def add_budget(name: str, labels: dict[str, str]) -> None:
+        memory.disruption.add(seeds.DisruptionBudget(max_unavailable=1, name=name, selector=labels))
+
+    return World(memory.cloud, memory.cluster, memory.clock, memory.clock.run_until, add_budget)
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    directory: Path = tmp_path_factory.mktemp("contract")
+    with start(Scenario.model_validate(SCENARIO), directory) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def ground_world(ground: Ground) -> World:
+    env = ground.env
+    session = boto3.Session(
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        region_name=env["AWS_REGION"],
+    )
+    api = new_client_from_config(str(ground.kubeconfig("dev")), persist_config=False)
+    with pytest.MonkeyPatch.context() as patch:  # the clients are made lazily, so the endpoint is read now
+        patch.setenv("AWS_ENDPOINT_URL", ground.endpoint)
+        cloud = AwsCloud(session, details_s=0)
+        cloud.groups([WORKERS])
+        cloud.image("ami-00000000000000000")
+        cloud.find_groups({})
+        _make_all_clients(cloud)
+
+    def add_budget(name: str, labels: dict[str, str]) -> None:
+        client.PolicyV1Api(api).create_namespaced_pod_disruption_budget(
+            "default",
+            {
+                "metadata": {"name": name},
+                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}},
+            },
+        )
+
+    return World(cloud, KubernetesCluster(api), WallClock(), _poll, add_budget)
+
+
+def _make_all_clients(cloud: AwsCloud) -> None:
+    for service in ("autoscaling", "autoscaling_once", "ec2", "ssm", "eks"):
+        getattr(cloud._calls, service)
+
+
+def _poll(look: Callable[[], bool], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if look():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def _calm(world: World) -> World:
+    """Undo what the story before left, and wait until machines and pods are well."""
+    cloud, cluster = world.cloud, world.cluster
+    if lease := cluster.lease():
+        cluster.delete_lease(lease)
+    groups = cloud.groups(list(SIZES))
+    for name, group in groups.items():
+        cloud.resume(name, list(group.suspended))
+        if not group.template.launch_configuration:
+            template = TemplateVersion(name=group.template.name, id=group.template.id, version="$Latest")
+            cloud.use_template_version(name, template)
+        seed = SIZES[name]
+        cloud.set_sizes(name, min=seed["min"], max=seed["max"], desired=seed["desired"])
+    _end_outsiders(world)
+    for node in cluster.nodes():
+        _clean(cluster, node)
+    world.eventually(lambda: _settled(world), 60)
+    return world
+
+
+def _end_outsiders(world: World) -> None:
+    members = {m.instance_id for group in world.cloud.groups(list(SIZES)).values() for m in group.members}
+    for instance in world.cloud.tagged_instances("kubernetes.io/cluster/dev").values():
+        if instance.id not in members and instance.state in ("pending", "running"):
+            world.cloud.terminate(instance.id)
+
+
+def _clean(cluster: Cluster, node: Node) -> None:
+    try:
+        if node.unschedulable:
+            cluster.uncordon(node.name, node.uid)
+        for key, _, _ in node.taints:
+            if not key.startswith("node.kubernetes.io/"):
+                cluster.untaint(node.name, node.uid, key)
+    except GoneError:  # its instance was terminated just now
+        return
+
+
+def _settled(world: World) -> bool:
+    groups = world.cloud.groups(list(SIZES)).values()
+    members = {m.instance_id for g in groups for m in g.members if m.lifecycle == "InService"}
+    nodes = world.cluster.nodes()
+    return (
+        all(len(g.members) == g.desired for g in groups)
+        and {n.instance_id for n in nodes if n.ready} == members
+        and len(nodes) == len(members)
+        and all(p.ready and p.terminating_since is None for p in world.cluster.pods())
+        and all(w.desired == w.ready for w in world.cluster.workloads())
+        and all(b.disruptions_allowed >= 1 for b in world.cluster.budgets() if b.name == "web")
+    )
