@@ -96,7 +96,7 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
     def enable_image_deprecation(self) -> ActionResult:
         asked = self.asked()
         when = asked["DeprecateAt"]
-        self.world.images.deprecate(asked["ImageId"], when if isinstance(when, datetime) else parse_time(when))
+        self.world.images.deprecate(asked["ImageId"], parse_time(str(when)))
         return ActionResult({"Return": True})
 
     def _filters_from_querystring(self) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class EventStream:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
         self._file = path.open("a", encoding="utf-8")
         self._writing = threading.Lock()
         self._queue: queue.Queue[InstanceEvent | None] = queue.Queue()
@@ -58,6 +59,10 @@ class EventStream:
     def subscribe(self, callback: Callable[[InstanceEvent], None]) -> None:
         """Call back for every event from now on, in order, on one thread."""
         self._subscribers.append(callback)
+
+    def unsubscribe(self, callback: Callable[[InstanceEvent], None]) -> None:
+        """Call back no more."""
+        self._subscribers.remove(callback)
 
     def emit(self, event: InstanceEvent) -> None:
         """Write an event down and have it delivered."""

@@ -9,17 +9,16 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from moto.ec2.models import ec2_backends
 from moto.ssm.models import ssm_backends
 
 from node_rotation.testing.scaling_values import LaunchFailed
+from proving_ground.scenario import ImageBehaviour
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from proving_ground.scenario import ImageBehaviour
 
 AMAZON = "602401143452"
 RESOLVE = "resolve:ssm:"
@@ -43,6 +42,12 @@ def parse_time(text: str) -> datetime:
 def iso(moment: datetime) -> str:
     """As EC2 writes a time."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def _check(behaviour: str) -> None:
+    known = get_args(ImageBehaviour)
+    if behaviour not in known:
+        raise ValueError(f"behaviour {behaviour!r} is none of {', '.join(known)}")
 
 
 class Images:
@@ -73,6 +78,7 @@ class Images:
         :param created: ISO 8601; None means now.
         :param owner: ``self``, ``amazon`` or an account id.
         """
+        _check(behaviour)
         image = self._backend.register_image(name)
         image.creation_date = parse_time(created) if created else datetime.now(UTC)
         image.architecture = architecture
@@ -112,6 +118,7 @@ class Images:
 
     def set_behaviour(self, name_or_id: str, behaviour: ImageBehaviour, fails_after: float = 5.0) -> None:
         """Change it for machines that boot from now on."""
+        _check(behaviour)
         self._behaviours[self.find(name_or_id)] = (behaviour, fails_after)
 
     def publish_parameter(self, name: str, image_id: str, modified: str | None = None) -> None:

@@ -6,6 +6,7 @@ Mixed in before moto's response classes. Of moto it uses ``call_action``, ``seri
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ANSWER_LOST", "LOGGED", "OWNER_KEY", "WORLDS", "ActionResult", "EmptyResult", "Physics", "refuse"]
 
+log = logging.getLogger(__name__)
 WORLDS: dict[str, AwsWorld] = {}
 # The key by which the world calls itself; such calls are not logged and no fault strikes them.
 OWNER_KEY = "proving-ground"
@@ -132,6 +134,11 @@ class Physics:
             except NotImplementedError:
                 said = f"The action {call.action} is not valid for this web service."
                 return self.failed(AwsFault("InvalidAction", said))
+            except Exception as error:
+                # What breaks in here must reach the caller as AWS' own failures do, and us by name.
+                log.exception("the proving ground failed on %s:%s", call.service, call.action)
+                said = f"The proving ground itself failed: {type(error).__name__}: {error}"
+                return self.failed(AwsFault("InternalFailure", said, 500))
 
     def _log(self, call: _Call, outcome: str) -> None:
         self.normalized_request.environ[LOGGED] = True

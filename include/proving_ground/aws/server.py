@@ -51,6 +51,7 @@ _PHYSICS: tuple[tuple[Any, Any], ...] = (
     (moto.ssm.urls, ParameterPhysics),
     (moto.sts.urls, TokenPhysics),
 )
+_RESET: tuple[Any, ...] = ("autoscaling", "ec2", "eks", "ssm", "sts", "elbv2", "iam")
 
 
 class _QuietHandler(MotoRequestHandler):
@@ -107,6 +108,7 @@ class AwsServer:
     """A running endpoint.
 
     :param port: 0 lets the system choose.
+    :raises RuntimeError: if the port is taken, or an AWS of the same account runs in this process.
     """
 
     def __init__(self, scenario: Scenario, directory: Path, port: int = 0) -> None:
@@ -115,17 +117,24 @@ class AwsServer:
                 f"An AWS of account {scenario.account} already runs in this process; stop it, or give the "
                 "scenario another account."
             )
-        if not WORLDS:
-            _install()
+        listener = _listen(port)
+        _install(scenario.account)
         self.world = AwsWorld(scenario, directory)
         WORLDS[scenario.account] = self.world
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
-        self._server = make_server(
-            "127.0.0.1", port, _Application(self.world), threaded=True, request_handler=_QuietHandler
-        )
+        bound = listener.getsockname()[1]
+        with listener:
+            self._server = make_server(
+                "127.0.0.1",
+                bound,
+                _Application(self.world),
+                threaded=True,
+                request_handler=_QuietHandler,
+                fd=listener.fileno(),
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, name="aws", daemon=True)
         self._thread.start()
-        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self.endpoint = f"http://127.0.0.1:{bound}"
         self.world.client = self.client
 
     def client(self, service: str, access_key: str = OWNER_KEY) -> Any:
@@ -150,15 +159,13 @@ class AwsServer:
         WORLDS.pop(self.world.account, None)
 
 
-def serve(
-    scenario: Scenario, directory: Path, port: int = 0, *, seeded_boot_s: float | None = None
-) -> AwsServer:
+def serve(scenario: Scenario, directory: Path, port: int = 0, *, seeded_boot_s: float | None = None) -> AwsServer:
     """Start an AWS and fill it from a scenario; its instances are booting when this returns.
 
     :param directory: gets ``aws-requests.jsonl`` and ``aws-events.jsonl``.
     :param seeded_boot_s: seconds a machine boots until the caller puts ``world.machines.boot_s`` back to the
         scenario's; None: as the scenario says from the start.
-    :raises RuntimeError: if an AWS of the same account runs in this process.
+    :raises RuntimeError: if the port is taken, or an AWS of the same account runs in this process.
     """
     server = AwsServer(scenario, directory, port)
     if seeded_boot_s is not None:
@@ -171,9 +178,22 @@ def serve(
     return server
 
 
-def _install() -> None:
-    """Put our responses in place of moto's, and empty what an earlier world left in this process."""
+def _listen(port: int) -> socket.socket:
+    """Bind here, as werkzeug would end the whole process over a port that is taken."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise RuntimeError(f"Port {port} can't be listened on ({error}); choose another, or 0.") from error
+    return listener
+
+
+def _install(account: str) -> None:
+    """Put our responses in place of moto's, and empty what an earlier world left of this account."""
     for urls, physics in _PHYSICS:
         urls.url_paths = dict.fromkeys(urls.url_paths, physics.dispatch)
-    for service in ("autoscaling", "ec2", "eks", "ssm", "sts", "elbv2", "iam"):
-        moto.backends.get_backend(service).reset()
+    for service in _RESET:
+        moto.backends.get_backend(service)[account].reset()

@@ -12,6 +12,11 @@ from proving_ground.scenario import Scenario
 from .support import PHYSICS, Aws
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # moto's models don't list the errors that are common to all services.
+    config.addinivalue_line("filterwarnings", r"ignore:Exception\(AwsError\) with code:UserWarning")
+
+
 @pytest.fixture(scope="session")
 def aws_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
     scenario = Scenario.model_validate({**PHYSICS, "account": "111122223333"})

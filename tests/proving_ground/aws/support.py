@@ -22,11 +22,11 @@ Found = TypeVar("Found")
 PHYSICS = {
     "name": "physics",
     "timing": {
-        "boot": "300ms",
-        "shutdown": "200ms",
-        "stop": "200ms",
-        "reconcile": "50ms",
-        "capacity_retry": "400ms",
+        "boot": "200ms",
+        "shutdown": "100ms",
+        "stop": "100ms",
+        "reconcile": "40ms",
+        "capacity_retry": "200ms",
     },
     "images": [
         {"name": "base-1", "created": "2026-10-01T06:00:00Z", "tags": {"team": "platform"}},

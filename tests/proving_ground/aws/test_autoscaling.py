@@ -331,7 +331,7 @@ class TestMembers:
         https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_AttachInstances.html
         """
         group = aws.group(1, MaxSize=2)
-        run = {"ImageId": aws.image("base-1"), "SubnetId": aws.subnets("a"), "MinCount": 1, "MaxCount": 2}
+        run = {"ImageId": aws.image("base-1"), "SubnetId": aws.subnets("b"), "MinCount": 1, "MaxCount": 2}
         made = [i["InstanceId"] for i in aws.ec2.run_instances(InstanceType="m6i.large", **run)["Instances"]]
         assert len(made) == 2
         attach = aws.autoscaling.attach_instances
