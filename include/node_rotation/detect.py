@@ -2,20 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from node_rotation.fleet import Settings
-from node_rotation.model import GroupDrift, Plan
-from node_rotation.run import Look, Run
-from node_rotation.world import Clock, Cloud, Cluster, Snapshot
+from node_rotation import names
+from node_rotation.drift import drift_of
+from node_rotation.errors import BadInputError, BlockedError, GoneError
+from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.ledger import Ledger, parse
+from node_rotation.model import Blocker, GroupDrift, Image, Plan
+from node_rotation.policy import ImageSource
+from node_rotation.run import Look, Run, SharedLook
+from node_rotation.target import Candidates, choose
+from node_rotation.world import Activity, Clock, Cloud, Cluster, Instance, Lease, Parameter, ScalingGroup, Snapshot
+from node_rotation.world import Template
+
+ACTIVITIES_S = 3600.0  # how far back scaling activities are read for a group that is short of machines
 
 
 def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) -> Snapshot:
     """Observe a cluster: its groups, machines, orphans, nodes, pods, budgets, workloads and lock.
 
+    Activities are read only for groups that are short of members.
+
     :raises BadInputError: if a group of the fleet does not exist.
     """
-    raise NotImplementedError
+    now = clock.now()
+    lease = cluster.lease()
+    ledger = _ledger(lease)
+    ours = [asg_name(group, settings, cloud) for group in settings.cluster.groups]
+    groups = cloud.groups(list(dict.fromkeys((*ours, *_asgs(ledger)))))
+    _all_there(settings, ours, groups)
+    nodes = cluster.nodes()
+    ids = {m.instance_id for group in groups.values() for m in group.members}
+    ids |= {node.instance_id for node in nodes if node.instance_id} | _claimed(ledger)
+    instances = {**_orphans(cloud, groups), **cloud.instances(sorted(ids))}
+    return Snapshot(
+        taken_at=now,
+        groups=groups,
+        instances=instances,
+        nodes=nodes,
+        pods=cluster.pods(),
+        budgets=cluster.budgets(),
+        workloads=cluster.workloads(),
+        lease=lease,
+        activities=_activities(cloud, groups.values(), now),
+    )
+
+
+def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:
+    """The Auto Scaling group of a node group, by name or by tags.
+
+    :raises BadInputError: if none, or more than one, carries the tags.
+    """
+    if group.asg:
+        return group.asg
+    found = cloud.find_groups(group.asg_tags)
+    if len(found) == 1:
+        return found[0]
+    tags = ", ".join(f"{key}={value}" for key, value in group.asg_tags.items())
+    raise BadInputError(
+        f"{settings.name}: node group {group.name}",
+        f"{len(found)} Auto Scaling groups carry the tags {tags}{': ' if found else ''}{', '.join(found)}.",
+        "Give tags that exactly one group carries, or its name as asg.",
+    )
 
 
 def detect(
@@ -35,7 +85,26 @@ def detect(
     :param image: an image id that overrides the policy's source.
     :param snapshot: an observation to reuse for several groups.
     """
-    raise NotImplementedError
+    found = next((g for g in settings.cluster.groups if g.name == group), None)
+    if found is None:
+        known = ", ".join(g.name for g in settings.cluster.groups)
+        raise BadInputError("group", f"{settings.name} has no node group {group!r}.", f"Known: {known}.")
+    seen = snapshot or observe(settings, cloud, cluster, clock)
+    asg = seen.groups[asg_name(found, settings, cloud)]
+    policy = settings.groups[group]
+    source = policy.image
+    if image:
+        source = ImageSource(id=image, architecture=source.architecture, soak=0.0)
+    running = tuple(i.image_id for m in asg.members if (i := seen.instances.get(m.instance_id)) is not None)
+    known_images = {i: found_image for i in sorted(set(running)) if (found_image := cloud.image(i)) is not None}
+    candidates, blockers = _candidates(cloud, source, asg, running, known_images)
+    now = clock.now()
+    choice = choose(
+        source, candidates, group=group, now=now, as_of=as_of.timestamp() if as_of is not None else None
+    )
+    images = {**known_images, **{i.id: i for i in candidates.images}}
+    drift = drift_of(group, asg.name, choice, seen, policy, images=images, now=now)
+    return drift.model_copy(update={"blockers": (*blockers, *drift.blockers)}) if blockers else drift
 
 
 def make_run(
@@ -46,4 +115,85 @@ def make_run(
     :param run_id: the lock's holder, and what residue is named after.
     :param look: a look shared with other runs of this process; made anew if None.
     """
-    raise NotImplementedError
+    shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock), clock, settings.policy.poll)
+    return Run(run_id, plan, settings, cloud, cluster, clock, shared)
+
+
+def _candidates(
+    cloud: Cloud, source: ImageSource, asg: ScalingGroup, running: tuple[str, ...], known: Mapping[str, Image]
+) -> tuple[Candidates, tuple[Blocker, ...]]:
+    blockers: list[Blocker] = []
+    template = _resolve(cloud, asg, blockers)
+    overrides = tuple(cloud.template(spec) for spec in asg.overrides if spec is not None)
+    parameter = _parameter(cloud, source)
+    images = _images(cloud, source, template, parameter)
+    found = Candidates(
+        template=template, overrides=overrides, images=images, parameter=parameter, running=running, known=known
+    )
+    return found, tuple(blockers)
+
+
+def _resolve(cloud: Cloud, asg: ScalingGroup, blockers: list[Blocker]) -> Template | None:
+    try:
+        return cloud.template(asg.template)
+    except GoneError as error:
+        blockers.append(Blocker(reason=str(error), objects=(f"asg {asg.name}",), remedy="Correct its template."))
+        return None
+
+
+def _parameter(cloud: Cloud, source: ImageSource) -> Parameter | None:
+    if not source.ssm:
+        return None
+    try:
+        return cloud.parameter(source.ssm)
+    except GoneError:
+        return None
+
+
+def _images(
+    cloud: Cloud, source: ImageSource, template: Template | None, parameter: Parameter | None
+) -> tuple[Image, ...]:
+    if source.name and source.owner:
+        return cloud.images(source.owner, source.name, source.architecture)
+    wanted = source.id or (parameter.value if parameter else None)
+    if wanted is None and not source.ssm and template is not None:
+        wanted = template.image_id
+    image = cloud.image(wanted) if wanted else None
+    return (image,) if image else ()
+
+
+def _ledger(lease: Lease | None) -> Ledger | None:
+    """The ledger, if it can be read; looking must not fail because of somebody's old one."""
+    if lease is None or not lease.annotations.get(names.LEDGER):
+        return None
+    try:
+        return parse(lease.annotations[names.LEDGER])
+    except BlockedError:
+        return None
+
+
+def _asgs(ledger: Ledger | None) -> Sequence[str]:
+    return [b.asg for b in ledger.groups.values()] if ledger else []
+
+
+def _claimed(ledger: Ledger | None) -> set[str]:
+    return {m for c in ledger.claims for m in (*c.machines, *c.replacements.values())} if ledger else set()
+
+
+def _orphans(cloud: Cloud, groups: Mapping[str, ScalingGroup]) -> dict[str, Instance]:
+    tagged = cloud.tagged_instances(names.DETACHED_FROM)
+    return {i.id: i for i in tagged.values() if i.tags.get(names.DETACHED_FROM) in groups}
+
+
+def _activities(cloud: Cloud, groups: Iterable[ScalingGroup], now: float) -> dict[str, tuple[Activity, ...]]:
+    return {g.name: cloud.activities(g.name, now - ACTIVITIES_S) for g in groups if len(g.members) < g.desired}
+
+
+def _all_there(settings: Settings, ours: Sequence[str], groups: Mapping[str, ScalingGroup]) -> None:
+    for group, asg in zip(settings.cluster.groups, ours, strict=True):
+        if asg not in groups:
+            raise BadInputError(
+                f"{settings.name}: node group {group.name}",
+                f"there is no Auto Scaling group {asg!r} in {settings.cluster.aws.region}.",
+                "Correct its asg, or the region and account of the cluster.",
+            )

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from node_rotation.model import StepName
-from node_rotation.outcome import Blocked
+from node_rotation import lock
+from node_rotation.errors import BlockedError, PermanentError, TransientError
+from node_rotation.ledger import Ledger
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps.verify import Verdict
+from node_rotation.steps import ORDER, STEPS
+from node_rotation.steps.admit import refusal
+from node_rotation.steps.heal import heal
+from node_rotation.steps.prepare import prepare
+from node_rotation.steps.restore import restore, restored
+from node_rotation.steps.scene import ledger_of
+from node_rotation.steps.verify import Verdict, verify
+
+PREPARE_S = 1800.0  # how long a dead run's remains may take to be swept
+SHORTEST_S = 0.05
+LONG_S = 3600.0
+_SPAN = re.compile(r"\d+ (min|s)\b")  # reasons say for how long: that alone is no news
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,7 @@ class Result:
     :param passed: names of the batches that passed.
     :param failed: what blocked each batch that did not.
     :param blocked: why the run as a whole stopped, e.g. the lock is another run's.
+    :param ledger: as it was before it was given back, for the report.
     """
 
     started_at: float
@@ -60,6 +76,7 @@ class Result:
     skipped: tuple[str, ...] = ()
     blocked: Blocked | None = None
     verdict: Verdict | None = None
+    ledger: Ledger | None = None
 
     @property
     def ok(self) -> bool:
@@ -74,4 +91,190 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
 
     :param on_event: told what happens, for progress displays.
     """
-    raise NotImplementedError
+    started = run.clock.now()
+    if run.plan.blockers:
+        first = run.plan.blockers[0]
+        return Result(started, started, blocked=Blocked(first.reason, first.objects, first.remedy))
+    if not run.plan.batches:
+        return Result(started, started)
+    return _Rotation(run, on_event or (lambda event: None)).carry_out(started)
+
+
+@dataclass(slots=True)
+class _Moving:
+    """A batch on its way; ``step`` indexes ``ORDER``."""
+
+    batch: Batch
+    step: int = 0
+    since: float = 0.0
+    healing: Blocked | None = None
+    said: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> StepName:
+        return StepName.HEAL if self.healing else ORDER[self.step]
+
+
+@dataclass(slots=True)
+class _Rotation:
+    run: Run
+    tell: Callable[[Event], None]
+    moving: list[_Moving] = field(default_factory=list)
+    passed: list[str] = field(default_factory=list)
+    failed: list[tuple[str, Blocked]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    ledger: Ledger | None = None
+
+    def carry_out(self, started: float) -> Result:
+        blocked: Blocked | None = None
+        try:
+            blocked = self._prepare()
+            if blocked is None:
+                self._batches()
+        except BlockedError as error:
+            blocked = error.blocked
+        except TransientError as error:
+            blocked = Blocked(str(error), (), "Start again when the service answers.")
+        finally:  # also after Ctrl-C: whatever was begun is healed and given back
+            self._restore()
+        self.skipped += [m.batch.name for m in self.moving]
+        return Result(
+            started,
+            self.run.clock.now(),
+            tuple(self.passed),
+            tuple(self.failed),
+            tuple(self.skipped),
+            blocked,
+            verify(self.run),
+            self.ledger,
+        )
+
+    def _prepare(self) -> Blocked | None:
+        for group in self.run.plan.groups:
+            began = self.run.clock.now()
+            outcome = self._prepared(group.name)
+            while isinstance(outcome, Waiting) and self.run.clock.now() - began < PREPARE_S:
+                self._note("; ".join(outcome.reasons))
+                self.run.clock.wait(outcome.poll_s)
+                outcome = self._prepared(group.name)
+            if isinstance(outcome, Blocked):
+                return outcome
+            if isinstance(outcome, Waiting):
+                return Blocked("; ".join(outcome.reasons), (f"group {group.name}",), "Start again later.")
+            self._note(outcome.detail)
+        return None
+
+    def _prepared(self, group: str) -> Outcome:
+        try:
+            return prepare(self.run, group)
+        except TransientError as error:
+            return Waiting((str(error),), error.retry_after_s)
+
+    def _batches(self) -> None:
+        self.moving = [_Moving(batch) for batch in self.run.plan.batches]
+        while self.moving:
+            lock.renew(self.run)
+            pauses = [self._advance(moving) for moving in tuple(self.moving)]
+            self._remember()
+            if all(m.step == 0 and not m.healing for m in self.moving) and self.failed:
+                return  # nothing is in flight and nothing will be: held
+            if self.moving:
+                self.run.clock.wait(max(min(pauses), SHORTEST_S))
+
+    def _advance(self, moving: _Moving) -> float:
+        """One batch as far as it goes now; seconds until the next look is worth it."""
+        while True:
+            try:
+                STEPS[moving.name].act(self.run, moving.batch)
+                outcome = STEPS[moving.name].look(self.run, moving.batch)
+            except TransientError as error:
+                outcome = Waiting((str(error),), error.retry_after_s)
+            except BlockedError as error:
+                lock.renew(self.run)  # a lost lock ends the run, not the batch
+                outcome = error.blocked
+            except PermanentError as error:
+                outcome = Blocked(str(error), (f"batch {moving.batch.name}",))
+            if isinstance(outcome, Waiting) and self._overdue(moving):
+                outcome = Blocked(f"{moving.name} took too long: {'; '.join(outcome.reasons)}", moving.said)
+            if isinstance(outcome, Waiting):
+                self._waits(moving, outcome)
+                return outcome.poll_s
+            if not self._next(moving, outcome):
+                return LONG_S
+
+    def _next(self, moving: _Moving, outcome: Done | Blocked) -> bool:
+        """Take the outcome of a step; False once there is nothing more to do for the batch."""
+        now, name = self.run.clock.now(), moving.batch.name
+        if moving.healing:
+            self.moving.remove(moving)
+            self.failed.append((name, moving.healing))
+            self.tell(BatchMoved(now, name, None, moving.healing))
+            return False
+        if isinstance(outcome, Blocked):
+            return self._fails(moving, outcome)
+        moving.step, moving.since, moving.said = moving.step + 1, now, ()
+        if moving.step < len(ORDER):
+            self.tell(BatchMoved(now, name, ORDER[moving.step]))
+            return True
+        self.moving.remove(moving)
+        self.passed.append(name)
+        self.tell(BatchMoved(now, name, None))
+        return False
+
+    def _fails(self, moving: _Moving, why: Blocked) -> bool:
+        """A refused batch never began: it is left out, or fails with the others; any other is healed."""
+        now, name = self.run.clock.now(), moving.batch.name
+        if moving.step == 0 and (refused := refusal(self.run, moving.batch)) is not None:
+            self.moving.remove(moving)
+            if refused.how == "skip":
+                self.skipped.append(name)
+            else:
+                self.failed.append((name, why))
+            self.tell(BatchMoved(now, name, None, why))
+            return False
+        moving.healing, moving.since, moving.said = why, now, ()
+        self.tell(BatchMoved(now, name, StepName.HEAL, why))
+        heal(self.run, moving.batch, str(why), image_fault=why.image_fault)
+        return True
+
+    def _overdue(self, moving: _Moving) -> bool:
+        if moving.step == 0 and not moving.healing:
+            return False
+        limit_s = STEPS[moving.name].timeout_s(self.run, moving.batch)
+        return self.run.clock.now() - moving.since > limit_s
+
+    def _waits(self, moving: _Moving, outcome: Waiting) -> None:
+        gist = tuple(_SPAN.sub("", reason) for reason in outcome.reasons)
+        if gist == moving.said:
+            return
+        moving.said = gist
+        now = self.run.clock.now()
+        self.tell(BatchWaits(now, moving.batch.name, moving.name, outcome.reasons, moving.since or now))
+
+    def _restore(self) -> None:
+        began = self.run.clock.now()
+        self._remember()
+        for group in self.run.plan.groups:
+            patience_s = self.run.settings.groups[group.name].drain.timeout
+            while not self._restored(group.name, giving_up=self.run.clock.now() - began > patience_s):
+                self.run.clock.wait(self.run.settings.policy.poll)
+
+    def _restored(self, group: str, *, giving_up: bool) -> bool:
+        try:
+            for line in restore(self.run, group, giving_up=giving_up):
+                self._note(line)
+            return giving_up or isinstance(restored(self.run, group), Done)
+        except BlockedError as error:
+            self._note(str(error))
+            return True  # not ours any more: whoever took over reconciles it
+        except (TransientError, PermanentError) as error:
+            self._note(str(error))
+            return giving_up
+
+    def _remember(self) -> None:
+        lease = self.run.look().lease
+        if lease is not None and lease.holder == self.run.id:
+            self.ledger = ledger_of(lease, self.run.id)
+
+    def _note(self, text: str) -> None:
+        self.tell(Note(self.run.clock.now(), text))

@@ -25,7 +25,10 @@ class ClaimState(StrEnum):
 
 
 class Baseline(Value):
-    """A node group as it was before the run changed anything; times are epoch seconds."""
+    """A node group as it was before the run changed anything; times are epoch seconds.
+
+    ``raised_to`` and ``max_raised_to`` are the highest desired and max size that this run asked for.
+    """
 
     asg: str
     strategy: Strategy
@@ -35,11 +38,19 @@ class Baseline(Value):
     suspended_by_us: tuple[str, ...] = ()
     max_raised_to: int | None = None
     members: tuple[str, ...] = ()
-    not_ready: tuple[str, ...] = ()
-    unhealthy: tuple[str, ...] = ()
+    raised_to: int | None = None
     taken_at: float
     template_before: TemplateVersion | None = None
     template_made: TemplateVersion | None = None
+
+
+class Sickness(Value):
+    """What was broken in the cluster before the run: the gate fails on regressions only."""
+
+    not_ready: tuple[str, ...] = ()
+    unhealthy: tuple[str, ...] = ()
+    broken_budgets: tuple[str, ...] = ()
+    unready_system_pods: tuple[str, ...] = ()
 
 
 class Claim(Value):
@@ -63,7 +74,7 @@ class Claim(Value):
     terminate_since: float | None = None
     gate_since: float | None = None
     green_since: float | None = None
-    ended: float | None = None
+    passed_at: float | None = None
     why: str = ""
     image_fault: bool = False
 
@@ -80,6 +91,7 @@ class Ledger(Value):
     run: str
     plan: str
     cluster: str
+    sick: Sickness | None = None
     groups: Mapping[str, Baseline] = {}
     claims: tuple[Claim, ...] = ()
 

@@ -26,6 +26,7 @@ class Held:
 def held(run: Run) -> Held | None:
     """The Lease and its ledger, read now; None if nobody holds the cluster."""
     lease = run.cluster.lease()
+    run.look.saw(lease)
     if lease is None or not lease.holder:
         return None
     return Held(lease, parse(lease.annotations.get(names.LEDGER, "")))
@@ -55,7 +56,8 @@ def acquire(run: Run) -> Ledger:
     found = held(run)
     if found is None:
         ledger = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
-        run.cluster.create_lease(run.id, run.settings.policy.lock_duration, {names.LEDGER: dump(ledger)})
+        annotations = {names.LEDGER: dump(ledger)}
+        run.look.saw(run.cluster.create_lease(run.id, run.settings.policy.lock_duration, annotations))
         return ledger
     _check(run, found.lease)
     _renew(run, found.lease)
@@ -135,6 +137,7 @@ def release(run: Run) -> bool:
             run.cluster.delete_lease(lease)
         except ConflictError:
             continue
+        run.look.saw(None)
         return True
     return False
 
@@ -166,10 +169,12 @@ def _renew(run: Run, lease: Lease) -> Lease:
 
 
 def _write(run: Run, lease: Lease, annotations: dict[str, str]) -> Lease:
-    return run.cluster.update_lease(
+    written = run.cluster.update_lease(
         lease,
         holder=run.id,
         duration_s=run.settings.policy.lock_duration,
         annotations=annotations,
         renewed_at=run.clock.now(),
     )
+    run.look.saw(written)
+    return written

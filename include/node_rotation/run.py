@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from node_rotation.fleet import Settings
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.policy import Policy
-from node_rotation.world import Clock, Cloud, Cluster, Snapshot
+from node_rotation.world import Clock, Cloud, Cluster, Lease, Snapshot
 
 
 class Look(Protocol):
@@ -22,6 +22,10 @@ class Look(Protocol):
 
     def forget(self) -> None:
         """Look anew next time: the caller just changed the world."""
+        ...
+
+    def saw(self, lease: Lease | None) -> None:
+        """The caller just read or wrote the Lease: the next look shows this one."""
         ...
 
 
@@ -73,3 +77,9 @@ class SharedLook:
         """Look anew next time: the caller just changed the world."""
         with self._lock:
             self._last = None
+
+    def saw(self, lease: Lease | None) -> None:
+        """The caller just read or wrote the Lease: show it without observing everything again."""
+        with self._lock:
+            if self._last is not None:
+                self._last = replace(self._last, lease=lease)

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from node_rotation import lock, names
+from node_rotation.detect import make_run
+from node_rotation.errors import BlockedError, ConflictError
 from node_rotation.fleet import Settings
-from node_rotation.world import Clock, Cloud, Cluster
+from node_rotation.model import Estimate, Plan
+from node_rotation.run import Run
+from node_rotation.steps import baseline_tag
+from node_rotation.steps.heal import send_away
+from node_rotation.steps.restore import restore, restored
+from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
+from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
+from node_rotation.steps.verify import orphans, residue
+from node_rotation.outcome import Waiting
+from node_rotation.world import Clock, Cloud, Cluster, Instance
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +42,92 @@ def sweep(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, hold
 
     :param holder: this sweep's own id, the lock's holder meanwhile.
     """
-    raise NotImplementedError
+    run = make_run(holder, _no_plan(settings, clock), settings, cloud, cluster, clock)
+    did: list[str] = []
+    try:
+        found = lock.take_over(run)
+    except (BlockedError, ConflictError):
+        lease = cluster.lease()
+        return Swept(held_by=lease.holder if lease else "")
+    if found is not None:
+        did.append(f"took over the lock from {found.ledger.run}")
+        for group in found.ledger.groups:
+            did.extend(restore(run, group))
+        left = [f"{g}: {r}" for g in found.ledger.groups for r in _reasons(run, g)]
+        if left:
+            return Swept(tuple(did), tuple(left))
+        if not found.ledger.groups:
+            lock.release(run)
+    left = _stray(run, did)
+    return Swept(tuple(did), tuple(left))
+
+
+def _reasons(run: Run, group: str) -> tuple[str, ...]:
+    outcome = restored(run, group)
+    return outcome.reasons if isinstance(outcome, Waiting) else ()
+
+
+def _stray(run: Run, did: list[str]) -> list[str]:
+    """Residue that no ledger speaks of, under a lock of our own."""
+    run.look.forget()
+    snapshot = run.look()
+    if not [*residue(snapshot), *orphans(snapshot)]:
+        return []
+    lock.acquire(run)
+    try:
+        for group in snapshot.groups.values():
+            _settle_orphans(run, group.name, did)
+            sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
+            before = Before(*(sizes.min, sizes.max, sizes.suspended) if sizes else (group.min, group.max, ()))
+            tagged = any(
+                names.RUN in i.tags for m in group.members if (i := snapshot.instances.get(m.instance_id)) is not None
+            )
+            if sizes or tagged or names.BASELINE in group.tags:
+                undo_group(run, group.name, before, did)
+        snapshot = run.look()
+        leaving = {i.id for i in snapshot.instances.values() if names.DETACHED_FROM in i.tags}
+        undo_nodes(run, snapshot, {n.instance_id for n in snapshot.nodes if marked(n)} - leaving, did)
+    finally:
+        lock.release(run)
+    run.look.forget()
+    return [*residue(run.look()), *orphans(run.look())]
+
+
+def _settle_orphans(run: Run, asg: str, did: list[str]) -> None:
+    for instance in run.look().instances.values():
+        if instance.tags.get(names.DETACHED_FROM) == asg and not gone(instance):
+            _settle(run, asg, instance, did)
+
+
+def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
+    """An orphan goes where it is nearer: back into a group that lacks it, else drained and away."""
+    snapshot = run.look()
+    group, node = fresh_group(run, asg), snapshot.node_of(orphan.id)
+    if group.member(orphan.id) is not None:
+        run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
+        return
+    drained = node is not None and node.unschedulable and not busy_pods(snapshot, node)
+    serving = sum(1 for m in group.members if stays(m.lifecycle))
+    if drained or serving >= group.desired:
+        if send_away(run, snapshot, ("", asg), orphan.id, did):
+            run.look.forget()
+        return
+    lock.require(run)
+    run.cloud.set_sizes(asg, desired=group.desired - 1, min=min(group.min, group.desired - 1))
+    run.cloud.attach(asg, [orphan.id])
+    run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
+    run.look.forget()
+    did.append(f"instance {orphan.id} is back in group {asg}")
+
+
+def _no_plan(settings: Settings, clock: Clock) -> Plan:
+    return Plan(
+        id="sweep",
+        environment=settings.environment,
+        cluster=settings.cluster.name,
+        created=datetime.fromtimestamp(clock.now(), UTC),
+        groups=(),
+        batches=(),
+        slots=0,
+        estimate=Estimate(duration_s=0.0, extra_instance_hours=0.0),
+    )

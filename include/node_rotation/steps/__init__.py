@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from node_rotation.model import StepName
+from node_rotation.steps.admit import Admit
+from node_rotation.steps.cordon import Cordon
+from node_rotation.steps.drain import Drain
+from node_rotation.steps.gate import Gate
+from node_rotation.steps.heal import Heal
+from node_rotation.steps.launch import Launch
 from node_rotation.steps.step import Step
+from node_rotation.steps.terminate import Terminate
 
 ORDER = (
     StepName.ADMIT,
@@ -17,7 +24,9 @@ ORDER = (
 )
 """A batch's way; heal is beside it."""
 
-STEPS: Mapping[StepName, Step] = {}
+STEPS: Mapping[StepName, Step] = {
+    step.name: step for step in (Admit(), Launch(), Cordon(), Drain(), Terminate(), Gate(), Heal())
+}
 """Every step by its name, heal included."""
 
 __all__ = ["ORDER", "STEPS", "Step"]

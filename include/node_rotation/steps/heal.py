@@ -2,15 +2,207 @@
 
 from __future__ import annotations
 
-from node_rotation.model import Batch
+from dataclasses import dataclass
+
+from node_rotation import lock, names
+from node_rotation.errors import GoneError
+from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
+from node_rotation.model import Batch, StepName, Strategy
+from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps.cordon import cordon, uncordon
+from node_rotation.steps.drain import evict_from
+from node_rotation.steps.assignment import assign, newcomers, wanted_desired
+from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
+from node_rotation.steps.step import MARGIN_S
+from node_rotation.steps.terminate import terminate
+from node_rotation.world import Node, Snapshot
 
 
-def heal(run: Run, batch: Batch) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """Done once the batch holds no slots any more."""
+
+    name: StepName = StepName.HEAL
+
+    def act(self, run: Run, batch: Batch) -> None:
+        """One pass of :func:`heal`."""
+        heal(run, batch)
+
+    def look(self, run: Run, batch: Batch) -> Outcome:
+        """Done for a batch that passed, was healed, or never began."""
+        ledger = ledger_of(run.look().lease, run.id)
+        claim = ledger.claim(batch.name) if ledger else None
+        if claim is None or not claim.open:
+            return Done("healed" if claim and claim.state is ClaimState.HEALED else "nothing to heal")
+        return Waiting((f"batch {batch.name} goes back: {claim.why or 'its pods leave the replacement'}",))
+
+    def timeout_s(self, run: Run, batch: Batch) -> float:
+        """As long as a drain may take, and a margin."""
+        return run.policy(batch).drain.timeout + MARGIN_S
+
+
+def heal(run: Run, batch: Batch, why: str = "", *, image_fault: bool = False) -> tuple[str, ...]:
     """Do what can be done now for a batch that failed; nothing for one that passed or never began.
 
     Call it again until ``STEPS[StepName.HEAL].look`` says Done: pods leave at their own pace.
 
+    :param why: what blocked it, kept in the ledger for whoever asks later.
+    :param image_fault: the cause lies in the image.
     :returns: one line per thing done.
+    :raises BlockedError: if this run does not hold the lock.
     """
-    raise NotImplementedError
+    found = lock.held(run)
+    if found is None or found.lease.holder != run.id:
+        return ()
+    claim = found.ledger.claim(batch.name)
+    if claim is None or not claim.open:
+        return ()
+    return heal_claim(run, claim, why, image_fault=image_fault)
+
+
+def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = False) -> tuple[str, ...]:
+    """As :func:`heal`, for a claim of the ledger: a sweep has no plan."""
+    ledger = lock.require(run).ledger
+    baseline = ledger.groups.get(claim.group)
+    if baseline is None:
+        lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
+        return (f"batch {claim.batch}: its group was restored already",)
+    if claim.state is ClaimState.ADMITTED:
+        fields: dict[str, object] = {"state": ClaimState.FAILED}
+        fields |= {"why": why or claim.why, "image_fault": image_fault or claim.image_fault}
+        lock.change(run, claim_change(claim.batch, **fields))
+    ledger = assign(run, claim.group, baseline.asg)
+    run.look.forget()
+    scene = place(run, claim.batch, run.look(), ledger)
+    if not isinstance(scene, Scene):
+        return (scene.reason,)
+    did: list[str] = []
+    finished = [_heal_machine(scene, machine, did) for machine in scene.claim.machines]
+    if all(finished):
+        _withdraw(run, claim.group, claim.batch, did)
+        lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
+        did.append(f"batch {claim.batch} is healed")
+    return tuple(did)
+
+
+def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
+    """One machine, one pass; True when nothing is left to do for it."""
+    if gone(scene.snapshot.instances.get(old)):
+        return True
+    new = scene.claim.replacements.get(old)
+    node = scene.snapshot.node_of(old)
+    if _drained(scene, node) and new is not None and _serves(scene, new):
+        terminate(scene.run, scene.baseline.asg, old, decrement=scene.claim.strategy is Strategy.SURGE)
+        did.append(f"instance {old} was drained and is terminated")
+        return True
+    if node is not None and _give_back(scene.run, node):
+        did.append(f"node {node.name} takes pods again")
+    if new is not None and not _dismiss(scene, new, did):
+        return False
+    return _reattach(scene, old, did)
+
+
+def _drained(scene: Scene, node: Node | None) -> bool:
+    """Empty because we drained it, and nothing can have come since."""
+    begun = scene.claim.drain_since is not None
+    return begun and node is not None and node.unschedulable and not busy_pods(scene.snapshot, node)
+
+
+def _serves(scene: Scene, new: str) -> bool:
+    node, member = scene.snapshot.node_of(new), scene.group.member(new)
+    return node is not None and node.ready and member is not None and member.lifecycle == "InService"
+
+
+def _give_back(run: Run, node: Node) -> bool:
+    changed = uncordon(run, node)
+    if any(key == names.OLD_TAINT for key, _, _ in node.taints):
+        lock.require(run)
+        try:
+            run.cluster.untaint(node.name, node.uid, names.OLD_TAINT)
+        except GoneError:
+            return changed
+        run.look.forget()
+        return True
+    return changed
+
+
+def _dismiss(scene: Scene, new: str, did: list[str]) -> bool:
+    """Send a replacement away; one that serves pods is drained first. True once it is going."""
+    member = fresh_group(scene.run, scene.baseline.asg).member(new)
+    if member is None or not stays(member.lifecycle):
+        return True
+    return send_away(scene.run, scene.snapshot, (scene.claim.group, scene.baseline.asg), new, did)
+
+
+def send_away(run: Run, snapshot: Snapshot, where: tuple[str, str], machine: str, did: list[str]) -> bool:
+    """Drain a machine that is too many and terminate it with decrement; True once it is going.
+
+    :param where: the node group's name and its Auto Scaling group's.
+    """
+    group_name, asg = where
+    node = snapshot.node_of(machine)
+    pods = busy_pods(snapshot, node) if node is not None and node.ready else ()
+    if node is not None and pods:
+        if not node.unschedulable:
+            cordon(run, node, run.id)
+        drain = run.settings.groups.get(group_name, run.settings.policy).drain
+        evict_from(run, snapshot, (node,), run.clock.now(), drain, None)
+        did.append(f"{len(pods)} pods leave machine {machine} again")
+        return False
+    terminate(run, asg, machine, decrement=True)
+    did.append(f"machine {machine} is terminated, its group shrinks with it")
+    return True
+
+
+def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
+    """Put a detached machine back; attaching raises desired (AttachInstances), so its replacement went first."""
+    run, asg = scene.run, scene.baseline.asg
+    instance = run.cloud.instances([old]).get(old)
+    if instance is None or gone(instance) or names.DETACHED_FROM not in instance.tags:
+        return True
+    group = fresh_group(run, asg)
+    if group.member(old) is None:
+        if old not in scene.claim.replacements and newcomers(scene.ledger, scene.baseline, group, {}):
+            return False  # its replacement came this moment: it is assigned, and sent away, on the next pass
+        _shrink_unfilled(scene, did)
+        lock.require(run)
+        run.cloud.attach(asg, [old])
+        did.append(f"instance {old} is back in group {asg}")
+    lock.require(run)
+    run.cloud.untag_instances([old], [names.DETACHED_FROM, names.RUN])
+    run.look.forget()
+    return True
+
+
+def _shrink_unfilled(scene: Scene, did: list[str]) -> None:
+    """Before attaching: take back the desired unit nobody fills, else the group ends one larger."""
+    group = fresh_group(scene.run, scene.baseline.asg)
+    staying = sum(1 for m in group.members if stays(m.lifecycle))
+    if group.desired > staying and group.desired >= scene.baseline.desired:
+        _set_desired(scene.run, group.name, group.min, group.desired - 1)
+        did.append(f"group {group.name} no longer asks for a replacement that has not come")
+
+
+def _withdraw(run: Run, group_name: str, batch: str, did: list[str]) -> None:
+    """After surge: take back what was asked for, by this batch, and never came.
+
+    Lowering desired is safe only while nobody would have to go: desired is more than there are machines.
+    """
+    ledger: Ledger = lock.require(run).ledger
+    baseline = ledger.groups[group_name]
+    if baseline.strategy is not Strategy.SURGE:
+        return
+    group = fresh_group(run, baseline.asg)
+    others = tuple(c for c in ledger.claims_of(group_name) if c.batch != batch)
+    staying = sum(1 for m in group.members if stays(m.lifecycle))
+    wanted = max(wanted_desired(baseline, others, group), staying)
+    if group.desired > wanted and group.desired <= (baseline.raised_to or 0):
+        _set_desired(run, group.name, group.min, wanted)
+        did.append(f"group {group.name} no longer asks for machines that have not come")
+
+
+def _set_desired(run: Run, asg: str, minimum: int, desired: int) -> None:
+    lock.require(run)
+    run.cloud.set_sizes(asg, min=desired if desired < minimum else None, desired=desired)
+    run.look.forget()

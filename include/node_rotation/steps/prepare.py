@@ -2,14 +2,131 @@
 
 from __future__ import annotations
 
-from node_rotation.outcome import Outcome
+from node_rotation import lock, names, sweep
+from node_rotation.errors import BlockedError, ConflictError, GoneError, TransientError
+from node_rotation.health import baseline_of
+from node_rotation.ledger import Baseline, Ledger, Sickness
+from node_rotation.model import GroupPlan
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps import baseline_tag
+from node_rotation.steps.image_step import run_image_step, trouble
+from node_rotation.steps.scene import fresh_group
+from node_rotation.world import ScalingGroup, Snapshot
 
 
 def prepare(run: Run, group_name: str) -> Outcome:
     """Take the lock, record the baseline, suspend, run the image step, taint old nodes. Idempotent.
 
     :param group_name: a node group of the plan.
-    :returns: Done, or Blocked (another run, a running instance refresh, a template that can't be changed).
+    :returns: Done; Waiting while a dead run's remains are swept; or Blocked (another run, a running instance
+        refresh, a template that can't be changed).
     """
-    raise NotImplementedError
+    plan = run.plan.group(group_name)
+    try:
+        group = fresh_group(run, plan.asg)
+        if blocked := other_actor(group) or trouble(run, plan, group):
+            return blocked
+        if waiting := _sweep_the_dead(run):
+            return waiting
+        _acquire(run)
+        _record(run, plan, group)
+        _change(run, plan, group)
+    except BlockedError as error:
+        return error.blocked
+    return Done(f"group {group_name} is prepared")
+
+
+def ensure(run: Run, group_name: str) -> None:
+    """Prepare a group again if this run does not hold it: clearing only failed tasks skips the setups.
+
+    :raises BlockedError: if that is refused.
+    :raises TransientError: if it has to wait.
+    """
+    outcome = prepare(run, group_name)
+    if isinstance(outcome, Blocked):
+        raise BlockedError(outcome)
+    if isinstance(outcome, Waiting):
+        raise TransientError("; ".join(outcome.reasons), outcome.poll_s)
+
+
+def other_actor(group: ScalingGroup) -> Blocked | None:
+    """Somebody else who replaces the group's machines right now, or who would meanwhile."""
+    if not group.refresh_in_progress:
+        return None
+    return Blocked(
+        f"an instance refresh runs in group {group.name}",
+        (f"asg {group.name}", f"instance refresh {group.refresh_in_progress}"),
+        "Wait for it, or cancel it (CancelInstanceRefresh), then start again.",
+    )
+
+
+def _sweep_the_dead(run: Run) -> Waiting | None:
+    lease = run.cluster.lease()
+    if lease is None or lease.holder in ("", run.id) or not lock.expired(lease, run.clock.now()):
+        return None
+    swept = sweep.sweep(run.settings, run.cloud, run.cluster, run.clock, run.id)
+    run.look.forget()
+    return Waiting(tuple(f"sweeping {lease.holder}: {left}" for left in swept.left)) if swept.left else None
+
+
+def _acquire(run: Run) -> None:
+    try:
+        lock.acquire(run)
+    except ConflictError:  # another actor of this run was a moment faster, or another run was
+        lock.acquire(run)
+
+
+def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
+    """The baseline, into ledger and tag, before anything else changes."""
+    run.look.forget()
+    snapshot = run.look()
+    ledger = lock.change(run, lambda now: _with_baseline(run, plan, group, snapshot, now))
+    value = baseline_tag.write(ledger.groups[plan.name], ledger.run)
+    if group.tags.get(names.BASELINE) != value:
+        run.cloud.tag_group(group.name, {names.BASELINE: value})
+
+
+def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Snapshot, ledger: Ledger) -> Ledger:
+    if ledger.sick is None:
+        found = baseline_of(snapshot)
+        ledger = ledger.model_copy(
+            update={
+                "sick": Sickness(
+                    not_ready=tuple(sorted(found.not_ready)),
+                    unhealthy=tuple(sorted(found.unhealthy)),
+                    broken_budgets=tuple(sorted(found.broken_budgets)),
+                    unready_system_pods=tuple(sorted(found.unready_system_pods)),
+                )
+            }
+        )
+    if plan.name in ledger.groups:
+        return ledger
+    policy = run.settings.groups[plan.name]
+    baseline = Baseline(
+        asg=group.name,
+        strategy=plan.strategy,
+        min=group.min,
+        max=group.max,
+        desired=group.desired,
+        suspended_by_us=tuple(p for p in policy.suspend_processes if p not in group.suspended),
+        members=tuple(m.instance_id for m in group.members),
+        taken_at=run.clock.now(),
+    )
+    return ledger.with_group(plan.name, baseline)
+
+
+def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
+    baseline = lock.require(run).ledger.groups[plan.name]
+    if missing := [p for p in baseline.suspended_by_us if p not in group.suspended]:
+        run.cloud.suspend(group.name, missing)
+    run_image_step(run, plan, group)
+    old = {m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines}
+    for node in run.look().nodes:
+        if node.instance_id in old and not any(key == names.OLD_TAINT for key, _, _ in node.taints):
+            lock.require(run)
+            try:
+                run.cluster.taint(node.name, node.uid, (names.OLD_TAINT, "", names.OLD_EFFECT))
+            except GoneError:
+                continue
+    run.look.forget()

@@ -8,6 +8,9 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Outcome
 from node_rotation.run import Run
 
+MARGIN_S = 120.0
+"""Whoever drives a step gives up so much later than the step itself would."""
+
 
 class Step(Protocol):
     """One step of a batch."""

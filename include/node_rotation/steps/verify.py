@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from node_rotation import names
+from node_rotation.ledger import ClaimState
 from node_rotation.run import Run
+from node_rotation.steps.scene import gone, ledger_of, stays
+from node_rotation.steps.undo import marked
+from node_rotation.world import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,4 +36,63 @@ class Verdict:
 
 def verify(run: Run) -> Verdict:
     """Look at the world once more, without any memory of the run. Reads only."""
-    raise NotImplementedError
+    run.look.forget()
+    snapshot = run.look()
+    return Verdict(
+        drift=tuple(_drift(run, snapshot)),
+        orphans=tuple(orphans(snapshot)),
+        residue=tuple(_residue(run, snapshot)),
+        problems=tuple(_problems(run, snapshot)),
+    )
+
+
+def orphans(snapshot: Snapshot) -> Iterator[str]:
+    """Machines that say which group they were detached from, run, and are in no group."""
+    members = {m.instance_id for group in snapshot.groups.values() for m in group.members}
+    for instance in snapshot.instances.values():
+        if names.DETACHED_FROM in instance.tags and instance.id not in members and not gone(instance):
+            yield f"instance {instance.id}, detached from {instance.tags[names.DETACHED_FROM]}"
+
+
+def _drift(run: Run, snapshot: Snapshot) -> Iterator[str]:
+    for plan in run.plan.groups:
+        planned = {m.instance_id for b in run.plan.batches if b.group == plan.name for m in b.machines}
+        group = snapshot.groups.get(plan.asg)
+        members = {m.instance_id for m in group.members if stays(m.lifecycle)} if group else set()
+        for machine in sorted(members | planned):
+            instance = snapshot.instances.get(machine)
+            if instance is None or gone(instance):
+                continue
+            if machine in planned:
+                yield f"instance {machine} of group {plan.name} was to be replaced and still runs"
+            elif instance.image_id != plan.target.image.id:
+                yield f"instance {machine} of group {plan.name} runs {instance.image_id}"
+
+
+def _residue(run: Run, snapshot: Snapshot) -> Iterator[str]:
+    lease = snapshot.lease
+    if lease is not None and lease.holder == run.id:
+        yield f"lease {names.LEASE_NAMESPACE}/{names.LEASE_NAME} is still held by {run.id}"
+    elif lease is not None and lease.holder:
+        return  # another run works here by now: its marks are its own
+    yield from residue(snapshot)
+
+
+def residue(snapshot: Snapshot) -> Iterator[str]:
+    """Marks of ours on groups, machines and nodes, whoever left them."""
+    for group in snapshot.groups.values():
+        if names.BASELINE in group.tags:
+            yield f"asg {group.name}: tag {names.BASELINE} ({group.tags[names.BASELINE]})"
+        for member in group.members:
+            instance = snapshot.instances.get(member.instance_id)
+            tags = [key for key in names.INSTANCE_TAGS if instance and not gone(instance) and key in instance.tags]
+            yield from (f"instance {member.instance_id}: tag {key}" for key in tags)
+    for node in snapshot.nodes:
+        yield from (f"node {node.name}: {mark}" for mark in marked(node))
+
+
+def _problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
+    ledger = ledger_of(snapshot.lease, run.id)
+    for claim in ledger.claims if ledger else ():
+        if claim.state is not ClaimState.PASSED:
+            yield f"batch {claim.batch} is {claim.state}{f': {claim.why}' if claim.why else ''}"

@@ -1,0 +1,115 @@
+"""Admit: take slots for a batch, first in first out, race-free by compare-and-swap on the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import lock
+from node_rotation.admission import Admit as Yes
+from node_rotation.admission import Decision, Refuse, Wait, decide
+from node_rotation.budget import IN_FLIGHT_STATES, foreign
+from node_rotation.errors import BlockedError
+from node_rotation.ledger import Claim, ClaimState, Ledger
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.run import Run
+from node_rotation.steps.prepare import ensure
+from node_rotation.steps.scene import gone, ledger_of
+from node_rotation.world import Snapshot
+
+FOREVER_S = 14 * 86400.0  # a queue is no failure: how long a batch waits is bounded by those before it
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """Done once the batch's claim is in the ledger."""
+
+    name: StepName = StepName.ADMIT
+
+    def act(self, run: Run, batch: Batch) -> None:
+        """Write the claim if the batch may start now."""
+        snapshot = run.look()
+        ledger = ledger_of(snapshot.lease, run.id)
+        if ledger is not None and _has_slots(ledger, batch):
+            return
+        if ledger is None or batch.group not in ledger.groups:
+            ensure(run, batch.group)
+            snapshot = run.look()
+            ledger = lock.require(run).ledger
+        if isinstance(_decide(run, batch, snapshot, ledger), Yes):
+            lock.change(run, lambda now: _claimed(run, batch, snapshot, now))
+
+    def look(self, run: Run, batch: Batch) -> Outcome:
+        """Done, or which slots it waits for, or why it may not start in this run."""
+        snapshot = run.look()
+        ledger = ledger_of(snapshot.lease, run.id)
+        if ledger is not None and _has_slots(ledger, batch):
+            return Done(f"batch {batch.name} has its slots")
+        decision = _decide(run, batch, snapshot, ledger)
+        if isinstance(decision, Refuse):
+            return Blocked(decision.reason, (f"batch {batch.name}",), "Clear the batch that failed, then this one.")
+        reasons = decision.reasons if isinstance(decision, Wait) else ("its turn has come",)
+        return Waiting(reasons, run.policy(batch).poll)
+
+    def timeout_s(self, run: Run, batch: Batch) -> float:
+        """Two weeks: waiting for slots is not a failure."""
+        return FOREVER_S
+
+
+def refusal(run: Run, batch: Batch) -> Refuse | None:
+    """Why a batch may not start in this run, for those who treat ``skip`` and ``fail`` apart; None if it may."""
+    snapshot = run.look()
+    decision = _decide(run, batch, snapshot, ledger_of(snapshot.lease, run.id))
+    return decision if isinstance(decision, Refuse) else None
+
+
+def _has_slots(ledger: Ledger, batch: Batch) -> bool:
+    claim = ledger.claim(batch.name)
+    return claim is not None and claim.state in (ClaimState.ADMITTED, ClaimState.PASSED)
+
+
+def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -> Decision:
+    claims = {c.batch: c for c in ledger.claims} if ledger else {}
+    return decide(
+        run.plan,
+        batch.name,
+        claims,
+        run.settings.groups,
+        foreign={g.name: _foreign(snapshot, g.asg, g.name, ledger) for g in run.plan.groups if ledger},
+        lock_held=ledger is not None,
+        now=run.clock.now(),
+    )
+
+
+def _foreign(snapshot: Snapshot, asg: str, group: str, ledger: Ledger) -> dict[str, str]:
+    claims = [c for c in ledger.claims_of(group) if c.state in IN_FLIGHT_STATES]
+    ours = {m for c in ledger.claims_of(group) for m in c.machines if c.state != ClaimState.HEALED}
+    ours |= {new for c in claims for new in c.replacements.values()}
+    baseline = ledger.groups.get(group)
+    expected = sum(len(c.machines) - len(c.replacements) for c in claims)
+    known = baseline.members if baseline else ()
+    return dict(foreign(snapshot, asg, ours, known=known, expected_new=expected))
+
+
+def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledger:
+    if _has_slots(ledger, batch) or not isinstance(_decide(run, batch, snapshot, ledger), Yes):
+        return ledger
+    baseline = ledger.groups.get(batch.group)
+    if baseline is None:
+        raise BlockedError(Blocked(f"group {batch.group} is not prepared", (f"group {batch.group}",), "Prepare it."))
+    group = snapshot.groups[baseline.asg]
+    alive = tuple(
+        m.instance_id
+        for m in batch.machines
+        if group.member(m.instance_id) is not None and not gone(snapshot.instances.get(m.instance_id))
+    )
+    return ledger.with_claim(
+        Claim(
+            batch=batch.name,
+            group=batch.group,
+            machines=alive,  # machines that went meanwhile count as done
+            strategy=run.group(batch).strategy,
+            canary=batch.canary,
+            since=run.clock.now(),
+        )
+    )

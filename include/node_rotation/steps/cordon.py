@@ -1,0 +1,82 @@
+"""Cordon: nothing new is scheduled onto the old machines, load balancers are told to leave them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import lock, names
+from node_rotation.errors import GoneError
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.run import Run
+from node_rotation.steps.scene import acting, scene
+from node_rotation.world import Node
+
+TIMEOUT_S = 300.0
+OURS = "node-rotation"  # value of the label, so that only our own is taken away again
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """Done once every old machine that still has a Node is unschedulable."""
+
+    name: StepName = StepName.CORDON
+
+    def act(self, run: Run, batch: Batch) -> None:
+        """Cordon what is not cordoned yet, with a mark that it was us."""
+        place = acting(run, batch)
+        if not place.claim.open:
+            return
+        for node in place.old_nodes():
+            if not node.unschedulable:
+                cordon(run, node, place.ledger.run)
+
+    def look(self, run: Run, batch: Batch) -> Outcome:
+        """Done, or the nodes that still take pods."""
+        place = scene(run, batch)
+        if isinstance(place, Blocked):
+            return place
+        left = tuple(f"node {n.name} is not cordoned yet" for n in place.old_nodes() if not n.unschedulable)
+        return Waiting(left, run.policy(batch).poll) if left else Done("the old machines take no new pods")
+
+    def timeout_s(self, run: Run, batch: Batch) -> float:
+        """Five minutes: these are single calls."""
+        return TIMEOUT_S
+
+
+def cordon(run: Run, node: Node, by: str) -> None:
+    """Mark, cordon, and exclude a node from load balancers; the mark comes first, so no crash hides it.
+
+    :param by: the run that did it, written into the mark.
+    """
+    lock.require(run)
+    try:
+        run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: by})
+        run.cluster.cordon(node.name, node.uid)
+        if names.EXCLUDE_BALANCERS not in node.labels:
+            run.cluster.label(node.name, node.uid, {names.EXCLUDE_BALANCERS: OURS})
+    except GoneError:  # its machine went away meanwhile: nothing is left to cordon
+        pass
+    run.look.forget()
+
+
+def uncordon(run: Run, node: Node) -> bool:
+    """Take back a cordon of ours; the mark goes last, so no crash leaves a cordon without it.
+
+    :returns: True if there was one.
+    """
+    ours = names.CORDONED_BY in node.annotations
+    labelled = node.labels.get(names.EXCLUDE_BALANCERS) == OURS
+    if not ours and not labelled:
+        return False
+    lock.require(run)
+    try:
+        if labelled:
+            run.cluster.label(node.name, node.uid, {names.EXCLUDE_BALANCERS: None})
+        if ours:
+            run.cluster.uncordon(node.name, node.uid)
+            run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: None})
+    except GoneError:
+        pass
+    run.look.forget()
+    return True

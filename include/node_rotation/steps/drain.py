@@ -1,0 +1,152 @@
+"""Drain: every pod leaves the old machines through the Eviction API, so that no budget is broken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import lock
+from node_rotation.errors import GoneError
+from node_rotation.eviction import Block, Evict, Force, PodDecision, WaitFor, covering, decide, order
+from node_rotation.health import workload_of
+from node_rotation.ledger import Ledger, claim_change
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.policy import DrainPolicy
+from node_rotation.run import Run
+from node_rotation.steps.step import MARGIN_S
+from node_rotation.steps.scene import Scene, acting, busy_pods, scene, span
+from node_rotation.world import Node, Pod, RefusedByBudget, Snapshot, Throttled
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Done once only DaemonSet, mirror and finished pods are left on the old machines."""
+
+    name: StepName = StepName.DRAIN
+
+    def act(self, run: Run, batch: Batch) -> None:
+        """Evict what may be evicted now."""
+        place = acting(run, batch)
+        if not place.claim.open or not place.old_nodes():
+            return
+        if place.claim.drain_since is None:
+            ledger = lock.change(run, lambda now: _started(place, now))
+            claim = ledger.claim(batch.name)
+            if claim is None or claim.drain_since is None:
+                return  # another batch has just begun: wait_between_drains
+        evict_from(run, place.snapshot, place.old_nodes(), _since(place), run.policy(batch).drain, batch.name)
+
+    def look(self, run: Run, batch: Batch) -> Outcome:
+        """Done, or each pod that is still there and why; Blocked by a pod or once the time is up."""
+        place = scene(run, batch)
+        if isinstance(place, Blocked):
+            return place
+        policy, since = run.policy(batch), _since(place)
+        if place.claim.drain_since is None and (pause := _pause(place, place.ledger)) > 0:
+            return Waiting((f"wait_between_drains: {span(pause)} left",), min(pause, policy.poll))
+        left = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
+        if not left:
+            return Done("the old machines are empty")
+        if place.now - since > policy.drain.timeout:
+            return _timed_out(place, left, policy.drain)
+        return _why(place.snapshot, left, policy.drain, since, place.now, policy.poll)
+
+    def timeout_s(self, run: Run, batch: Batch) -> float:
+        """The policy's ``drain.timeout``, the pauses between drains, and a margin."""
+        return run.policy(batch).drain.timeout + self._pauses(run, batch) + MARGIN_S
+
+    @staticmethod
+    def _pauses(run: Run, batch: Batch) -> float:
+        return run.policy(batch).wait_between_drains * len(run.plan.batches)
+
+
+def evict_from(
+    run: Run, snapshot: Snapshot, nodes: tuple[Node, ...], since: float, policy: DrainPolicy, batch: str | None
+) -> None:
+    """Ask for every eviction that may be asked for now; stops when the API server is busy.
+
+    :param since: when this drain began, epoch seconds.
+    :param batch: whose claim keeps the time of the last eviction, for ``wait_between_evictions``.
+    """
+    for pod in order(p for node in nodes for p in snapshot.pods_on(node.name)):
+        decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=run.clock.now())
+        if not isinstance(decision, Evict | Force):
+            continue
+        ledger = lock.require(run).ledger
+        if batch is not None and _too_soon(run, ledger, batch, policy):
+            return
+        if not _let_go(run, pod, decision):
+            return
+        if batch is not None and policy.wait_between_evictions:
+            lock.change(run, claim_change(batch, last_eviction=run.clock.now()))
+
+
+def _let_go(run: Run, pod: Pod, decision: Evict | Force) -> bool:
+    """One pod; False if the API server asks for a pause."""
+    if isinstance(decision, Force):
+        try:
+            run.cluster.delete_pod(pod, decision.grace_s)
+        except GoneError:
+            return True
+        run.look.forget()
+        return True
+    answer = run.cluster.evict(pod, decision.grace_s)
+    if not isinstance(answer, RefusedByBudget | Throttled):
+        run.look.forget()
+    return not isinstance(answer, Throttled)
+
+
+def _too_soon(run: Run, ledger: Ledger, batch: str, policy: DrainPolicy) -> bool:
+    claim = ledger.claim(batch)
+    last = claim.last_eviction if claim else None
+    return last is not None and run.clock.now() - last < policy.wait_between_evictions
+
+
+def _since(place: Scene) -> float:
+    return place.claim.drain_since if place.claim.drain_since is not None else place.now
+
+
+def _pause(place: Scene, ledger: Ledger) -> float:
+    """Seconds until this batch may begin to drain, counted from the last one that began."""
+    wait = place.run.settings.groups[place.claim.group].wait_between_drains
+    begun = [c.drain_since for c in ledger.claims if c.drain_since is not None and c.batch != place.claim.batch]
+    return max(begun) + wait - place.now if begun and wait else 0.0
+
+
+def _started(place: Scene, ledger: Ledger) -> Ledger:
+    """The claim with its drain's beginning and the workloads that will be evicted, for the gate."""
+    claim = ledger.claim(place.claim.batch)
+    if claim is None or claim.drain_since is not None or _pause(place, ledger) > 0:
+        return ledger
+    pods = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
+    keys = {key for p in pods if (key := workload_of(p, place.snapshot.workloads)) is not None}
+    return ledger.with_claim(claim.model_copy(update={"drain_since": place.now, "evicted": tuple(sorted(keys))}))
+
+
+def _timed_out(place: Scene, left: list[Pod], policy: DrainPolicy) -> Blocked:
+    keys = tuple(f"pod {p.key}" for p in left)
+    budgets = {f"pdb {b.key}" for p in left for b in covering(p, place.snapshot.budgets)}
+    remedy = "Let these pods go, or make room in their budgets; "
+    remedy += "drain.force_after deletes them past their budgets." if policy.force_after is None else "then clear it."
+    return Blocked(f"{len(left)} pods did not leave in {span(policy.timeout)}", (*keys, *sorted(budgets)), remedy)
+
+
+def _why(
+    snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float, now: float, poll_s: float
+) -> Outcome:
+    reasons = []
+    for pod in left:
+        decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=now)
+        if isinstance(decision, Block):
+            return decision.blocked
+        reasons.append(f"{_reason(pod, decision, snapshot)}, draining for {span(now - since)}")
+    return Waiting(tuple(reasons), poll_s)
+
+
+def _reason(pod: Pod, decision: PodDecision, snapshot: Snapshot) -> str:
+    if isinstance(decision, WaitFor):
+        return f"{decision.why} on node {pod.node}"
+    tight = [b for b in covering(pod, snapshot.budgets) if b.disruptions_allowed < 1]
+    if tight:
+        return f"pod {pod.key} on node {pod.node}: pdb {tight[0].key} allows no disruption now"
+    return f"pod {pod.key} on node {pod.node} is about to be evicted"

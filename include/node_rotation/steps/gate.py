@@ -1,0 +1,159 @@
+"""Health gate: ends a batch and frees its slots once the cluster is as well as before, for a while."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import lock
+from node_rotation.errors import BlockedError
+from node_rotation.health import Baseline, Health, judge
+from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.run import Run
+from node_rotation.steps.step import MARGIN_S
+from node_rotation.steps.prepare import ensure
+from node_rotation.steps.scene import Scene, gone, ledger_of, place, span, terminated
+from node_rotation.world import Node, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Done once every look was green for ``gate.settle`` and the old machines and their Nodes are gone.
+
+    The slots are free as soon as the first half is true: what shuts down holds none.
+    """
+
+    name: StepName = StepName.GATE
+
+    def act(self, run: Run, batch: Batch) -> None:
+        """Keep the ledger's account of green looks, free the slots, delete Nodes of terminated machines."""
+        seen = _seen(run, batch, again=True)
+        if isinstance(seen, Blocked):
+            raise BlockedError(seen)
+        for node in _leftover(seen):
+            lock.require(run)
+            run.cluster.delete_node(node.name, node.uid)
+            run.look.forget()
+        if seen.claim.state is ClaimState.ADMITTED:
+            _account(seen, run, batch)
+
+    def look(self, run: Run, batch: Batch) -> Outcome:
+        """Done, or what is worse than before; Blocked once ``gate.timeout`` has passed."""
+        seen = _seen(run, batch, again=False)
+        if isinstance(seen, Blocked):
+            return seen
+        if seen.claim.state is ClaimState.PASSED:
+            return _farewell(seen, run.policy(batch).poll, run.policy(batch).terminate_timeout)
+        if seen.claim.state is not ClaimState.ADMITTED:
+            return Blocked(seen.claim.why or "the batch failed", (f"batch {batch.name}",), "Clear its admit step.")
+        return _verdict(seen, run, batch)
+
+    def timeout_s(self, run: Run, batch: Batch) -> float:
+        """The policy's ``gate.timeout``, the time a machine may take to be terminated, and a margin."""
+        policy = run.policy(batch)
+        return policy.gate.timeout + policy.terminate_timeout + MARGIN_S
+
+
+def _seen(run: Run, batch: Batch, *, again: bool) -> Scene | Blocked:
+    """The scene; a cleared gate of a restored run begins anew if its old machines are gone for good."""
+    snapshot = run.look()
+    ledger = ledger_of(snapshot.lease, run.id)
+    found = place(run, batch.name, snapshot, ledger)
+    held = isinstance(found, Scene) and found.claim.state in (ClaimState.ADMITTED, ClaimState.PASSED)
+    if held or not again or any(not gone(snapshot.instances.get(m.instance_id)) for m in batch.machines):
+        return found
+    ensure(run, batch.group)
+    lock.change(run, lambda now: _anew(run, batch, now))
+    snapshot = run.look()
+    return place(run, batch.name, snapshot, ledger_of(snapshot.lease, run.id))
+
+
+def _anew(run: Run, batch: Batch, ledger: Ledger) -> Ledger:
+    old = ledger.claim(batch.name)
+    claim = old or Claim(
+        batch=batch.name, group=batch.group, machines=(), strategy=run.group(batch).strategy, since=run.clock.now()
+    )
+    fresh = {"state": ClaimState.ADMITTED, "gate_since": None, "green_since": None, "why": ""}
+    return ledger.with_claim(claim.model_copy(update=fresh))
+
+
+def _health(seen: Scene) -> Health:
+    sick = seen.ledger.sick
+    flying = [c for c in seen.ledger.claims if c.open]
+    leaving = {m for c in flying for m in (*c.machines, *c.replacements.values())} | set(seen.claim.machines)
+    before = (
+        Baseline(
+            frozenset(sick.not_ready),
+            frozenset(sick.unhealthy),
+            frozenset(sick.broken_budgets),
+            frozenset(sick.unready_system_pods),
+        )
+        if sick
+        else Baseline()
+    )
+    new = frozenset(seen.claim.replacements.values())
+    passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
+    return judge(
+        seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new
+    )
+
+
+def _own(seen: Scene) -> frozenset[str]:
+    """The workloads this gate answers for: not those that another batch is evicting from right now.
+
+    Their pods are on the move because of that batch, whose own gate comes later and answers for them; otherwise no
+    gate would end while drains overlap. The canary runs alone, so its gate answers for everything.
+    """
+    others = (c for c in seen.ledger.claims if c.open and c.batch != seen.claim.batch and c.gate_since is None)
+    return frozenset(seen.claim.evicted) - {key for c in others if c.drain_since is not None for key in c.evicted}
+
+
+def _account(seen: Scene, run: Run, batch: Batch) -> None:
+    """Write only what changed: when the gate began, since when it is green, that it passed or failed."""
+    now, claim, policy = run.clock.now(), seen.claim, run.policy(batch).gate
+    health = _health(seen)
+    fields: dict[str, object] = {} if claim.gate_since is not None else {"gate_since": now}
+    if health.green and claim.green_since is None:
+        fields["green_since"] = now
+        if policy.settle == 0:
+            fields |= {"state": ClaimState.PASSED, "passed_at": now}
+    elif not health.green and claim.green_since is not None:
+        fields["green_since"] = None
+    elif health.green and claim.green_since is not None and now - claim.green_since >= policy.settle:
+        fields |= {"state": ClaimState.PASSED, "passed_at": now}
+    if fields:
+        lock.change(run, claim_change(batch.name, **fields))
+
+
+def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
+    policy, claim = run.policy(batch), seen.claim
+    health = _health(seen)
+    waited = seen.now - (claim.gate_since if claim.gate_since is not None else seen.now)
+    if health.green:
+        green = seen.now - (claim.green_since if claim.green_since is not None else seen.now)
+        left = max(policy.gate.settle - green, 0.0)
+        return Waiting((f"green for {span(green)} of {span(policy.gate.settle)}",), min(policy.poll, left or 0.1))
+    if waited > policy.gate.timeout:
+        return Blocked(
+            f"not as well as before after {span(waited)}: {'; '.join(health.reasons)}",
+            (f"batch {batch.name}", *(f"instance {m}" for m in claim.replacements.values())),
+            "Correct what it names; then clear this gate, and the batches that were held go on.",
+            health.image_fault,
+        )
+    return Waiting(tuple(f"{r}, gate waits for {span(waited)}" for r in health.reasons), policy.poll)
+
+
+def _leftover(seen: Scene) -> tuple[Node, ...]:
+    snapshot: Snapshot = seen.snapshot
+    return tuple(n for n in seen.old_nodes() if terminated(snapshot.instances.get(n.instance_id)))
+
+
+def _farewell(seen: Scene, poll_s: float, timeout_s: float) -> Outcome:
+    running = [m for m in seen.claim.machines if not terminated(seen.snapshot.instances.get(m))]
+    reasons = [f"instance {m} is shutting down" for m in running]
+    reasons += [f"node {n.name} is to be removed" for n in seen.old_nodes() if n.instance_id not in running]
+    waited = seen.now - (seen.claim.terminate_since or seen.now)
+    if not reasons or waited > timeout_s:
+        return Done("passed" if not reasons else f"passed; after {span(waited)} still: {'; '.join(reasons)}")
+    return Waiting(tuple(f"passed; {reason}" for reason in reasons), poll_s)

@@ -1,0 +1,130 @@
+"""Launch: have the group start a replacement for each old machine, and see it in service and usable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import lock, names
+from node_rotation.ledger import ClaimState
+from node_rotation.model import Batch, StepName, Strategy
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.run import Run
+from node_rotation.steps.assignment import assign, raise_desired
+from node_rotation.steps.prepare import ensure
+from node_rotation.steps.scene import Scene, acting, fresh_group, gone, ledger_of, scene, span
+from node_rotation.steps.step import MARGIN_S
+from node_rotation.steps.usable import Problem, problem
+from node_rotation.world import ScalingGroup, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Done once every old machine has a replacement that is InService, Ready and usable."""
+
+    name: StepName = StepName.LAUNCH
+
+    def act(self, run: Run, batch: Batch) -> None:
+        """Raise desired or detach, assign newcomers to batches, keep the autoscaler off them."""
+        ledger = ledger_of(run.look().lease, run.id)
+        if ledger is None or batch.group not in ledger.groups:
+            ensure(run, batch.group)
+        place = acting(run, batch)
+        if place.claim.state is not ClaimState.ADMITTED or _behind_balancer(place):
+            return
+        if len(place.claim.replacements) < len(place.claim.machines) or _lost(place):
+            _make_room(place)
+            assign(run, batch.group, place.baseline.asg)
+        _keep(place)
+
+    def look(self, run: Run, batch: Batch) -> Outcome:
+        """Done, or why the replacement is not there yet; Blocked once ``launch_timeout`` has passed."""
+        place = scene(run, batch)
+        if isinstance(place, Blocked):
+            return place
+        if refused := _behind_balancer(place):
+            return refused
+        problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None]
+        if not problems:
+            return Done(f"{len(place.claim.machines)} replacements are in service")
+        waited = place.now - place.claim.since
+        if wrong := next((p for p in problems if p.final), None):
+            return wrong.blocked(waited)
+        if waited > run.policy(batch).launch_timeout:
+            return min(problems, key=lambda p: not p.image_fault).blocked(waited)
+        return Waiting(tuple(f"{p.text}, for {span(waited)}" for p in problems), run.policy(batch).poll)
+
+    def timeout_s(self, run: Run, batch: Batch) -> float:
+        """The policy's ``launch_timeout`` and a margin."""
+        return run.policy(batch).launch_timeout + MARGIN_S
+
+
+def _make_room(place: Scene) -> None:
+    if place.claim.strategy is Strategy.SURGE:
+        raise_desired(place.run, place.claim.group)
+    else:
+        _detach(place)
+
+
+def _detach(place: Scene) -> None:
+    run, asg = place.run, place.baseline.asg
+    group = fresh_group(run, asg)
+    inside = [m for m in place.claim.machines if _in_service(group, m)]
+    if not inside:
+        return
+    run.cloud.tag_instances(inside, {names.DETACHED_FROM: asg, names.RUN: place.ledger.run})
+    lock.require(run)
+    run.cloud.detach(asg, inside)
+    run.look.forget()
+
+
+def _in_service(group: ScalingGroup, instance_id: str) -> bool:
+    member = group.member(instance_id)
+    return member is not None and member.lifecycle == "InService"
+
+
+def _lost(place: Scene) -> bool:
+    """Whether an assigned replacement went away again (a spot interruption, a failed health check)."""
+    return any(gone(place.snapshot.instances.get(new)) for new in place.claim.replacements.values())
+
+
+def _keep(place: Scene) -> None:
+    """Keep the autoscaler from removing new machines while they are still empty."""
+    for new in place.claim.replacements.values():
+        node = place.snapshot.node_of(new)
+        if node is not None and names.SCALE_DOWN_DISABLED not in node.annotations:
+            lock.require(place.run)
+            marks = {names.SCALE_DOWN_DISABLED: "true", names.KEPT_BY: place.ledger.run}
+            place.run.cluster.annotate(node.name, node.uid, marks)
+            place.run.look.forget()
+
+
+def _behind_balancer(place: Scene) -> Blocked | None:
+    """Detaching deregisters at once and bypasses hooks (Auto Scaling user guide, "Detach instances")."""
+    group, policy = place.group, place.run.settings.groups[place.claim.group]
+    behind = (*group.target_groups, *group.load_balancers, *group.terminating_hooks)
+    if place.claim.strategy is not Strategy.DETACH or policy.allow_detach_behind_load_balancer or not behind:
+        return None
+    return Blocked(
+        f"group {group.name} has load balancers or terminating hooks, which detaching would bypass",
+        (f"asg {group.name}", *behind),
+        "Use strategy: surge, or set allow_detach_behind_load_balancer: true for this group.",
+    )
+
+
+def _missing(place: Scene, old: str) -> Problem | None:
+    new = place.claim.replacements.get(old)
+    if new is None or new not in place.snapshot.instances:
+        if gone(place.snapshot.instances.get(old)):
+            return None  # the old machine went by itself: nothing to replace, nothing to wait for
+        return Problem(f"asg {place.group.name} has not launched a replacement for {old}{_why(place)}", (old,))
+    target = place.run.plan.group(place.claim.group).target.image.id
+    return problem(place.snapshot, place.group, new, old, target)
+
+
+def _why(place: Scene) -> str:
+    """AWS' own words for why nothing is launched."""
+    snapshot: Snapshot = place.snapshot
+    for activity in snapshot.activities.get(place.group.name, ()):
+        if activity.status in ("Failed", "Cancelled") and activity.started_at >= place.claim.since:
+            return f": {activity.message or activity.description}"
+    return ""

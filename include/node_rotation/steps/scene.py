@@ -1,0 +1,134 @@
+"""What a step looks at: one batch's claim, its machines, and the world around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import lock, names
+from node_rotation.errors import BlockedError
+from node_rotation.eviction import Leave, decide
+from node_rotation.ledger import Baseline, Claim, Ledger, parse
+from node_rotation.model import Batch
+from node_rotation.outcome import Blocked
+from node_rotation.policy import DrainPolicy
+from node_rotation.run import Run
+from node_rotation.world import Instance, Lease, Node, Pod, ScalingGroup, Snapshot
+
+GONE_STATES = ("shutting-down", "terminated")
+LEAVING = ("Terminating", "Detaching", "Terminated", "Detached", "EnteringStandby", "Standby")
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A batch in its surroundings, as one observation shows it."""
+
+    run: Run
+    snapshot: Snapshot
+    ledger: Ledger
+    claim: Claim
+    baseline: Baseline
+
+    @property
+    def group(self) -> ScalingGroup:
+        """The batch's Auto Scaling group."""
+        return self.snapshot.groups[self.baseline.asg]
+
+    @property
+    def now(self) -> float:
+        """The clock's time, epoch seconds."""
+        return self.run.clock.now()
+
+    def old_nodes(self) -> tuple[Node, ...]:
+        """The Nodes of the old machines that still have one."""
+        return tuple(n for m in self.claim.machines if (n := self.snapshot.node_of(m)) is not None)
+
+
+def ledger_of(lease: Lease | None, holder: str) -> Ledger | None:
+    """The ledger in a Lease, if this holder has it."""
+    if lease is None or lease.holder != holder:
+        return None
+    return parse(lease.annotations.get(names.LEDGER, ""))
+
+
+def scene(run: Run, batch: Batch) -> Scene | Blocked:
+    """The batch as the shared look shows it; Blocked if it holds no slots."""
+    snapshot = run.look()
+    return place(run, batch.name, snapshot, ledger_of(snapshot.lease, run.id))
+
+
+def place(run: Run, batch: str, snapshot: Snapshot, ledger: Ledger | None) -> Scene | Blocked:
+    """Find a batch's claim and its group's baseline.
+
+    :param batch: the batch's name.
+    :param ledger: None if this run does not hold the lock.
+    """
+    claim = ledger.claim(batch) if ledger else None
+    baseline = ledger.groups.get(claim.group) if ledger and claim else None
+    if ledger is None or claim is None or baseline is None or baseline.asg not in snapshot.groups:
+        return Blocked(
+            f"batch {batch} holds no slots of {run.settings.name}: run {run.id} has not admitted it, or was restored",
+            (f"batch {batch}",),
+            "Start again with the batch's admit step.",
+        )
+    return Scene(run, snapshot, ledger, claim, baseline)
+
+
+def acting(run: Run, batch: Batch) -> Scene:
+    """The scene for an act: the lock is read again first.
+
+    :raises BlockedError: if the lock is another's, or the batch holds no slots.
+    """
+    found = lock.require(run)
+    placed = place(run, batch.name, run.look(), found.ledger)
+    if isinstance(placed, Blocked):
+        raise BlockedError(placed)
+    return placed
+
+
+def fresh_group(run: Run, asg: str) -> ScalingGroup:
+    """A group read now, for changes that depend on its exact state.
+
+    :raises BlockedError: if it is gone.
+    """
+    found = run.cloud.groups([asg]).get(asg)
+    if found is None:
+        raise BlockedError(
+            Blocked(
+                f"Auto Scaling group {asg} does not exist (any more)",
+                (f"asg {asg}",),
+                "Correct the group's name or tags in the fleet file.",
+            )
+        )
+    return found
+
+
+def gone(instance: Instance | None) -> bool:
+    """True if EC2 no longer runs the machine, or soon won't."""
+    return instance is None or instance.state in GONE_STATES
+
+
+def terminated(instance: Instance | None) -> bool:
+    """True only if EC2 says terminated, or has forgotten it."""
+    return instance is None or instance.state == "terminated"
+
+
+def stays(lifecycle: str) -> bool:
+    """True for a member that is, or will be, in service."""
+    return not lifecycle.startswith(LEAVING)
+
+
+def holds_node(pod: Pod, snapshot: Snapshot) -> bool:
+    """True for a pod that must be gone before its machine goes, as a drain sees it."""
+    now = snapshot.taken_at
+    return not isinstance(decide(pod, DrainPolicy(), snapshot.budgets, drain_started_at=now, now=now), Leave)
+
+
+def busy_pods(snapshot: Snapshot, node: Node | None) -> tuple[Pod, ...]:
+    """The pods that still keep a machine."""
+    return tuple(p for p in snapshot.pods_on(node.name) if holds_node(p, snapshot)) if node else ()
+
+
+def span(seconds: float) -> str:
+    """A duration for people: ``42 s``, ``3 min 20 s``."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,99 @@
+"""Terminate: the machines that were verified drained go, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation import lock
+from node_rotation.errors import GoneError
+from node_rotation.ledger import claim_change
+from node_rotation.model import Batch, StepName, Strategy
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.run import Run
+from node_rotation.steps.step import MARGIN_S
+from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, scene, span, stays
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Done once EC2 shuts every old machine down; the gate sees them terminated and removes their Nodes."""
+
+    name: StepName = StepName.TERMINATE
+
+    def act(self, run: Run, batch: Batch) -> None:
+        """Terminate each old machine that is cordoned and empty."""
+        place = acting(run, batch)
+        if not place.claim.open:
+            return
+        going = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
+        ready = [m for m in going if _keeps(place, m) is None]
+        if ready and place.claim.terminate_since is None:
+            lock.change(run, claim_change(batch.name, terminate_since=run.clock.now()))
+        for machine in ready:
+            terminate(run, place.baseline.asg, machine, decrement=place.claim.strategy is Strategy.SURGE)
+
+    def look(self, run: Run, batch: Batch) -> Outcome:
+        """Done, or which machine still runs."""
+        place = scene(run, batch)
+        if isinstance(place, Blocked):
+            return place
+        going = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
+        if not going:
+            return Done("the old machines are shutting down")
+        if blocked := next((b for m in going if (b := _protected(place, m)) is not None), None):
+            return blocked
+        waited = place.now - (place.claim.terminate_since or place.now)
+        reasons = tuple(f"{_keeps(place, m) or f'instance {m} still runs'}, for {span(waited)}" for m in going)
+        if waited > run.policy(batch).terminate_timeout:
+            objects = tuple(f"instance {m}" for m in going)
+            return Blocked(reasons[0], objects, "Look at the machine's lifecycle hooks, then clear this step.")
+        return Waiting(reasons, run.policy(batch).poll)
+
+    def timeout_s(self, run: Run, batch: Batch) -> float:
+        """The policy's ``terminate_timeout`` and a margin."""
+        return run.policy(batch).terminate_timeout + MARGIN_S
+
+
+def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
+    """Terminate a machine: through its group while it is a member, else through EC2.
+
+    The group is described first, so a call whose answer was lost is not repeated. With decrement, a minimum in the
+    way is lowered (restore puts it back): AWS refuses a desired size below it.
+
+    :param decrement: lower desired with it, so that the group does not replace it.
+    """
+    lock.require(run)
+    group = fresh_group(run, asg)
+    member = group.member(instance_id)
+    try:
+        if member is None:
+            run.cloud.terminate(instance_id)
+        elif stays(member.lifecycle):
+            if decrement and group.desired - 1 < group.min:
+                run.cloud.set_sizes(asg, min=group.desired - 1)
+            run.cloud.terminate_in_group(instance_id, decrement=decrement)
+    except GoneError:  # somebody was faster
+        pass
+    run.look.forget()
+
+
+def _keeps(place: Scene, machine: str) -> str | None:
+    """What keeps a machine from being terminated, or None."""
+    node = place.snapshot.node_of(machine)
+    if node is None:
+        return None
+    if not node.unschedulable:
+        return f"node {node.name} is not cordoned any more"
+    pods = busy_pods(place.snapshot, node)
+    return f"pod {pods[0].key} is still on node {node.name}" if pods else None
+
+
+def _protected(place: Scene, machine: str) -> Blocked | None:
+    instance = place.snapshot.instances.get(machine)
+    if instance is None or not instance.termination_protected:
+        return None
+    return Blocked(
+        f"instance {machine} is protected from termination",
+        (f"instance {machine}",),
+        "Turn its termination protection off (DisableApiTermination), then clear this step.",
+    )

@@ -1,0 +1,73 @@
+"""Take our marks off a group and its nodes; restore and sweep share it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from node_rotation import lock, names
+from node_rotation.errors import GoneError
+from node_rotation.run import Run
+from node_rotation.steps.cordon import OURS, uncordon
+from node_rotation.steps.scene import fresh_group
+from node_rotation.world import Node, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a group has to be again."""
+
+    min: int
+    max: int
+    suspended_by_us: tuple[str, ...]
+
+
+def undo_group(run: Run, asg: str, before: Before, did: list[str]) -> None:
+    """Sizes, processes and tags of a group; its baseline tag goes last."""
+    lock.require(run)
+    group = fresh_group(run, asg)
+    if resume := [p for p in before.suspended_by_us if p in group.suspended]:
+        run.cloud.resume(asg, resume)
+        did.append(f"group {asg}: resumed {', '.join(resume)}")
+    if (group.min, group.max) != (before.min, before.max):
+        # A max below desired would make AWS choose victims: then somebody else's change is kept.
+        maximum = before.max if before.max >= group.desired else group.max
+        run.cloud.set_sizes(asg, min=before.min, max=maximum)
+        did.append(f"group {asg}: min {before.min}, max {maximum}")
+    tags = run.cloud.instances([m.instance_id for m in group.members])
+    if ours := [i.id for i in tags.values() if names.RUN in i.tags or names.DETACHED_FROM in i.tags]:
+        run.cloud.untag_instances(ours, list(names.INSTANCE_TAGS))
+    if names.BASELINE in group.tags:
+        lock.require(run)
+        run.cloud.untag_group(asg, [names.BASELINE])
+    run.look.forget()
+
+
+def undo_nodes(run: Run, snapshot: Snapshot, machines: Collection[str], did: list[str]) -> None:
+    """Cordons, taints and annotations of ours on the Nodes of these machines."""
+    for node in snapshot.nodes:
+        if node.instance_id in machines and marked(node):
+            try:
+                _undo_node(run, node)
+            except GoneError:
+                continue
+            did.append(f"node {node.name}: our marks are gone")
+
+
+def marked(node: Node) -> tuple[str, ...]:
+    """Which marks of ours a Node carries."""
+    marks = [key for key in (names.CORDONED_BY, names.KEPT_BY) if key in node.annotations]
+    marks += [f"taint {key}" for key, _, _ in node.taints if key == names.OLD_TAINT]
+    if node.labels.get(names.EXCLUDE_BALANCERS) == OURS:
+        marks.append(names.EXCLUDE_BALANCERS)
+    return tuple(marks)
+
+
+def _undo_node(run: Run, node: Node) -> None:
+    uncordon(run, node)
+    lock.require(run)
+    if any(key == names.OLD_TAINT for key, _, _ in node.taints):
+        run.cluster.untaint(node.name, node.uid, names.OLD_TAINT)
+    if names.KEPT_BY in node.annotations:
+        run.cluster.annotate(node.name, node.uid, {names.SCALE_DOWN_DISABLED: None, names.KEPT_BY: None})
+    run.look.forget()

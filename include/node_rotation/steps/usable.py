@@ -1,0 +1,103 @@
+"""Is a new machine of use to the cluster yet, and if not, is its image to blame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from node_rotation.outcome import Blocked
+from node_rotation.steps.scene import gone, span
+from node_rotation.world import Node, Pod, ScalingGroup, Snapshot
+
+STARTUP_TAINTS = (
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/",
+    "startup-taint.cluster-autoscaler.kubernetes.io/",
+    "karpenter.sh/unregistered",
+)
+STARTUP_SUFFIX = "agent-not-ready"  # node.cilium.io/, ebs.csi.aws.com/, efs.csi.aws.com/
+CORDON_TAINT = "node.kubernetes.io/unschedulable"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a replacement is not usable (yet).
+
+    :param final: waiting won't help.
+    :param image_fault: if it stays like this, the image is the cause.
+    """
+
+    text: str
+    objects: tuple[str, ...]
+    image_fault: bool = False
+    final: bool = False
+    remedy: str = ""
+
+    def blocked(self, waited: float) -> Blocked:
+        """This problem, given up on after so many seconds."""
+        remedy = self.remedy or (
+            "Look at the machine's console output and kubelet log, correct the image and start a new run."
+            if self.image_fault
+            else "Clear its cause, then clear the batch's launch step."
+        )
+        text = self.text if self.final else f"{self.text}, for {span(waited)}"
+        return Blocked(text, self.objects, remedy, self.image_fault)
+
+
+def problem(snapshot: Snapshot, group: ScalingGroup, new: str, old: str, image_id: str) -> Problem | None:
+    """The first thing that keeps a replacement from being usable, or None.
+
+    :param new: the replacement's instance id.
+    :param old: the old machine's: the DaemonSets that run there must run on the new one too.
+    :param image_id: what the plan launches.
+    """
+    instance = snapshot.instances.get(new)
+    if instance is None or gone(instance):
+        return Problem(f"replacement {new} went away again, asg {group.name} launches another", (f"instance {new}",))
+    if instance.image_id != image_id:
+        return Problem(
+            f"replacement {new} runs {instance.image_id}, the plan says {image_id}",
+            (f"instance {new}", f"asg {group.name}"),
+            final=True,
+            remedy="Somebody changed the group's template meanwhile: make a new plan.",
+        )
+    member = group.member(new)
+    if member is None or member.lifecycle != "InService":
+        state = member.lifecycle if member else "not a member"
+        hook = ", a launch hook holds it" if state == "Pending:Wait" else ""
+        return Problem(f"replacement {new} is {state} in asg {group.name}{hook}", (f"instance {new}",))
+    return _node_problem(snapshot, new, old)
+
+
+def _node_problem(snapshot: Snapshot, new: str, old: str) -> Problem | None:
+    node = snapshot.node_of(new)
+    if node is None:
+        return Problem(f"replacement {new} runs but has not joined the cluster", (f"instance {new}",), True)
+    objects = (f"node {node.name}", f"instance {new}")
+    if not node.ready:
+        return Problem(f"node {node.name} is NotReady ({node.ready_reason or 'no reason given'})", objects, True)
+    if taint := next((key for key, _, effect in node.taints if _startup(key, effect)), None):
+        return Problem(f"node {node.name} still has the startup taint {taint}", objects, True)
+    if pods := _daemons_missing(snapshot, node, old):
+        return Problem(f"on node {node.name} {pods} is not Ready", objects, True)
+    return None
+
+
+def _startup(key: str, effect: str) -> bool:
+    if effect == "PreferNoSchedule" or key == CORDON_TAINT:
+        return False
+    return key.startswith(STARTUP_TAINTS) or key.endswith(STARTUP_SUFFIX)
+
+
+def _daemons_missing(snapshot: Snapshot, node: Node, old: str) -> str:
+    ready = {_daemon(p) for p in snapshot.pods_on(node.name) if p.ready}
+    for pod in snapshot.pods_on(node.name):
+        if _daemon(pod) and not pod.ready and _daemon(pod) not in ready:
+            return f"DaemonSet pod {pod.key}"
+    before = snapshot.node_of(old)
+    expected = {_daemon(p) for p in snapshot.pods_on(before.name) if p.ready} if before else set()
+    missing = sorted(name for name in expected - ready if name)
+    return f"a pod of DaemonSet {missing[0]}" if missing else ""
+
+
+def _daemon(pod: Pod) -> str:
+    return f"{pod.namespace}/{pod.owner.name}" if pod.owner and pod.owner.kind == "DaemonSet" else ""
