@@ -5,11 +5,11 @@ import time
 
 import pytest
 from kubernetes import client
+from tests.proving_ground.waiting import eventually
 
 from proving_ground.aws.events import InstanceEvent
 from proving_ground.node_agent import NodeAgent
 from proving_ground.scenario import Timing
-from tests.proving_ground.waiting import eventually
 
 pytestmark = pytest.mark.proving_ground
 GRACE_S = 4.0
