@@ -32,6 +32,7 @@ from node_rotation.world import (
     TemplateSpec,
 )
 
+_SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
 _GONE_TEXT = re.compile("AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found")
 
 
@@ -96,7 +97,9 @@ class MemoryCloud:
         found = [
             image
             for image in self._ec2.images.values()
-            if image.owner == owner and image.architecture == architecture and fnmatch.fnmatchcase(image.name, name)
+            if image.owner == self._owners.get(owner, owner)
+            and image.architecture == architecture
+            and fnmatch.fnmatchcase(image.name, name)
         ]
         return tuple(sorted(found, key=lambda image: image.created, reverse=True))
 
@@ -241,4 +244,9 @@ class MemoryCloud:
 def _ours(fault: AwsFault, objects: str) -> Exception:
     """AWS' answer in our classes; Auto Scaling says ValidationError for everything, only its words tell."""
     said = f"{objects}: {fault} ({fault.code})"
-    return GoneError(said) if _GONE_TEXT.search(str(fault)) else PermanentError(said)
+    if _GONE_TEXT.search(str(fault)):
+        return GoneError(said)
+    if _SIZES_TEXT.search(str(fault)):
+        remedy = "Change the group's minimum or maximum size so that the rotation fits between them."
+        return BlockedError(Blocked(said, (objects,), remedy))
+    return PermanentError(said)

@@ -124,8 +124,7 @@ class MemoryCluster:
     def delete_pod(self, pod: Pod, grace_s: float | None = None) -> None:
         """Delete by UID, without asking budgets; gone is fine."""
         with self._journal.mutation(KUBERNETES, "delete_pod", pod=pod.key, node=pod.node):
-            now = self._objects.pods.get(pod.uid)
-            if now:
+            if now := self._objects.same_pod(pod):
                 self._controllers.delete(now, grace_s, "deletion")
 
     def lease(self) -> Lease | None:

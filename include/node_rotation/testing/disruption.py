@@ -51,6 +51,7 @@ class Disruption:
         empty = Budget(seed.namespace, seed.name, dict(seed.selector), 0, 0, 0, 0, observed=False)
         state = BudgetState(seed, replace(empty, always_allow_unhealthy=seed.always_allow_unhealthy))
         self.budgets[seed.namespace, seed.name] = state
+        self.version += 1
         for workload in self.objects.workloads.values():
             self._cover(state, workload)
         self._soon(state)
@@ -67,7 +68,7 @@ class Disruption:
 
     def answer(self, pod: Pod) -> EvictionAnswer:
         """What the API server would answer an eviction now; nothing changes."""
-        now = self.objects.pods.get(pod.uid)
+        now = self.objects.same_pod(pod)
         if now is None:
             return PodGone()
         budgets = self.covering(self.objects.workload_of[pod.uid])

@@ -107,6 +107,11 @@ class Objects:
         self._tell(workload, pod, None, cause)
         return workload
 
+    def same_pod(self, pod: Pod) -> Pod | None:
+        """The pod of this name, if it still has this uid."""
+        now = self.pods.get(pod.uid)
+        return now if now and now.key == pod.key else None
+
     def pods_of_node(self, name: str) -> list[Pod]:
         """The pods bound to a node."""
         return [self.pods[uid] for uid in self.pods_on.get(name, ())]

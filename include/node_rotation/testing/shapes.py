@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from node_rotation.model import TemplateVersion
 from node_rotation.testing.ec2 import template_version
-from node_rotation.testing.scaling_values import Blueprint, Group, LaunchSource, TemplateRef
+from node_rotation.testing.scaling_values import Group, LaunchSource, TemplateRef
 from node_rotation.testing.scaling_values import Member as ScalingMember
 from node_rotation.world import Member, ScalingGroup, TemplateSpec
 
 
 class Shapes:
-    """Makes values; what many members share is made once."""
+    """Makes values; a member that did not change is not made again."""
 
     def __init__(self) -> None:
-        self._templates: dict[Blueprint, TemplateVersion] = {}
+        self._members: dict[str, Member] = {}
 
     def group(self, group: Group) -> ScalingGroup:
         """A group as DescribeAutoScalingGroups shows it."""
@@ -44,18 +43,24 @@ class Shapes:
         )
 
     def _member(self, member: ScalingMember) -> Member:
+        """A member; as long as nothing about it changes it is the same value."""
+        lifecycle = member.lifecycle.value
+        health = "Healthy" if member.healthy else "Unhealthy"
+        known = self._members.get(member.instance_id)
+        if known and (known.lifecycle, known.health, known.protected) == (lifecycle, health, member.protected):
+            return known
         blueprint = member.blueprint
-        if blueprint not in self._templates:
-            self._templates[blueprint] = template_version(blueprint)
-        return Member(
+        known = Member(
             member.instance_id,
-            member.lifecycle.value,
-            "Healthy" if member.healthy else "Unhealthy",
+            lifecycle,
+            health,
             member.zone,
             blueprint.instance_type,
-            self._templates[blueprint],
+            template_version(blueprint),
             member.protected,
         )
+        self._members[member.instance_id] = known
+        return known
 
 
 def _terminating(hooks: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
