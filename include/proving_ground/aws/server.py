@@ -151,7 +151,9 @@ class AwsServer:
         )
 
     def stop(self) -> None:
-        """Stop answering and end every thread."""
+        """Stop answering and end every thread; a second time it does nothing."""
+        if WORLDS.get(self.world.account) is not self.world:
+            return
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(timeout=5)
