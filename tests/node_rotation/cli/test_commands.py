@@ -1,0 +1,193 @@
+"""What a person at a terminal, or a pipeline, gets from each command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.node_rotation.cli.conftest import Cli
+
+from node_rotation.model import Plan
+from node_rotation.testing.world import MemoryWorld
+
+
+def test_drift_is_found_named_and_exits_2(cli: Cli, world: MemoryWorld) -> None:
+    ran = cli("drift")
+    assert ran.code == 2
+    assert "6 of 6 machines drifted" in ran.out
+    for instance_id in world.on_image("base-old"):
+        assert instance_id in ran.out
+    assert world.mutations == []
+
+
+def test_drift_as_json_is_one_document(cli: Cli, world: MemoryWorld) -> None:
+    (cluster,) = cli("-o", "json", "drift").document["clusters"]
+    (group,) = cluster["groups"]
+    assert {m["instance_id"] for m in group["drifted"]} == set(world.on_image("base-old"))
+    assert group["target"]["image"]["id"] == world.image_id("base-new")
+
+
+def test_no_drift_exits_0(cli: Cli, world: MemoryWorld) -> None:
+    assert cli("drift", "--image", world.image_id("base-old")).code == 0
+
+
+def test_a_plan_is_a_document_that_reads_back(cli: Cli, name: str, world: MemoryWorld) -> None:
+    ran = cli("-o", "json", "plan", name)
+    assert ran.code == 2
+    plan = Plan.model_validate(ran.document)
+    assert plan.machines == 6
+    assert plan.slots == 2
+    assert world.mutations == []
+
+
+def test_a_plan_for_people_names_batches_budget_and_time(cli: Cli, name: str) -> None:
+    ran = cli("plan", name, "--max-surge", "3")
+    assert "6 machines in 6 batches, 3 at once" in ran.out
+    assert "workers/1 (canary)" in ran.out
+
+
+def test_an_image_that_is_not_there_blocks_with_object_and_remedy(cli: Cli, name: str, world: MemoryWorld) -> None:
+    ran = cli("rotate", name, "--image", "ami-00000000000000000")
+    assert ran.code == 3
+    assert "ami-00000000000000000" in ran.out + ran.err
+    assert "Remedy: " in ran.out + ran.err
+    assert world.mutations == []
+
+
+def test_rotate_replaces_every_machine_and_says_so_line_by_line(cli: Cli, name: str, world: MemoryWorld) -> None:
+    ran = cli("rotate", name)
+    assert (ran.code, ran.err) == (0, "")
+    assert world.on_image("base-old") == ()
+    assert len(world.on_image("base-new")) == 6
+    assert "done, 6 batches passed" in ran.out
+    assert "Z workers/1 drain" in ran.out
+    assert "\x1b" not in ran.out
+    assert (world.orphans(), world.residue()) == ((), ())
+
+
+def test_after_a_rotation_there_is_nothing_to_do(cli: Cli, name: str, world: MemoryWorld) -> None:
+    cli("rotate", name)
+    done = len(world.mutations)
+    assert cli("drift").code == 0
+    assert cli("rotate", name).code == 0
+    assert len(world.mutations) == done
+
+
+def test_rotate_as_json_keeps_progress_out_of_stdout(cli: Cli, name: str) -> None:
+    ran = cli("-o", "json", "rotate", name)
+    assert ran.document["ok"] is True
+    assert len(ran.document["passed"]) == 6
+    assert ran.document["verdict"]["drift"] == []
+    assert "workers/1 drain" in ran.err
+
+
+def test_mode_plan_stops_at_the_plan(cli: Cli, name: str, world: MemoryWorld) -> None:
+    ran = cli("rotate", name, "--mode", "plan")
+    assert ran.code == 2
+    assert world.mutations == []
+
+
+def test_a_plan_made_earlier_is_carried_out_exactly(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    planned = cli("-o", "json", "plan", name)
+    path.write_text(planned.out)
+    ran = cli("-o", "json", "rotate", name, "--plan", str(path))
+    assert ran.code == 0
+    assert ran.document["plan"] == planned.document["id"]
+    assert world.on_image("base-old") == ()
+
+
+def test_a_machine_that_is_gone_meanwhile_counts_as_done(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    world.cloud.terminate_in_group(world.on_image("base-old")[0], decrement=False)
+    world.clock.run_until(world.settled, 600.0)
+    assert len(cli("-o", "json", "rotate", name, "--plan", str(path)).document["passed"]) == 5
+
+
+def test_a_plan_that_no_longer_fits_is_refused_untouched(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    ran = cli("rotate", name, "--plan", str(path), "--max-surge", "4")
+    assert ran.code == 3
+    assert "the budget of group workers allows 4 at once, planned were 2" in ran.err
+    assert "Remedy: Make a new plan" in ran.err
+    assert world.mutations == []
+
+
+def test_a_plan_of_a_newer_schema_is_refused(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps({**cli("-o", "json", "plan", name).document, "schema_version": 2}))
+    ran = cli("rotate", name, "--plan", str(path))
+    assert ran.code == 1
+    assert "this plan has schema 2" in ran.err
+    assert world.mutations == []
+
+
+def test_status_when_nobody_rotates(cli: Cli) -> None:
+    ran = cli("status")
+    assert ran.code == 0
+    assert "nobody rotates it" in ran.out
+
+
+def test_another_run_is_named_and_blocks(cli: Cli, name: str, world: MemoryWorld) -> None:
+    world.cluster.create_lease(
+        "run-7", 600.0, {"node-rotation/ledger": '{"run": "run-7", "plan": "p", "cluster": "dev.dev"}'}
+    )
+    held = cli("status")
+    assert "held by run-7" in held.out
+    assert cli("-o", "json", "status").document["clusters"][0]["held_by"] == "run-7"
+    before = len(world.mutations)
+    ran = cli("rotate", name)
+    assert ran.code == 3
+    assert "run-7" in ran.out + ran.err
+    assert len(world.mutations) == before
+
+
+def test_a_sweep_with_nothing_to_do_says_so(cli: Cli, world: MemoryWorld) -> None:
+    ran = cli("sweep")
+    assert (ran.code, world.mutations) == (0, [])
+    assert "nothing to sweep" in ran.out
+
+
+def test_a_sweep_leaves_a_live_run_alone(cli: Cli, world: MemoryWorld) -> None:
+    world.cluster.create_lease(
+        "run-7", 600.0, {"node-rotation/ledger": '{"run": "run-7", "plan": "p", "cluster": "dev.dev"}'}
+    )
+    before = len(world.mutations)
+    ran = cli("sweep")
+    assert "run-7 is at work there" in ran.out
+    assert len(world.mutations) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["plan", "nowhere"], "there is no cluster 'nowhere'"),
+        (["plan", "{name}", "--group", "nobodys"], "no node group 'nobodys'"),
+        (["plan", "{name}", "--role", "control-plane"], "no node group of role control-plane"),
+        (["plan", "{name}", "--set", "drain.timout=5m"], "drain.timout"),
+        (["plan", "{name}", "--set", "drain.timeout=5"], "not a duration"),
+        (["plan", "{name}", "--set", "drain"], "not KEY=VALUE"),
+        (["plan", "{name}", "--max-surge", "some"], "max_surge"),
+        (["plan", "{name}", "--max-surge", "0"], "0 leaves 0 slots"),
+        (["plan", "{name}", "--image", "base-new"], "image.id"),
+        (["plan"], "CLUSTER"),
+        (["plan", "{name}", "--no-such-option"], "--no-such-option"),
+        (["rotate", "{name}", "--plan", "/nowhere/plan.json"], "/nowhere/plan.json: can't be read"),
+    ],
+)
+def test_what_cannot_be_right_is_one_message_and_exit_1(
+    cli: Cli, name: str, world: MemoryWorld, arguments: list[str], said: str
+) -> None:
+    ran = cli(*(part.format(name=name) for part in arguments))
+    assert ran.code == 1
+    assert ran.out == ""
+    assert said in ran.err
+    assert len(ran.err.strip().splitlines()) == 1
+    assert world.mutations == []

@@ -1,0 +1,111 @@
+"""A plan made earlier: what still fits, what is refused and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node_rotation.cli.plan_file import accept, groups_of, read
+from node_rotation.cli.session import Session
+from node_rotation.errors import BadInputError, BlockedError
+from node_rotation.model import GroupDrift, Plan
+from node_rotation.testing.world import MemoryWorld
+
+POLICY: dict[str, Any] = {"budget": {"max_surge": 2}}
+
+
+@pytest.fixture
+def world() -> MemoryWorld:
+    return MemoryWorld.simple(machines=4)
+
+
+def session(world: MemoryWorld, **policy: Any) -> Session:
+    settings = world.settings(**{**POLICY, **policy})
+    return Session(settings, ("workers",), world.cloud, world.cluster, world.clock)
+
+
+def now(world: MemoryWorld, **policy: Any) -> tuple[GroupDrift, ...]:
+    one = session(world, **policy)
+    return one.drift(one.observe())
+
+
+def refusal(plan: Plan, world: MemoryWorld, **policy: Any) -> str:
+    with pytest.raises(BlockedError) as refused:
+        accept(plan, world.settings(**{**POLICY, **policy}), now(world, **policy))
+    return str(refused.value)
+
+
+def test_a_world_that_stands_still_changes_nothing(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    assert accept(plan, world.settings(**POLICY), now(world)) == plan
+
+
+def test_machines_that_are_gone_count_as_done(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    gone = plan.batches[0].machines[0].instance_id
+    world.cloud.terminate_in_group(gone, decrement=False)
+    world.clock.run_until(world.settled, 600.0)
+    left = accept(plan, world.settings(**POLICY), now(world))
+    assert [b.name for b in left.batches] == [b.name for b in plan.batches[1:]]
+    assert left.id == plan.id
+
+
+def test_a_newer_target_refuses(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    world.add_template_version("workers", "base-old")
+    assert "the target of group workers is" in refusal(plan, world)
+
+
+def test_another_template_version_with_the_same_image_refuses(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    world.add_template_version("workers", "base-new")
+    assert "the template of group workers is" in refusal(plan, world)
+
+
+def test_another_budget_refuses(world: MemoryWorld) -> None:
+    said = refusal(session(world).plan(), world, budget={"max_surge": 1})
+    assert "the budget of group workers allows 1 at once, planned were 2" in said
+
+
+def test_another_strategy_refuses(world: MemoryWorld) -> None:
+    said = refusal(session(world).plan(), world, strategy="detach")
+    assert "the strategy of group workers is detach, planned was surge" in said
+
+
+def test_a_machine_that_was_added_refuses_by_its_name(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    known = plan.batches[0].machines[0].instance_id
+    shorter = plan.model_copy(update={"batches": plan.batches[1:]})
+    assert f"that the plan does not know: {known}" in refusal(shorter, world)
+
+
+def test_a_plan_for_another_cluster_is_bad_input(world: MemoryWorld) -> None:
+    plan = session(world).plan().model_copy(update={"cluster": "elsewhere"})
+    with pytest.raises(BadInputError, match="dev.elsewhere"):
+        accept(plan, world.settings(**POLICY), now(world))
+
+
+def test_a_plan_with_a_group_that_the_fleet_does_not_have_is_bad_input(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    renamed = plan.model_copy(update={"groups": (plan.groups[0].model_copy(update={"name": "gone"}),)})
+    with pytest.raises(BadInputError, match="no node group 'gone'"):
+        groups_of(renamed, world.settings(**POLICY))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("not json", "is not JSON"),
+        ("[]", "this is no plan"),
+        ('{"schema_version": 1}', "Field required"),
+        ('{"schema_version": 2}', "Upgrade node-rotation"),
+    ],
+)
+def test_what_is_no_plan_is_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(BadInputError, match=said) as refused:
+        read(path)
+    assert str(path) in str(refused.value)
