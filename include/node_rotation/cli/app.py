@@ -106,6 +106,26 @@ def rotate(
 
 
 @app.command()
+def drain(
+    context: typer.Context,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="A Node's name, or an instance id.")],
+    cluster: Annotated[
+        str | None, typer.Option(metavar="CLUSTER", help="Needed if the fleet has more than one cluster.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Take it out of its group first; the group launches another one.")
+    ] = False,
+    terminate: Annotated[bool, typer.Option("--terminate", help="Terminate it once it is drained.")] = False,
+    sets: options.Sets = None,
+) -> None:
+    """Takes one machine out of use: cordons it and lets every pod leave through the eviction API."""
+    said = _globals(context)
+    policy = options.overrides(sets=sets)
+    wanted = commands.Drain(node, detach=detach, terminate=terminate)
+    raise typer.Exit(commands.drain(said.fleet, said.output, cluster, policy, wanted))
+
+
+@app.command()
 def status(context: typer.Context, clusters: options.ClusterNames = None) -> None:
     """Shows who rotates a cluster now, and how far it is. Reads only."""
     said = _globals(context)

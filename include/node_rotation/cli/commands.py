@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from node_rotation import detect, engine, lock
+from node_rotation import detect, engine, lock, machine
 from node_rotation.cli import exits, plan_file, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.cli.progress import progress
 from node_rotation.cli.session import Session, cluster_names, open_session
+from node_rotation.errors import BadInputError
 from node_rotation.ledger import parse
 from node_rotation.model import Plan, Role
 from node_rotation.names import LEDGER
 from node_rotation.policy import Mode
+from node_rotation.run import Run
 from node_rotation.sweep import sweep as sweep_cluster
 
 Layer = Mapping[str, Any]
@@ -76,7 +79,7 @@ def rotate_plan(file: Path, output: Output, cluster: str, policy: Layer, source:
     given = plan_file.read(source)
     session = open_session(file, cluster, policy)
     groups = plan_file.groups_of(given, session.settings)
-    session = Session(session.settings, groups, session.cloud, session.cluster, session.clock)
+    session = replace(session, groups=groups)
     left = plan_file.accept(given, session.settings, session.drift(session.observe()))
     if left.blockers or not left.batches:
         _show_plan(output, left)
@@ -103,6 +106,55 @@ def _show_plan(output: Output, made: Plan) -> None:
         render.write_json(made.model_dump(mode="json"))
     else:
         render.show_plan(render.console(), made)
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What is to be done with one machine.
+
+    :param node: the name of its Node, or its instance id.
+    """
+
+    node: str
+    detach: bool = False
+    terminate: bool = False
+
+
+def drain(file: Path, output: Output, cluster: str | None, policy: Layer, wanted: Drain) -> ExitCode:
+    """Take one machine out of use."""
+    names = cluster_names(file, (cluster,) if cluster else None)
+    if len(names) > 1:
+        raise BadInputError("--cluster", "the fleet has more than one cluster.", f"Name one: {', '.join(names)}.")
+    session = open_session(file, names[0], policy)
+    out = render.console(stderr=output is Output.JSON)
+
+    def tell(line: str) -> None:
+        out.print(f"{render.moment(session.clock.now())} {wanted.node} {line}", markup=False, soft_wrap=True)
+
+    run_id = session.run_id()
+    found = machine.find(session.settings, session.observe(), wanted.node)
+    with machine.holding(session.settings, session.cloud, session.cluster, session.clock, run_id) as run:
+        done = _take_out(run, found, wanted, tell)
+    if output is Output.JSON:
+        render.write_json({"run": run_id, "cluster": session.settings.name, "machine": found.instance_id, "did": done})
+    return ExitCode.OK
+
+
+def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tell) -> list[str]:
+    done = []
+    if wanted.detach:
+        machine.detach(run, found, for_good=wanted.terminate)
+        done.append("detached")
+        tell(f"is out of group {found.asg}")
+    machine.drain(run, found, tell)
+    done.append("drained")
+    tell("is drained")
+    if wanted.terminate:
+        machine.terminate(run, found, tell)
+        machine.delete_node(run, found)
+        done.append("terminated")
+        tell("is terminated")
+    return done
 
 
 def status(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:

@@ -26,7 +26,7 @@ class ExitCode(IntEnum):
     ERROR = 1, "something went wrong: one message on stderr says what, where and what to do"
     FOUND = 2, "drift found, or the plan is not empty"
     BLOCKED = 3, "blocked until somebody does something: the object and the remedy are named"
-    INTERRUPTED = 130, "interrupted from the keyboard"
+    INTERRUPTED = 130, "interrupted from the keyboard before a rotation was under way"
 
 
 def of_drift(drifts: Iterable[GroupDrift]) -> ExitCode:

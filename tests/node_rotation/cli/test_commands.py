@@ -129,6 +129,30 @@ def test_a_plan_of_a_newer_schema_is_refused(cli: Cli, name: str, world: MemoryW
     assert world.mutations == []
 
 
+def test_drain_takes_one_machine_out_of_use(cli: Cli, world: MemoryWorld) -> None:
+    node = world.cluster.nodes()[0]
+    ran = cli("drain", node.name)
+    assert (ran.code, ran.err) == (0, "")
+    assert f"{node.name} is drained" in ran.out
+    assert next(n for n in world.cluster.nodes() if n.name == node.name).unschedulable
+
+
+def test_drain_detach_terminate_leaves_a_replacement(cli: Cli, world: MemoryWorld) -> None:
+    node = world.cluster.nodes()[0]
+    ran = cli("-o", "json", "drain", node.instance_id, "--detach", "--terminate")
+    assert ran.document["did"] == ["detached", "drained", "terminated"]
+    assert world.clock.run_until(world.settled, 600.0)
+    assert len(world.cluster.nodes()) == 6
+    assert (world.orphans(), world.cluster.lease()) == ((), None)
+
+
+def test_drain_of_what_is_not_there_touches_nothing(cli: Cli, world: MemoryWorld) -> None:
+    ran = cli("drain", "nobody")
+    assert ran.code == 1
+    assert "no node and no machine 'nobody'" in ran.err
+    assert world.mutations == []
+
+
 def test_status_when_nobody_rotates(cli: Cli) -> None:
     ran = cli("status")
     assert ran.code == 0

@@ -1,0 +1,220 @@
+"""One machine, outside any plan: detach it, drain it, terminate it, delete its Node. Each is a call of its own.
+
+The lock of the cluster is held meanwhile, so that no rotation works on the same budgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from node_rotation import lock, names
+from node_rotation.detect import make_run
+from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
+from node_rotation.eviction import Block, WaitFor, decide
+from node_rotation.fleet import Settings
+from node_rotation.model import Estimate, Plan
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.policy import Policy
+from node_rotation.run import Run
+from node_rotation.steps.drain import evict_from
+from node_rotation.steps.scene import busy_pods, gone, span, terminated
+from node_rotation.steps.terminate import terminate as terminate_now
+from node_rotation.world import Clock, Cloud, Cluster, Node, ScalingGroup, Snapshot
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """One machine of a cluster, found by the name of its Node or by its instance id.
+
+    :param asg: the Auto Scaling group of the fleet that it is a member of, or None.
+    :param policy: its group's policy, or the cluster's.
+    """
+
+    instance_id: str
+    asg: str | None
+    policy: Policy
+    node: str | None
+
+
+@contextmanager
+def holding(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, holder: str) -> Iterator[Run]:
+    """Hold a cluster's lock for as long as one machine is worked on.
+
+    :param holder: the lock's holder, unique.
+    :raises BlockedError: if a run is at work there.
+    """
+    run = make_run(holder, _no_plan(settings, clock), settings, cloud, cluster, clock)
+    lock.acquire(run)
+    try:
+        yield run
+    finally:
+        lock.release(run)
+
+
+def find(settings: Settings, snapshot: Snapshot, name: str) -> Machine:
+    """Find a machine of a cluster. Reads nothing and changes nothing.
+
+    :param snapshot: an observation, from ``detect.observe``.
+    :param name: the name of its Node, or its instance id.
+    :raises BadInputError: if the cluster has neither, or no machine is known behind the Node.
+    """
+    node = next((n for n in snapshot.nodes if name in (n.name, n.instance_id)), None)
+    instance_id = node.instance_id if node else name
+    group = next((g for g in snapshot.groups.values() if g.member(instance_id)), None)
+    if node is None and group is None:
+        raise BadInputError(
+            "NODE",
+            f"{settings.name} has no node and no machine {name!r}.",
+            "Give a Node's name as kubectl shows it, or an instance id of one of the fleet's groups.",
+        )
+    if not instance_id:
+        raise BadInputError("NODE", f"node {name} has no AWS providerID, so no machine is known to be behind it.")
+    policy = settings.policy if group is None else _policy(settings, group)
+    return Machine(instance_id, group.name if group else None, policy, node.name if node else None)
+
+
+def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
+    """Take a machine out of its group, which launches another one. A no-op if it is in none.
+
+    :param for_good: it will be terminated: it is tagged first, so that a sweep finishes what a crash left.
+    :raises BlockedError: if it serves a load balancer and the policy does not allow that.
+    """
+    lock.require(run)
+    if machine.asg is None:
+        return
+    group = run.cloud.groups([machine.asg])[machine.asg]
+    behind = (*group.target_groups, *group.load_balancers, *group.terminating_hooks)
+    if behind and not machine.policy.allow_detach_behind_load_balancer:
+        raise BlockedError(
+            Blocked(
+                f"detaching takes {machine.instance_id} out of service at once and skips its lifecycle hooks",
+                (f"asg {machine.asg}", *behind),
+                "Leave --detach out, or set allow_detach_behind_load_balancer: true for this group.",
+            )
+        )
+    if group.member(machine.instance_id) is None:
+        return
+    if for_good:
+        tags = {names.RUN: run.id, names.DETACHED_FROM: machine.asg}
+        run.cloud.tag_instances([machine.instance_id], tags)
+    run.cloud.detach(machine.asg, [machine.instance_id])
+    run.look.forget()
+
+
+def drain(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
+    """Cordon a machine's Node and let every pod leave through the eviction API. The cordon stays.
+
+    :param tell: told what it waits for, when that changes.
+    :raises BlockedError: by a pod that can't leave, or once the policy's ``drain.timeout`` is over.
+    """
+    began = run.clock.now()
+
+    def step() -> Outcome:
+        snapshot = run.look()
+        node = snapshot.node_of(machine.instance_id)
+        if node is None:
+            return Done()
+        if not node.unschedulable:
+            lock.require(run)
+            run.cluster.cordon(node.name, node.uid)
+            run.look.forget()
+        evict_from(run, snapshot, (node,), began, machine.policy.drain, None)
+        return _drained(run.look(), node, machine.policy, began, run.clock.now())
+
+    _until_done(run, step, machine.policy.drain.timeout, f"node {machine.node}", tell)
+
+
+def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
+    """Terminate a machine that is drained, and wait until EC2 says terminated. Its group launches another one.
+
+    :raises BlockedError: if pods are still on it, or it is still there after ``terminate_timeout``.
+    """
+    snapshot = run.look()
+    node = snapshot.node_of(machine.instance_id)
+    if busy_pods(snapshot, node):
+        raise BlockedError(Blocked("the machine is not drained", (f"node {machine.node}",), "Drain it first."))
+
+    def step() -> Outcome:
+        instance = run.cloud.instances([machine.instance_id]).get(machine.instance_id)
+        if not gone(instance):
+            terminate_now(run, machine.asg or "", machine.instance_id, decrement=False)
+        if terminated(instance):
+            return Done()
+        return Waiting((f"instance {machine.instance_id} is {instance.state if instance else 'unknown'}",))
+
+    _until_done(run, step, machine.policy.terminate_timeout, f"instance {machine.instance_id}", tell)
+
+
+def delete_node(run: Run, machine: Machine) -> None:
+    """Delete the Node object of a machine that EC2 says is terminated. A no-op if it is gone.
+
+    :raises BlockedError: if the machine still runs: its kubelet would come back as a new Node.
+    """
+    snapshot = run.look()
+    node = snapshot.node_of(machine.instance_id)
+    if node is None:
+        return
+    if not terminated(snapshot.instances.get(machine.instance_id)):
+        raise BlockedError(
+            Blocked("the machine still runs", (f"instance {machine.instance_id}",), "Terminate it first.")
+        )
+    lock.require(run)
+    with suppress(GoneError):
+        run.cluster.delete_node(node.name, node.uid)
+    run.look.forget()
+
+
+def _drained(snapshot: Snapshot, node: Node, policy: Policy, since: float, now: float) -> Outcome:
+    reasons = []
+    for pod in busy_pods(snapshot, node):
+        decision = decide(pod, policy.drain, snapshot.budgets, drain_started_at=since, now=now)
+        if isinstance(decision, Block):
+            return decision.blocked
+        reasons.append(decision.why if isinstance(decision, WaitFor) else f"pod {pod.key} is still there")
+    return Waiting(tuple(reasons), policy.poll) if reasons else Done()
+
+
+def _until_done(run: Run, step: Callable[[], Outcome], limit_s: float, what: str, tell: Tell) -> None:
+    began, said = run.clock.now(), ""
+    while not isinstance(outcome := _tried(step), Done):
+        if isinstance(outcome, Blocked):
+            raise BlockedError(outcome)
+        if run.clock.now() - began > limit_s:
+            reason = f"not done after {span(limit_s)}: {'; '.join(outcome.reasons)}"
+            raise BlockedError(Blocked(reason, (what,), "Look at what it waits for, then start again."))
+        if (line := "; ".join(outcome.reasons)) != said:
+            tell(f"waits: {line}")
+            said = line
+        run.clock.wait(outcome.poll_s)
+
+
+def _tried(step: Callable[[], Outcome]) -> Outcome:
+    try:
+        return step()
+    except TransientError as error:
+        return Waiting((str(error),), error.retry_after_s)
+
+
+def _policy(settings: Settings, asg: ScalingGroup) -> Policy:
+    for group in settings.cluster.groups:
+        if group.asg == asg.name or (group.asg_tags and group.asg_tags.items() <= dict(asg.tags).items()):
+            return settings.groups[group.name]
+    return settings.policy
+
+
+def _no_plan(settings: Settings, clock: Clock) -> Plan:
+    return Plan(
+        id="one-machine",
+        environment=settings.environment,
+        cluster=settings.cluster.name,
+        created=datetime.fromtimestamp(clock.now(), UTC),
+        groups=(),
+        batches=(),
+        slots=0,
+        estimate=Estimate(duration_s=0.0, extra_instance_hours=0.0),
+    )

@@ -1,0 +1,130 @@
+"""One machine, outside any plan: each call does its part, and no more than it may."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from node_rotation import machine
+from node_rotation.errors import BadInputError, BlockedError
+from node_rotation.run import Run
+from node_rotation.testing.seeds import DisruptionBudget, Workload
+from node_rotation.testing.world import MemoryWorld
+
+
+@pytest.fixture
+def world() -> MemoryWorld:
+    return MemoryWorld.simple(machines=3)
+
+
+@pytest.fixture
+def run(world: MemoryWorld) -> Iterator[Run]:
+    with machine.holding(world.settings(), world.cloud, world.cluster, world.clock, "cli-1") as held:
+        yield held
+
+
+def find(run: Run, name: str) -> machine.Machine:
+    return machine.find(run.settings, run.look(), name)
+
+
+def pods_on(world: MemoryWorld, node: str | None) -> list[str]:
+    return [p.key for p in world.cluster.pods() if p.node == node and p.owner and p.owner.kind != "DaemonSet"]
+
+
+def test_it_is_found_by_node_name_or_instance_id(world: MemoryWorld, run: Run) -> None:
+    node = world.cluster.nodes()[0]
+    by_name, by_id = find(run, node.name), find(run, node.instance_id)
+    assert by_name == by_id
+    assert by_name.asg == world.asg("workers")
+
+
+def test_what_is_not_there_is_bad_input(run: Run) -> None:
+    with pytest.raises(BadInputError, match="no machine 'i-nowhere'"):
+        find(run, "i-nowhere")
+
+
+def test_a_drain_empties_the_node_and_leaves_it_cordoned(world: MemoryWorld, run: Run) -> None:
+    found = find(run, world.cluster.nodes()[0].name)
+    said: list[str] = []
+    machine.drain(run, found, said.append)
+    node = next(n for n in world.cluster.nodes() if n.name == found.node)
+    assert node.unschedulable
+    assert pods_on(world, found.node) == []
+    assert said
+    assert len(world.cluster.nodes()) == 3
+
+
+def test_detached_drained_terminated_and_its_node_deleted(world: MemoryWorld, run: Run) -> None:
+    found = find(run, world.cluster.nodes()[0].name)
+    machine.detach(run, found, for_good=True)
+    machine.detach(run, found, for_good=True)
+    machine.drain(run, found)
+    machine.terminate(run, found)
+    machine.delete_node(run, found)
+    assert world.clock.run_until(world.settled, 600.0)
+    group = world.cloud.groups([world.asg("workers")])[world.asg("workers")]
+    assert (group.desired, len(group.members)) == (3, 3)
+    assert group.member(found.instance_id) is None
+    assert found.node not in [n.name for n in world.cluster.nodes()]
+    assert world.orphans() == ()
+
+
+def test_without_detach_the_group_replaces_it_after_termination(world: MemoryWorld, run: Run) -> None:
+    found = find(run, world.cluster.nodes()[0].name)
+    machine.drain(run, found)
+    machine.terminate(run, found)
+    assert world.clock.run_until(world.settled, 600.0)
+    assert world.cloud.groups([world.asg("workers")])[world.asg("workers")].desired == 3
+
+
+def test_a_machine_with_pods_is_not_terminated(world: MemoryWorld, run: Run) -> None:
+    found = find(run, world.cluster.nodes()[0].name)
+    before = len(world.mutations)
+    with pytest.raises(BlockedError, match="not drained"):
+        machine.terminate(run, found)
+    assert len(world.mutations) == before
+
+
+def test_the_node_of_a_running_machine_is_not_deleted(world: MemoryWorld, run: Run) -> None:
+    found = find(run, world.cluster.nodes()[0].name)
+    with pytest.raises(BlockedError, match="still runs"):
+        machine.delete_node(run, found)
+
+
+def test_a_budget_that_never_allows_a_disruption_blocks_by_name() -> None:
+    stuck = Workload("stuck", replicas=1, budget=DisruptionBudget(max_unavailable=0))
+    world = MemoryWorld.simple(machines=2)
+    world.add_workload(stuck)
+    world.clock.run_until(world.settled, 600.0)
+    home = next(p.node for p in world.cluster.pods() if p.name.startswith("stuck"))
+    with (
+        pytest.raises(BlockedError, match="stuck"),
+        machine.holding(world.settings(), world.cloud, world.cluster, world.clock, "cli-1") as run,
+    ):
+        machine.drain(run, find(run, home))
+    assert world.cluster.lease() is None
+    assert [p for p in world.cluster.pods() if p.name.startswith("stuck")]
+
+
+def test_a_drain_that_takes_too_long_is_given_up() -> None:
+    world = MemoryWorld.simple(machines=2, stops_after=500.0)
+    settings: Any = world.settings(drain={"timeout": "60s"})
+    with (
+        pytest.raises(BlockedError, match="not done after 1 min 0 s"),
+        machine.holding(settings, world.cloud, world.cluster, world.clock, "cli-1") as run,
+    ):
+        machine.drain(run, find(run, world.cluster.nodes()[0].name))
+
+
+def test_while_a_run_is_at_work_nothing_is_touched(world: MemoryWorld) -> None:
+    ledger = '{"run": "run-7", "plan": "p", "cluster": "dev.dev"}'
+    world.cluster.create_lease("run-7", 600.0, {"node-rotation/ledger": ledger})
+    before = len(world.mutations)
+    with (
+        pytest.raises(BlockedError, match="run-7"),
+        machine.holding(world.settings(), world.cloud, world.cluster, world.clock, "cli-1"),
+    ):
+        pytest.fail("the lock is another's")
+    assert len(world.mutations) == before
