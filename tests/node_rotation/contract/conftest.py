@@ -208,8 +208,17 @@ def _calm(world: World) -> World:
     _end_outsiders(world)
     for node in cluster.nodes():
         _clean(cluster, node)
-    world.eventually(lambda: _settled(world), 60)
+    world.until(lambda: not _unsettled(world), 60)
+    assert _unsettled(world) == []
     return world
+
+
+def _end_ghosts(world: World) -> None:
+    """Pods of a Node that is gone are collected after a minute or so; nobody has that long here."""
+    nodes = {n.name for n in world.cluster.nodes()}
+    for pod in world.cluster.pods():
+        if pod.node and pod.node not in nodes:
+            world.cluster.delete_pod(pod, grace_s=0)
 
 
 def _end_outsiders(world: World) -> None:
@@ -230,15 +239,18 @@ def _clean(cluster: Cluster, node: Node) -> None:
         return
 
 
-def _settled(world: World) -> bool:
+def _unsettled(world: World) -> list[str]:
+    """What is still on its way."""
+    _end_ghosts(world)
     groups = world.cloud.groups(list(SIZES)).values()
     members = {m.instance_id for g in groups for m in g.members if m.lifecycle == "InService"}
-    nodes = world.cluster.nodes()
-    return (
-        all(len(g.members) == g.desired for g in groups)
-        and {n.instance_id for n in nodes if n.ready} == members
-        and len(nodes) == len(members)
-        and all(p.ready and p.terminating_since is None for p in world.cluster.pods())
-        and all(w.desired == w.ready for w in world.cluster.workloads())
-        and all(b.disruptions_allowed >= 1 for b in world.cluster.budgets() if b.name == "web")
-    )
+    nodes = {n.instance_id: n.ready for n in world.cluster.nodes()}
+    return [
+        *(f"{g.name} has {len(g.members)} of {g.desired}" for g in groups if len(g.members) != g.desired),
+        *(f"{i} has no Node" for i in members - nodes.keys()),
+        *(f"Node of {i} is left" for i in nodes.keys() - members),
+        *(f"Node of {i} is not Ready" for i, ready in nodes.items() if not ready),
+        *(f"{p.key} is {p.phase}" for p in world.cluster.pods() if not p.ready or p.terminating_since is not None),
+        *(f"{w.key} has {w.ready} of {w.desired}" for w in world.cluster.workloads() if w.desired != w.ready),
+        *(f"{b.key} allows none" for b in world.cluster.budgets() if b.name == "web" and b.disruptions_allowed < 1),
+    ]
