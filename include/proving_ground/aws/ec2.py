@@ -61,6 +61,13 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
         self._check_states("started", ("pending", "running", "stopped"))
         return self._change("StartingInstances", self.world.machines.start)
 
+    def create_tags(self) -> ActionResult:
+        # moto tags what does not exist.
+        for resource in self.asked().get("Resources") or ():
+            if resource.startswith("i-"):
+                self.world.machines.state(resource)
+        return super().create_tags()
+
     # Images
 
     def register_image(self) -> ActionResult:
