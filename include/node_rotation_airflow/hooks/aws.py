@@ -25,7 +25,11 @@ class AwsCloudHook(AwsBaseHook):  # type: ignore[type-arg]
 
     def cloud(self) -> AwsCloud:
         """The client; assumed roles refresh themselves as long as it lives."""
-        return AwsCloud(cast("boto3.Session", _ConnectionSession(self)))
+        return AwsCloud(self.session())
+
+    def session(self) -> boto3.Session:
+        """A session whose clients are what the connection says; only its ``client`` may be used."""
+        return cast("boto3.Session", _ConnectionSession(self))
 
 
 class _ConnectionSession:
@@ -35,12 +39,12 @@ class _ConnectionSession:
         self._hook = hook
         self._session = hook.get_session(region_name=hook.region_name)
 
-    def client(self, service: str, config: Config) -> Any:
+    def client(self, service: str, config: Config | None = None) -> Any:
         """Make a client; what the rotation asks for goes over the connection's own configuration."""
         own = self._hook.config
         return self._session.client(
             service_name=service,  # type: ignore[call-overload]
-            config=own.merge(config) if own else config,
+            config=own.merge(config) if own and config else config or own,
             endpoint_url=self._hook.conn_config.get_service_endpoint_url(service),
             verify=self._hook.verify,
         )

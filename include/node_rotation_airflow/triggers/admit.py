@@ -15,11 +15,13 @@ from airflow.triggers.base import (
     TriggerEvent,
 )
 
-from node_rotation.errors import PermanentError
-from node_rotation.model import Plan, StepName
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.admission import Refuse
+from node_rotation.errors import PermanentError, TransientError
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.policy import OnGateFailure
 from node_rotation.run import Run
+from node_rotation.steps.admit import refusal
 from node_rotation_airflow import deeds
 from node_rotation_airflow.narrator import Narrator
 from node_rotation_airflow.triggers.comms import in_thread, states, the_run
@@ -28,15 +30,35 @@ BAD = frozenset({"failed", "upstream_failed", "skipped", "removed"})
 AWAY = Waiting(("Airflow's API server, to learn how earlier batches fare",), 5.0)
 
 
-def earlier_failure(plan: Plan, index: int, gates: Mapping[int, str | None]) -> str:
-    """The name of the first earlier batch whose gate did not pass, as Airflow knows it; "" if there is none.
+def earlier_failure(run: Run, index: int, gates: Mapping[int, str | None]) -> Waiting | Refuse | None:
+    """What an earlier batch's gate that did not pass means, as Airflow knows it; None if there is none.
 
-    The ledger knows the slots; that a batch was marked, skipped, or failed before it had any, only Airflow knows.
+    The ledger knows slots and what failed in them; that a batch was marked, skipped, or failed before it had any,
+    only Airflow knows.
 
     :param index: the asking batch's map index.
     :param gates: state of the gate task by map index.
     """
-    return next((plan.batches[i].name for i in range(index) if gates.get(i) in BAD), "")
+    failed = next((run.plan.batches[i] for i in range(index) if gates.get(i) in BAD), None)
+    if failed is None:
+        return None
+    how = run.policy(failed).gate.on_failure
+    if how is OnGateFailure.HOLD:
+        return Waiting((f"the gate of {failed.name} to pass: clear its task {StepName.GATE} once it can",))
+    return Refuse(how.value, f"{failed.name} did not pass its gate")
+
+
+async def _ask(run: Run, batch: Batch) -> Done | Waiting | Refuse:
+    """Claim slots, or learn why not."""
+    try:
+        outcome = await in_thread(deeds.attempt, StepName.ADMIT.value, run, batch.name)
+        if isinstance(outcome, Blocked):
+            return await in_thread(refusal, run, batch) or Refuse("fail", str(outcome))
+    except PermanentError as error:
+        return Refuse("fail", str(error))
+    except TransientError as error:
+        return Waiting((str(error),), error.retry_after_s)
+    return outcome
 
 
 class AdmitTrigger(BaseTrigger):
@@ -60,32 +82,17 @@ class AdmitTrigger(BaseTrigger):
             raise RuntimeError("a batch waits only as a task of a run")
         run = await the_run(ti)
         batch = run.plan.batches[ti.map_index]
-        how = run.policy(batch).gate.on_failure
         narrator = Narrator(self.log.info)
         while True:
             gates = await states(ti, self.gate_task_id, run.settings.policy.poll * 0.8)
-            failure = earlier_failure(run.plan, ti.map_index, gates or {})
-            outcome = _held(failure, how) if failure else AWAY if gates is None else await _ask(run, batch.name)
-            if isinstance(outcome, Done):
-                self.log.info("%s is admitted. %s", batch.name, outcome.detail)
+            answer = AWAY if gates is None else earlier_failure(run, ti.map_index, gates) or await _ask(run, batch)
+            if isinstance(answer, Done):
+                self.log.info("%s is admitted. %s", batch.name, answer.detail)
                 yield TaskSuccessEvent()
                 return
-            if isinstance(outcome, Blocked):
-                self.log.error("%s is not admitted: %s", batch.name, outcome)
-                yield TaskSkippedEvent() if how is OnGateFailure.SKIP else TaskFailedEvent()
+            if isinstance(answer, Refuse):
+                self.log.error("%s is not admitted: %s", batch.name, answer.reason)
+                yield TaskSkippedEvent() if answer.how == "skip" else TaskFailedEvent()
                 return
-            narrator.waits(outcome.reasons, time.time())
-            await asyncio.sleep(outcome.poll_s)
-
-
-def _held(failure: str, how: OnGateFailure) -> Outcome:
-    if how is OnGateFailure.HOLD:
-        return Waiting((f"the gate of {failure} to pass: clear its task {StepName.GATE} once it can",))
-    return Blocked(f"{failure} did not pass its gate", (f"batch {failure}",))
-
-
-async def _ask(run: Run, batch: str) -> Outcome:
-    try:
-        return await in_thread(deeds.attempt, StepName.ADMIT.value, run, batch)
-    except PermanentError as error:
-        return Blocked(str(error))
+            narrator.waits(answer.reasons, time.time())
+            await asyncio.sleep(answer.poll_s)
