@@ -20,7 +20,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
 from node_rotation.steps.drain import evict_from
-from node_rotation.steps.scene import busy_pods, gone, span, terminated
+from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
 from node_rotation.steps.terminate import terminate as terminate_now
 from node_rotation.world import Clock, Cloud, Cluster, Node, ScalingGroup, Snapshot
 
@@ -97,7 +97,8 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
                 "Leave --detach out, or set allow_detach_behind_load_balancer: true for this group.",
             )
         )
-    if group.member(machine.instance_id) is None:
+    member = group.member(machine.instance_id)
+    if member is None or not stays(member.lifecycle):
         return
     if for_good:
         tags = {names.RUN: run.id, names.DETACHED_FROM: machine.asg}
