@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-TERMINATE_WAIT_S = 3.0
+# An API server with open watches takes its time; nothing of this world is worth waiting for.
+TERMINATE_WAIT_S = 2.0
 KILL_WAIT_S = 10.0
 
 
@@ -99,16 +100,21 @@ class Processes:
             chosen = [one for one in self.recorded() if wanted is None or one.name in wanted]
             alive = {one: process for one in chosen if (process := one.process())}
             _end(list(alive.values()))
-            self._reap()
             survivors = [one for one in alive if one.process()]
             if survivors:
                 listed = ", ".join(f"{one.name} ({one.pid})" for one in survivors)
                 raise RuntimeError(f"still running after KILL: {listed}")
+            self._reap(chosen)
             self._save([one for one in self.recorded() if one not in chosen])
         return list(alive)
 
-    def _reap(self) -> None:
+    def _reap(self, ended: Iterable[Started]) -> None:
         """Collect the ends of our own children, or they stay zombies for as long as we live."""
+        for one in ended:
+            if child := self._children.pop(one.pid, None):
+                # Killed already: this only waits for the last of its threads to go.
+                child.wait(timeout=KILL_WAIT_S)
+        # Somebody else may have stopped others.
         self._children = {pid: child for pid, child in self._children.items() if child.poll() is None}
 
     def _save(self, entries: Sequence[Started]) -> None:
