@@ -56,6 +56,7 @@ def test_detaching_launches_a_replacement_and_leaves_the_old_machine_running(wor
 def test_detaching_what_is_detached_already_is_gone(world):
     old = world.members()[0]
     world.cloud.detach(WORKERS, [old])
+    world.eventually(lambda: world.group().member(old) is None)  # listed as Detaching for a moment
 
     with pytest.raises(GoneError, match=old):
         world.cloud.detach(WORKERS, [old])
