@@ -19,6 +19,7 @@ from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore, restored
 from node_rotation.steps.scene import ledger_of
 from node_rotation.steps.verify import Verdict, verify
+from node_rotation.sweep import sweep
 
 PREPARE_S = 1800.0  # how long a dead run's remains may take to be swept
 SHORTEST_S = 0.05
@@ -96,8 +97,19 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
         first = run.plan.blockers[0]
         return Result(started, started, blocked=Blocked(first.reason, first.objects, first.remedy))
     if not run.plan.batches:
-        return Result(started, started)
+        _sweep_the_dead(run)
+        return Result(started, run.clock.now())
     return _Rotation(run, on_event or (lambda event: None)).carry_out(started)
+
+
+def _sweep_the_dead(run: Run) -> None:
+    """With nothing to do, at least what an expired run left is cleaned up."""
+    deadline = run.clock.now() + PREPARE_S
+    lease = run.cluster.lease()
+    if lease is None or not lock.expired(lease, run.clock.now()):
+        return
+    while sweep(run.settings, run.cloud, run.cluster, run.clock, run.id).left and run.clock.now() < deadline:
+        run.clock.wait(run.settings.policy.poll)
 
 
 @dataclass(slots=True)
@@ -126,17 +138,14 @@ class _Rotation:
     ledger: Ledger | None = None
 
     def carry_out(self, started: float) -> Result:
-        blocked: Blocked | None = None
         try:
-            blocked = self._prepare()
-            if blocked is None:
-                self._batches()
-        except BlockedError as error:
-            blocked = error.blocked
-        except TransientError as error:
-            blocked = Blocked(str(error), (), "Start again when the service answers.")
-        finally:  # also after Ctrl-C: whatever was begun is healed and given back
+            blocked = self._forward()
+        except KeyboardInterrupt:
+            blocked = Blocked("the rotation was interrupted", (), "Start it again: it goes on with what is left.")
+        except Exception:
             self._restore()
+            raise
+        self._restore()
         self.skipped += [m.batch.name for m in self.moving]
         return Result(
             started,
@@ -148,6 +157,17 @@ class _Rotation:
             verify(self.run),
             self.ledger,
         )
+
+    def _forward(self) -> Blocked | None:
+        try:
+            blocked = self._prepare()
+            if blocked is None:
+                self._batches()
+        except BlockedError as error:
+            return error.blocked
+        except TransientError as error:
+            return Blocked(str(error), (), "Start again when the service answers.")
+        return blocked
 
     def _prepare(self) -> Blocked | None:
         for group in self.run.plan.groups:

@@ -30,6 +30,7 @@ def prepare(run: Run, group_name: str) -> Outcome:
         if waiting := _sweep_the_dead(run):
             return waiting
         _acquire(run)
+        group = fresh_group(run, plan.asg)  # as it is under the lock, and after a sweep
         _record(run, plan, group)
         _change(run, plan, group)
     except BlockedError as error:

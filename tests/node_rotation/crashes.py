@@ -1,0 +1,87 @@
+"""Let a rotation die at a chosen call, then clean up or go on, and look at what is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from node_rotation import detect, engine
+from node_rotation.model import Plan
+from node_rotation.planning import make_plan
+from node_rotation.run import Run
+from node_rotation.sweep import Swept, sweep
+from node_rotation.testing.faults import Crash
+from node_rotation.testing.world import MemoryWorld
+
+FAST: dict[str, Any] = {
+    "gate": {"settle": "3s", "timeout": "60s"},
+    "launch_timeout": "60s",
+    "terminate_timeout": "60s",
+    "drain": {"timeout": "120s"},
+    "lock_duration": "120s",
+}
+PASSES = 60
+
+
+def plan_for(world: MemoryWorld, **policy: Any) -> tuple[Plan, Any]:
+    """A plan of everything that drifted, and the settings it was made with."""
+    settings = world.settings(**{**FAST, **policy})
+    snapshot = detect.observe(settings, world.cloud, world.cluster, world.clock)
+    drifts = [
+        detect.detect(settings, g.name, world.cloud, world.cluster, world.clock, snapshot=snapshot)
+        for g in settings.cluster.groups
+    ]
+    return make_plan(settings, drifts, snapshot, world.clock.now()), settings
+
+
+def run_for(world: MemoryWorld, run_id: str = "run-1", plan: Plan | None = None, **policy: Any) -> Run:
+    """A run as an engine of its own process sees it."""
+    made, settings = plan_for(world, **policy)
+    return detect.make_run(run_id, plan or made, settings, world.cloud, world.cluster, world.clock)
+
+
+def rotate(world: MemoryWorld, run_id: str = "run-1", **policy: Any) -> engine.Result:
+    """Plan and rotate."""
+    return engine.rotate(run_for(world, run_id, **policy))
+
+
+def dies(run: Run, world: MemoryWorld, at: int, *, before: bool) -> bool:
+    """Rotate until the n-th mutation; False if the run ended before that."""
+    (world.crash_before if before else world.crash_after)(at)
+    try:
+        engine.rotate(run)
+    except Crash:
+        return True
+    world.journal.no_crash()
+    return False
+
+
+def sweep_all(world: MemoryWorld, run: Run) -> Swept:
+    """What the hourly sweep does, until it has nothing left to do."""
+    swept = Swept()
+    for _ in range(PASSES):
+        world.clock.wait(run.settings.policy.lock_duration)
+        swept = sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+        if not swept.left and not swept.held_by:
+            world.clock.wait(60.0)
+            return swept
+    return swept
+
+
+@dataclass(frozen=True)
+class After:
+    """The world after it all."""
+
+    orphans: tuple[str, ...]
+    residue: tuple[str, ...]
+    violations: tuple[object, ...]
+    old: int
+
+    @property
+    def clean(self) -> bool:
+        return not (self.orphans or self.residue or self.violations)
+
+
+def after(world: MemoryWorld) -> After:
+    """What is left, read from the world and not through the rotation's eyes."""
+    return After(world.orphans(), world.residue(), tuple(world.monitor.violations), len(world.on_image("base-old")))
