@@ -163,7 +163,9 @@ def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:
         if desk.state(batch.name) and batch.name != asking.name:
             continue
         pool, need = desk.pool(batch), len(batch.machines)
-        used = pools.setdefault(pool, _pool_used(desk, batch, asking, broken))
+        if pool not in pools:
+            pools[pool] = _pool_used(desk, batch, asking, broken)
+        used = pools[pool]
         fits_pool = used + need <= desk.pool_slots(batch)
         fits_cluster = cluster_used + need <= desk.plan.slots
         if batch.name == asking.name:

@@ -1,0 +1,97 @@
+"""What stands in the way of a plan, each with objects and remedy."""
+
+from __future__ import annotations
+
+import pytest
+from tests.node_rotation.builders import Machine, budget, plan, pod, settings, world
+
+from node_rotation.model import Blocker, Plan
+from node_rotation.world import TemplateSpec
+
+ONE = {"dev-workers": [Machine("i-1")]}
+
+
+def only(made: Plan) -> Blocker:
+    (blocker,) = made.blockers
+    assert blocker.objects
+    assert blocker.remedy
+    return blocker
+
+
+def test_an_ordinary_group_is_not_blocked():
+    assert plan(settings(), world(ONE)).blockers == ()
+
+
+def test_a_full_group_blocks_surge_only_if_its_max_size_may_not_be_raised():
+    raised = plan(settings(), world(ONE))
+    assert raised.blockers == ()
+    assert "the max size of dev-workers is raised from 1 for the run, and restored after it" in raised.notes
+    fixed = only(plan(settings(raise_max_size=False), world(ONE)))
+    assert fixed.reason == "surge is impossible: dev-workers has max size 1, desired 1"
+
+
+def test_an_external_image_step_that_has_not_happened_blocks():
+    blocker = only(plan(settings(image_step="external"), world(ONE), template=None))
+    assert "does not launch the target ami-new, and the image step is external" in blocker.reason
+
+
+def test_a_launch_configuration_cannot_take_the_image():
+    spec = TemplateSpec("base-2025", launch_configuration=True)
+    made = plan(settings(image_step="launch_template"), world(ONE, template=spec), template=None)
+    assert "uses launch configuration base-2025, which can't be changed" in only(made).reason
+
+
+@pytest.mark.parametrize("what", ["target_groups", "load_balancers", "terminating_hooks"])
+def test_detach_is_refused_where_it_would_cut_traffic_or_bypass_hooks(what):
+    snapshot = world(ONE, **{what: ("web",)})
+    assert only(plan(settings(strategy="detach"), snapshot)).objects == ("group workers", "web")
+    allowed = settings(strategy="detach", allow_detach_behind_load_balancer=True)
+    assert plan(allowed, snapshot).blockers == ()
+    assert plan(settings(strategy="surge"), snapshot).blockers == ()
+
+
+def test_a_running_instance_refresh_is_another_actor():
+    blocker = only(plan(settings(), world(ONE, refresh_in_progress="08b91cf7")))
+    assert blocker.reason == "instance refresh 08b91cf7 is replacing the machines of dev-workers"
+
+
+def test_a_group_that_may_not_launch_is_named():
+    assert "Launch of dev-workers is suspended" in only(plan(settings(), world(ONE, suspended={"Launch": "?"}))).reason
+
+
+def test_groups_that_eks_manages_are_left_to_eks():
+    told = settings([{"name": "workers", "kind": "eks-managed"}])
+    assert "is managed by EKS" in only(plan(told, world(ONE))).reason
+
+
+def test_protected_machines_are_named():
+    locked = world({"dev-workers": [Machine("i-1", locked=True), Machine("i-2")]})
+    assert only(plan(settings(), locked)).objects == ("machine i-1",)
+    kept = world({"dev-workers": [Machine("i-1", protected=True), Machine("i-2")]})
+    assert "protected against scale-in" in only(plan(settings(), kept)).reason
+    assert plan(settings(strategy="detach"), kept).blockers == ()
+
+
+def test_a_budget_that_can_never_allow_is_named_once_with_all_its_pods():
+    pods = [pod("api-1", "node-i-1"), pod("api-2", "node-i-1")]
+    made = plan(settings(), world(ONE, pods=pods, budgets=[budget(expected=3, desired=3)]))
+    assert only(made).objects == ("pdb shop/api", "pod shop/api-1", "pod shop/api-2")
+
+
+def test_pods_on_machines_that_stay_do_not_block():
+    machines = {"dev-workers": [Machine("i-1"), Machine("i-new", image="ami-new")]}
+    made = plan(settings(), world(machines, pods=[pod("bare", "node-i-new", owner=None)]))
+    assert made.blockers == ()
+
+
+def test_bare_pods_block_unless_the_policy_or_a_deadline_lets_them_go():
+    snapshot = world(ONE, pods=[pod("bare", "node-i-1", owner=None)])
+    assert only(plan(settings(), snapshot)).objects == ("pod shop/bare",)
+    assert plan(settings(drain={"bare_pods": "evict"}), snapshot).blockers == ()
+    assert plan(settings(drain={"force_after": "30m"}), snapshot).blockers == ()
+
+
+def test_what_replaces_machines_by_itself_is_noted():
+    made = plan(settings(), world(ONE, max_lifetime_s=604800, capacity_rebalance=True))
+    assert any("MaxInstanceLifetime" in note for note in made.notes)
+    assert any("CapacityRebalance" in note for note in made.notes)
