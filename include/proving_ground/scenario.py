@@ -40,6 +40,7 @@ class Timing(_Part):
     stop: Seconds = 1.0
     reconcile: Seconds = Field(default=0.2, description="how late Auto Scaling notices a difference")
     capacity_retry: Seconds = 2.0
+    detach: Seconds = Field(default=0.3, description="how long a detached machine stays listed as Detaching")
     node_removal: Seconds | None = Field(default=2.0, description="None: the cloud controller never removes it")
     heartbeat_grace: Seconds = Field(default=10.0, description="missed heartbeats until a Node is NotReady")
 

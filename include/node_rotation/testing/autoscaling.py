@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AutoScaling"]
 
+# Per call of DetachInstances and AttachInstances.
+_MOST_INSTANCES = 20
+
 
 def _invalid(message: str) -> AwsFault:
     return AwsFault("ValidationError", message)
@@ -41,6 +44,7 @@ class AutoScaling:
 
     :param reconcile_s: seconds from a change to Auto Scaling acting on it.
     :param capacity_retry_s: seconds after a failed launch until the next try.
+    :param detach_s: seconds that a member stays listed as Detaching; 0: it is out at once.
     :param seed: of the activity ids.
     """
 
@@ -52,9 +56,10 @@ class AutoScaling:
         *,
         reconcile_s: float = 0.2,
         capacity_retry_s: float = 2.0,
+        detach_s: float = 0.0,
         seed: int = 1,
     ) -> None:
-        self.compute, self.clock = compute, clock
+        self.compute, self.clock, self._detach_s = compute, clock, detach_s
         self.reconciler = Reconciler(
             compute, clock, faults, reconcile_s=reconcile_s, retry_s=capacity_retry_s, seed=seed
         )
@@ -77,7 +82,7 @@ class AutoScaling:
         """:raises AwsFault: if no group manages the instance."""
         if found := self.group_of(instance_id):
             return found
-        raise _invalid(f"Instance Id not found - No managed instance found for instance ID {instance_id}")
+        raise _unmanaged(instance_id)
 
     def create(self, group: Group) -> None:
         """CreateAutoScalingGroup; the instances come later."""
@@ -121,30 +126,17 @@ class AutoScaling:
         self.reconciler.kick(group)
 
     def detach(self, name: str, instance_ids: Sequence[str], *, decrement: bool) -> list[Activity]:
-        """DetachInstances: they run on, outside the group; without decrement they are replaced."""
+        """DetachInstances: they run on, outside the group; without decrement they are replaced.
+
+        Source: https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DetachInstances.html
+        """
         group = self.group(name)
+        _check_count(instance_ids)
         for instance_id in instance_ids:
             self._check_detachable(group, instance_id)
         if decrement and group.desired - len(instance_ids) < group.min_size:
             raise _sizes_forbid(group, "detach", len(instance_ids))
-        activities = []
-        for instance_id in instance_ids:
-            before = group.desired
-            member = group.members.pop(instance_id)
-            group.desired -= decrement
-            self.compute.set_group_tag(instance_id, None)
-            cause = words.by_request(self.clock.now(), instance_id, "detached", before, group.desired)
-            activities.append(
-                self.reconciler.record(
-                    group,
-                    f"Detaching EC2 instance: {instance_id}",
-                    cause,
-                    zone=member.zone,
-                    ended=Status.SUCCESSFUL,
-                )
-            )
-        self.reconciler.kick(group)
-        return activities
+        return [self._detach(group, group.members[i], decrement=decrement) for i in instance_ids]
 
     def attach(self, name: str, instance_ids: Sequence[str]) -> None:
         """AttachInstances: raises the desired capacity by as many, which must fit under the maximum.
@@ -152,6 +144,7 @@ class AutoScaling:
         Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/attach-instance-asg.html
         """
         group = self.group(name)
+        _check_count(instance_ids)
         if group.desired + len(instance_ids) > group.max_size:
             raise _sizes_forbid(group, "attach", len(instance_ids))
         for instance_id in instance_ids:
@@ -163,6 +156,8 @@ class AutoScaling:
     def terminate(self, instance_id: str, *, decrement: bool) -> Activity:
         """TerminateInstanceInAutoScalingGroup; without decrement a replacement comes."""
         group, member = self.member(instance_id)
+        if not member.alive:
+            raise _unmanaged(instance_id)
         if decrement and group.desired <= group.min_size:
             raise _invalid(
                 f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without "
@@ -268,6 +263,25 @@ class AutoScaling:
         else:
             self.groups.pop(group.name, None)
 
+    def _detach(self, group: Group, member: Member, *, decrement: bool) -> Activity:
+        instance_id, before = member.instance_id, group.desired
+        group.desired -= decrement
+        member.lifecycle = Lifecycle.DETACHING
+        cause = words.by_request(self.clock.now(), instance_id, "detached", before, group.desired)
+        activity = self.reconciler.record(group, f"Detaching EC2 instance: {instance_id}", cause, zone=member.zone)
+
+        def out() -> None:
+            group.members.pop(instance_id, None)
+            self.compute.set_group_tag(instance_id, None)
+            activity.finish(self.clock.now())
+
+        if self._detach_s:
+            self.clock.after(self._detach_s, out)
+        else:
+            out()
+        self.reconciler.kick(group)
+        return activity
+
     def _check_detachable(self, group: Group, instance_id: str) -> None:
         member = _member_of(group, instance_id)
         if member.lifecycle is not Lifecycle.IN_SERVICE:
@@ -275,10 +289,7 @@ class AutoScaling:
 
     def _check_attachable(self, instance_id: str) -> None:
         if found := self.group_of(instance_id):
-            raise _invalid(
-                f"Instance {instance_id} is already part of AutoScalingGroup:{found[0].name}, to modify it "
-                "use Update API."
-            )
+            raise _invalid(f"The Instance: {instance_id} is already part of AutoScalingGroup:{found[0].name}")
         if (state := self.compute.state(instance_id)) != "running":
             raise _invalid(f"Instance {instance_id} is not in correct state ({state}); it must be running.")
 
@@ -298,6 +309,18 @@ def _member_of(group: Group, instance_id: str) -> Member:
     if instance_id not in group.members:
         raise _invalid(f"The instance {instance_id} is not part of Auto Scaling group {group.name}.")
     return group.members[instance_id]
+
+
+def _unmanaged(instance_id: str) -> AwsFault:
+    return _invalid(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
+
+
+def _check_count(instance_ids: Sequence[str]) -> None:
+    if len(instance_ids) > _MOST_INSTANCES:
+        raise _invalid(
+            f"1 validation error detected: Value '[{', '.join(instance_ids)}]' at 'instanceIds' failed to "
+            f"satisfy constraint: Member must have length less than or equal to {_MOST_INSTANCES}"
+        )
 
 
 def _processes(named: Iterable[str]) -> tuple[str, ...]:

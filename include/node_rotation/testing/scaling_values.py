@@ -47,6 +47,7 @@ class Lifecycle(StrEnum):
     PENDING = "Pending"
     IN_SERVICE = "InService"
     TERMINATING = "Terminating"
+    DETACHING = "Detaching"
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Member:
     @property
     def alive(self) -> bool:
         """Whether it counts towards the group's capacity."""
-        return self.lifecycle is not Lifecycle.TERMINATING
+        return self.lifecycle in (Lifecycle.PENDING, Lifecycle.IN_SERVICE)
 
 
 @dataclass(frozen=True)

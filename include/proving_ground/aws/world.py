@@ -64,6 +64,7 @@ class AwsWorld:
             self.faults,
             reconcile_s=scenario.timing.reconcile,
             capacity_retry_s=scenario.timing.capacity_retry,
+            detach_s=scenario.timing.detach,
             seed=scenario.seed,
         )
         self.machines.changed = self.autoscaling.instance_changed

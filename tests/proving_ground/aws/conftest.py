@@ -31,6 +31,15 @@ def shared_aws(aws_server: AwsServer) -> Aws:
 
 
 @pytest.fixture
+def slow_boot(shared_aws: Aws) -> Iterator[None]:
+    """Boots long enough to be looked at, also on a busy machine."""
+    machines = shared_aws.server.world.machines
+    usual, machines.boot_s = machines.boot_s, 2.0
+    yield
+    machines.boot_s = usual
+
+
+@pytest.fixture
 def aws(shared_aws: Aws) -> Iterator[Aws]:
     yield shared_aws
     shared_aws.server.world.faults.clear()

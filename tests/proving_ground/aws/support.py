@@ -27,6 +27,7 @@ PHYSICS = {
         "stop": "100ms",
         "reconcile": "40ms",
         "capacity_retry": "200ms",
+        "detach": "150ms",
     },
     "images": [
         {"name": "base-1", "created": "2026-10-01T06:00:00Z", "tags": {"team": "platform"}},

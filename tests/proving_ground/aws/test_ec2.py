@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from .support import Aws, refusal, until
 
 
@@ -17,13 +19,23 @@ def waiter(aws: Aws, name: str) -> Any:
 
 
 class TestInstances:
+    @pytest.mark.usefixtures("slow_boot")
+    def test_an_instance_is_pending_at_first(self, aws: Aws) -> None:
+        """RunInstances answers before the instance has booted.
+
+        https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
+        """
+        instance = run(aws)
+        assert aws.state(instance) == "pending"
+        statuses = aws.ec2.describe_instance_status(InstanceIds=[instance])["InstanceStatuses"]
+        assert statuses == []
+
     def test_an_instance_lives_through_its_states(self, aws: Aws) -> None:
         """pending, running, stopping, stopped, pending, running, shutting-down, terminated; boto3's waiters.
 
         https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
         """
         instance = run(aws)
-        assert aws.state(instance) == "pending"
         waiter(aws, "instance_running").wait(InstanceIds=[instance])
         waiter(aws, "instance_status_ok").wait(InstanceIds=[instance])
         stopping = aws.ec2.stop_instances(InstanceIds=[instance])["StoppingInstances"][0]
