@@ -42,4 +42,4 @@ def slow_boot(shared_aws: Aws) -> Iterator[None]:
 @pytest.fixture
 def aws(shared_aws: Aws) -> Iterator[Aws]:
     yield shared_aws
-    shared_aws.server.world.faults.clear()
+    shared_aws.clean_up()

@@ -80,6 +80,7 @@ class Aws:
     server: AwsServer
     names: Iterator[int] = field(default_factory=itertools.count)
     clients: dict[str, Any] = field(default_factory=dict)
+    made: list[str] = field(default_factory=list)
 
     def client(self, service: str, access_key: str = "AKIATEST", **options: Any) -> Any:
         return boto3.client(
@@ -130,9 +131,20 @@ class Aws:
         self.autoscaling.create_auto_scaling_group(
             AutoScalingGroupName=name, DesiredCapacity=desired, VPCZoneIdentifier=self.subnets(zones), **asked
         )
+        self.made.append(name)
         if settled:
             self.settle(name, desired)
         return name
+
+    def clean_up(self) -> None:
+        """Nothing goes wrong any more, and the groups that a test has made are gone or going."""
+        world = self.server.world
+        world.faults.clear()
+        with world.lock:
+            for name in self.made:
+                if name in world.autoscaling.groups:
+                    world.autoscaling.delete(name, force=True)
+        self.made.clear()
 
     def shown(self, name: str) -> dict[str, Any]:
         return self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"][0]

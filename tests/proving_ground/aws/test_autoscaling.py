@@ -200,11 +200,12 @@ class TestCapacity:
 
         https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-capacity.html
         """
-        aws.fault(kind="capacity", launches=6)
-        group = aws.group(1, settled=False)
+        aws.fault(kind="capacity", launches=6, instance_type="m6i.metal")
+        spec = {"LaunchTemplateName": aws.template(instance_type="m6i.metal")}
+        group = aws.group(1, settled=False, LaunchTemplate=spec)
         failed = until(lambda: [a for a in aws.activities(group) if a["StatusCode"] == "Failed"])[0]
         assert failed["Description"].startswith("Launching a new EC2 instance.  Status Reason: We currently do")
-        assert "sufficient m6i.large capacity in the Availability Zone you requested" in failed["StatusMessage"]
+        assert "sufficient m6i.metal capacity in the Availability Zone you requested" in failed["StatusMessage"]
         aws.settle(group, 1)
 
     def test_run_instances_is_refused(self, aws: Aws) -> None:
