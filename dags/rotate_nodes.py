@@ -49,9 +49,10 @@ with DAG(
     detect = DetectOperator.partial(task_id="detect", map_index_template=BY_GROUP).expand(group=request.output)
     plan = PlanOperator(task_id=PLAN_TASK, drifts=detect.output)
 
-    opened = OpenOperator(task_id="opened", batches=plan.output).as_setup()
+    opened = OpenOperator(task_id="opened", batches=plan.output)
+    opened.is_setup = True
     prepare = PrepareOperator.partial(task_id="prepare", map_index_template=BY_GROUP).expand(group=opened.output)
-    prepare.as_setup()
+    prepare.is_setup = True
 
     @task_group(group_id=BATCH_GROUP)
     def rotate_batch(spec: Any) -> None:
@@ -73,7 +74,7 @@ with DAG(
     heal = dag.get_task(f"{BATCH_GROUP}.heal")
 
     restore = RestoreOperator.partial(task_id="restore", map_index_template=BY_GROUP).expand(group=opened.output)
-    restore.as_teardown(setups=[opened, prepare])
+    restore.as_teardown(setups=[opened, prepare])  # type: ignore[list-item]
     verify = VerifyOperator(task_id="verify").as_teardown(on_failure_fail_dagrun=True)
     report = ReportOperator(task_id="report").as_teardown()
 

@@ -25,7 +25,7 @@ def free_port() -> int:
 
 
 def secrets_of(home: Path) -> dict[str, str]:
-    """This home's own secrets, made once; a restart can still read what the database holds."""
+    """The home's own secrets, made once; a restart can still read what the database holds."""
     file = home / "secrets.json"
     if not file.exists():
         made = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from botocore.config import Config
 
 
-class AwsCloudHook(AwsBaseHook):  # type: ignore[type-arg]
+class AwsCloudHook(AwsBaseHook):
     """The account and region of one AWS connection.
 
     :param aws_conn_id: an Airflow connection of type ``aws``.

@@ -61,7 +61,7 @@ def rotation_of(context: Context) -> Rotation | None:
 
 
 def run_of(context: Context) -> Run:
-    """This run with its clients.
+    """The run with its clients.
 
     :raises BadInputError: if there is no plan.
     """

@@ -35,11 +35,11 @@ class PublishDriftOperator(RotationOperator):
         """Publish, or skip."""
         from node_rotation_airflow.partitions import parse
 
-        partition = parse(context["dag_run"].partition_key, datetime.now(UTC))
+        partition = parse(context["dag_run"].partition_key or "", datetime.now(UTC))
         drifted: Mapping[str, int] = {d["group"]: len(d["drifted"]) for d in self.drifts if d["drifted"]}
         if not drifted:
             raise AirflowSkipException(f"no drift in {partition.cluster}")
-        extra = {
+        extra: dict[str, Any] = {
             "environment": partition.environment,
             "cluster": partition.cluster,
             "night": partition.night.isoformat(),

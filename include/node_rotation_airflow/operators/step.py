@@ -51,7 +51,8 @@ class DeedOperator(RotationOperator):
         if isinstance(outcome, Blocked):
             raise AirflowFailException(f"{self.deed} of {subject}: {outcome}")
         self.log.info("waits: %s", "; ".join(outcome.reasons))
-        return self._wait(run, subject, deadline, now, resume=resume)
+        self._wait(run, subject, deadline, now, resume=resume)
+        return None
 
     def _wait(self, run: Run, subject: str, deadline: float, now: float, *, resume: bool) -> None:
         from node_rotation_airflow.triggers.step import StepTrigger

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from airflow.triggers.base import (
-    BaseTrigger,
     TaskFailedEvent,
     TaskSkippedEvent,
     TaskSuccessEvent,
@@ -24,6 +23,7 @@ from node_rotation.run import Run
 from node_rotation.steps.admit import refusal
 from node_rotation_airflow import deeds
 from node_rotation_airflow.narrator import Narrator
+from node_rotation_airflow.triggers.base import RotationTrigger
 from node_rotation_airflow.triggers.comms import in_thread, states, the_run
 
 BAD = frozenset({"failed", "upstream_failed", "skipped", "removed"})
@@ -45,7 +45,7 @@ def earlier_failure(run: Run, index: int, gates: Mapping[int, str | None]) -> Wa
     how = run.policy(failed).gate.on_failure
     if how is OnGateFailure.HOLD:
         return Waiting((f"the gate of {failed.name} to pass: clear its task {StepName.GATE} once it can",))
-    return Refuse(how.value, f"{failed.name} did not pass its gate")
+    return Refuse("skip" if how is OnGateFailure.SKIP else "fail", f"{failed.name} did not pass its gate")
 
 
 async def _ask(run: Run, batch: Batch) -> Done | Waiting | Refuse:
@@ -61,7 +61,7 @@ async def _ask(run: Run, batch: Batch) -> Done | Waiting | Refuse:
     return outcome
 
 
-class AdmitTrigger(BaseTrigger):
+class AdmitTrigger(RotationTrigger):
     """Waits until its batch may start.
 
     :param gate_task_id: the task whose states give order and hold.
@@ -71,21 +71,19 @@ class AdmitTrigger(BaseTrigger):
         super().__init__()
         self.gate_task_id = gate_task_id
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
+    def kwargs(self) -> dict[str, Any]:
         """What makes it again."""
-        return f"{type(self).__module__}.{type(self).__name__}", {"gate_task_id": self.gate_task_id}
+        return {"gate_task_id": self.gate_task_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until admitted or refused."""
-        ti = self.task_instance
-        if ti is None:
-            raise RuntimeError("a batch waits only as a task of a run")
-        run = await the_run(ti)
-        batch = run.plan.batches[ti.map_index]
+        run = await the_run(self.ti)
+        index = int(self.ti.map_index)
+        batch = run.plan.batches[index]
         narrator = Narrator(self.log.info)
         while True:
-            gates = await states(ti, self.gate_task_id, run.settings.policy.poll * 0.8)
-            answer = AWAY if gates is None else earlier_failure(run, ti.map_index, gates) or await _ask(run, batch)
+            gates = await states(self.ti, self.gate_task_id, run.settings.policy.poll * 0.8)
+            answer = AWAY if gates is None else earlier_failure(run, index, gates) or await _ask(run, batch)
             if isinstance(answer, Done):
                 self.log.info("%s is admitted. %s", batch.name, answer.detail)
                 yield TaskSuccessEvent()

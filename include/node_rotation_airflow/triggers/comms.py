@@ -77,11 +77,9 @@ async def the_run(ti: TaskInstance, plan_id: str = "", ttl_s: float = 10.0) -> R
     """
 
     async def ask() -> Rotation:
-        asked = GetXCom(
-            key=ROTATION_KEY, dag_id=ti.dag_id, run_id=ti.run_id, task_id=PLAN_TASK, map_index=-1
-        )
+        asked = GetXCom(key=ROTATION_KEY, dag_id=ti.dag_id, run_id=ti.run_id, task_id=PLAN_TASK, map_index=-1)
         answer = await task_runner.SUPERVISOR_COMMS.asend(asked)
-        if not isinstance(answer, XComResult) or answer.value is None:
+        if not isinstance(answer, XComResult) or not isinstance(answer.value, dict):
             raise RuntimeError(f"run {ti.run_id} has no plan in XCom. Clear its task {PLAN_TASK}.")
         return Rotation.read(answer.value)
 
@@ -100,7 +98,8 @@ async def states(ti: TaskInstance, task_id: str, ttl_s: float) -> Mapping[int, s
         found = await _task_states(ti, [task_id], None)
         return None if found is None else _by_index(found, task_id)
 
-    return await _shared.get(("states", ti.dag_id, ti.run_id, task_id), ttl_s, ask)  # type: ignore[no-any-return]
+    answer: Mapping[int, str | None] | None = await _shared.get(("states", ti.dag_id, ti.run_id, task_id), ttl_s, ask)
+    return answer
 
 
 async def batch_states(ti: TaskInstance, task_ids: Sequence[str]) -> Mapping[str, str | None] | None:

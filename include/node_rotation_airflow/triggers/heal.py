@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
+from node_rotation_airflow.triggers.base import RotationTrigger, event
 from node_rotation_airflow.triggers.comms import batch_states
 
 UNTOUCHED = frozenset({"skipped", "upstream_failed", "removed"})
@@ -19,7 +20,7 @@ def needs_healing(states: Sequence[str | None]) -> bool:
     return not (all(s == "success" for s in states) or all(s in UNTOUCHED for s in states))
 
 
-class HealTrigger(BaseTrigger):
+class HealTrigger(RotationTrigger):
     """Looks at the batch's steps once.
 
     :param task_ids: the steps' task ids.
@@ -29,21 +30,20 @@ class HealTrigger(BaseTrigger):
         super().__init__()
         self.task_ids = list(task_ids)
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
+    def kwargs(self) -> dict[str, Any]:
         """What makes it again."""
-        return f"{type(self).__module__}.{type(self).__name__}", {"task_ids": self.task_ids}
+        return {"task_ids": self.task_ids}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """End the task, or send it to a worker."""
-        ti = self.task_instance
-        if ti is None:
-            raise RuntimeError("a batch is healed only as a task of a run")
-        while (found := await batch_states(ti, self.task_ids)) is None:
+        found = await batch_states(self.ti, self.task_ids)
+        while found is None:
             await asyncio.sleep(RETRY_S)
+            found = await batch_states(self.ti, self.task_ids)
         if needs_healing(list(found.values())):
             failed = sorted(name for name, state in found.items() if state != "success")
             self.log.info("not passed: %s; healing", ", ".join(failed))
-            yield TriggerEvent({"failed": failed})
+            yield event({"failed": failed})
         else:
             self.log.info("nothing to heal")
             yield TaskSuccessEvent()

@@ -7,20 +7,22 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TaskSuccessEvent, TriggerEvent
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from node_rotation.errors import PermanentError
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation_airflow import deeds
 from node_rotation_airflow.narrator import Narrator
+from node_rotation_airflow.triggers.base import RotationTrigger, event
 from node_rotation_airflow.triggers.comms import in_thread, the_run
 
+DONE = "done"
 FAILED = "failed"
 DEADLINE = "deadline"
 MIN_POLL_S = 0.2
 
 
-class StepTrigger(BaseTrigger):
+class StepTrigger(RotationTrigger):
     """Repeats one deed. Safe to run twice, and beside a new attempt's: every deed is.
 
     Ends the task by itself when the deed is done; else a worker says why it failed.
@@ -36,24 +38,14 @@ class StepTrigger(BaseTrigger):
         super().__init__()
         self.deed, self.subject, self.plan_id, self.deadline, self.resume = deed, subject, plan_id, deadline, resume
 
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """What makes it again; what is as by default is left out."""
-        kwargs: dict[str, Any] = {
-            "deed": self.deed,
-            "subject": self.subject,
-            "plan_id": self.plan_id,
-            "deadline": self.deadline,
-        }
-        if self.resume:
-            kwargs["resume"] = True
-        return f"{type(self).__module__}.{type(self).__name__}", kwargs
+    def kwargs(self) -> dict[str, Any]:
+        """What makes it again."""
+        always = {"deed": self.deed, "subject": self.subject, "plan_id": self.plan_id, "deadline": self.deadline}
+        return {**always, "resume": True} if self.resume else always
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Repeat until there is something to say."""
-        ti = self.task_instance
-        if ti is None:
-            raise RuntimeError("a step waits only as a task of a run")
-        run = await the_run(ti, self.plan_id)
+        run = await the_run(self.ti, self.plan_id)
         narrator = Narrator(self.log.info)
         while True:
             try:
@@ -63,14 +55,14 @@ class StepTrigger(BaseTrigger):
             now = time.time()
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
-                yield TriggerEvent({"status": "done"}) if self.resume else TaskSuccessEvent()
+                yield event({"status": DONE}) if self.resume else TaskSuccessEvent()
                 return
             if isinstance(outcome, Blocked):
-                yield TriggerEvent({"status": FAILED, "reason": str(outcome)})
+                yield event({"status": FAILED, "reason": str(outcome)})
                 return
             narrator.waits(outcome.reasons, now)
             if now >= self.deadline:
-                yield TriggerEvent({"status": DEADLINE, "reason": "; ".join(narrator.open())})
+                yield event({"status": DEADLINE, "reason": "; ".join(narrator.open())})
                 return
             await asyncio.sleep(_pause(outcome, self.deadline - now))
 
