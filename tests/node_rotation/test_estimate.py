@@ -1,0 +1,44 @@
+"""How long a plan takes and what it costs."""
+
+from __future__ import annotations
+
+import pytest
+from tests.node_rotation.builders import Machine, plan, settings, world
+
+from node_rotation.estimate import USUAL, estimate
+from node_rotation.model import Estimate
+
+L_S = USUAL.overlap_s + 15  # boot, drain, terminate, and the gate's settle time
+
+
+def guess(count: int, surge: int, **policy) -> Estimate:
+    told = settings(budget={"max_surge": surge}, gate={"settle": "15s"}, **policy)
+    made = plan(told, world({"dev-workers": [Machine(f"i-{n:02}") for n in range(count)]}))
+    return estimate(made.groups, made.batches, told.groups, cluster_slots=made.slots)
+
+
+@pytest.mark.parametrize(("count", "surge", "rounds"), [(1, 1, 1), (3, 1, 3), (7, 3, 3), (13, 4, 4), (60, 6, 11)])
+def test_a_canary_then_rounds_of_as_many_as_there_are_slots(count, surge, rounds):
+    assert guess(count, surge).duration_s == rounds * L_S
+
+
+def test_without_a_canary_there_is_no_first_round():
+    assert guess(6, 3, canary=False).duration_s == 2 * L_S
+
+
+def test_waits_between_rotations_add_up():
+    assert guess(3, 1, wait_between_rotations="60s").duration_s == 3 * L_S + 2 * 60
+
+
+def test_each_machine_runs_beside_its_replacement_for_a_while():
+    assert guess(12, 3).extra_instance_hours == pytest.approx(12 * USUAL.overlap_s / 3600)
+
+
+def test_nothing_takes_no_time():
+    assert estimate((), (), {}, cluster_slots=0) == Estimate(duration_s=0, extra_instance_hours=0)
+
+
+def test_workers_start_when_the_control_plane_is_done():
+    told = settings([{"name": "masters", "role": "control-plane"}, {"name": "w"}], canary=False, gate={"settle": "15s"})
+    made = plan(told, world({"dev-masters": [Machine("i-m")], "dev-w": [Machine("i-w")]}))
+    assert made.estimate.duration_s == 2 * L_S

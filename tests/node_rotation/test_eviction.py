@@ -1,0 +1,158 @@
+"""What a drain does with each pod, and what the API server's answer means."""
+
+from __future__ import annotations
+
+import pytest
+from tests.node_rotation.builders import NOW, budget, pod
+
+from node_rotation.eviction import (
+    Block,
+    Evict,
+    Force,
+    Leave,
+    PodDecision,
+    WaitFor,
+    decide,
+    order,
+    read_answer,
+    selects,
+    structural,
+)
+from node_rotation.policy import DrainPolicy
+from node_rotation.world import Budget, Evicted, Misconfigured, Pod, PodGone, RefusedByBudget, Throttled
+
+
+def ask(
+    subject: Pod, policy: DrainPolicy | None = None, *budgets: Budget, started: float = NOW, now: float = NOW
+) -> PodDecision:
+    return decide(subject, policy or DrainPolicy(), budgets, drain_started_at=started, now=now)
+
+
+def test_an_ordinary_pod_is_evicted_with_its_own_grace_period_or_the_policys():
+    assert ask(pod("api-1")) == Evict(None)
+    assert ask(pod("api-1"), DrainPolicy(grace=30.0)) == Evict(30.0)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        pod("log", owner="DaemonSet"),
+        pod("etcd", owner=None, mirror=True),
+        pod("done", owner="Job", phase="Succeeded"),
+        pod("crashed", owner=None, phase="Failed"),
+        pod("agent", tolerates_everything=True),
+    ],
+    ids=lambda p: p.name,
+)
+def test_pods_that_do_not_keep_a_machine_are_left(subject):
+    assert isinstance(ask(subject), Leave)
+
+
+def test_a_pod_that_tolerates_everything_but_has_a_budget_still_goes_through_the_eviction_api():
+    assert ask(pod("api-1", tolerates_everything=True), None, budget()) == Evict(None)
+
+
+@pytest.mark.parametrize(
+    ("subject", "setting"),
+    [
+        (pod("bare", owner=None), "bare_pods"),
+        (pod("job", owner="Job"), "jobs"),
+        (pod("cache", empty_dir=True), "empty_dir"),
+        (pod("kept", annotations={"karpenter.sh/do-not-disrupt": "true"}), "do_not_disrupt"),
+        (pod("kept", annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}), "do_not_disrupt"),
+    ],
+)
+def test_pods_that_would_lose_something_follow_the_policy(subject, setting):
+    blocked = ask(subject, DrainPolicy(**{setting: "block"}))
+    assert isinstance(blocked, Block)
+    assert f"drain.{setting}" in blocked.blocked.remedy
+    assert isinstance(ask(subject, DrainPolicy(**{setting: "wait"})), WaitFor)
+    assert ask(subject, DrainPolicy(**{setting: "evict"})) == Evict(None)
+
+
+def test_the_strictest_rule_counts():
+    subject = pod("bare", owner=None, empty_dir=True)
+    assert isinstance(ask(subject, DrainPolicy(bare_pods="wait", empty_dir="block")), Block)
+
+
+def test_a_terminating_pod_is_waited_for_and_what_holds_it_is_named():
+    stuck = pod("stuck", terminating_since=NOW - 100, grace_s=30, finalizers=("example.com/hold",))
+    decision = ask(stuck)
+    assert isinstance(decision, WaitFor)
+    assert "70s past its grace period, finalizers example.com/hold" in decision.why
+
+
+def test_force_is_by_policy_only_and_after_its_deadline():
+    policy = DrainPolicy(force_after=600.0, bare_pods="block")
+    bare = pod("bare", owner=None)
+    assert isinstance(ask(bare, policy, started=NOW - 599), Block)
+    assert ask(bare, policy, started=NOW - 600) == Force(None)
+    stuck = pod("stuck", terminating_since=NOW - 100)
+    assert ask(stuck, policy, started=NOW - 600) == Force(0.0)
+    leaving = pod("leaving", terminating_since=NOW - 10)
+    assert isinstance(ask(leaving, policy, started=NOW - 600), WaitFor)
+
+
+def test_a_budget_that_can_never_allow_blocks_at_once_and_a_tight_one_does_not():
+    never = ask(pod("api-1"), None, budget(expected=3, desired=3))
+    assert isinstance(never, Block)
+    assert "shop/api can never allow an eviction: it wants 3 healthy of 3" in never.blocked.reason
+    assert ask(pod("api-1"), None, budget(allowed=0, healthy=2)) == Evict(None)
+
+
+def test_several_budgets_over_one_pod_block():
+    blocked = structural(pod("api-1"), [budget("one"), budget("two")])
+    assert blocked is not None
+    assert blocked.objects == ("pod shop/api-1", "pdb shop/one", "pdb shop/two")
+
+
+def test_pending_pods_and_unready_ones_under_always_allow_may_go():
+    never = budget(expected=3, desired=3, always_allow_unhealthy=True)
+    assert structural(pod("api-1", phase="Pending", ready=False), [budget(expected=3, desired=3)]) is None
+    assert structural(pod("api-1", ready=False), [never]) is None
+    assert structural(pod("api-1"), [never]) is not None
+
+
+def test_a_budget_whose_status_is_not_current_is_not_judged():
+    assert structural(pod("api-1"), [budget(expected=3, desired=3, observed=False)]) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "matches"),
+    [
+        (("app", "In", ("api", "web")), True),
+        (("app", "NotIn", ("web",)), True),
+        (("app", "NotIn", ("api",)), False),
+        (("tier", "NotIn", ("db",)), True),
+        (("app", "Exists", ()), True),
+        (("tier", "Exists", ()), False),
+        (("tier", "DoesNotExist", ()), True),
+        (("app", "Unheard", ()), False),
+    ],
+)
+def test_expressions_are_read_as_kubernetes_reads_them(expression, matches):
+    assert selects(budget(selector={}, expressions=(expression,)), pod("api-1")) is matches
+
+
+def test_an_empty_selector_selects_all_of_its_namespace_only():
+    everything = budget(selector={})
+    assert selects(everything, pod("api-1", labels={}))
+    assert not selects(everything, pod("api-1", namespace="other"))
+
+
+def test_low_priority_goes_first_and_two_actors_agree_on_the_rest():
+    pods = [pod("b"), pod("high", priority=1000), pod("a"), pod("low", priority=-1)]
+    assert [p.name for p in order(pods)] == [p.name for p in order(reversed(pods))] == ["low", "a", "b", "high"]
+
+
+def test_answers():
+    subject, tight = pod("api-1"), budget(allowed=0)
+    assert isinstance(read_answer(PodGone(), subject, []), Leave)
+    assert isinstance(read_answer(Evicted(), subject, []), WaitFor)
+    assert read_answer(Throttled(7.0), subject, []) == WaitFor("pod shop/api-1: the API server is busy", 7.0)
+    refused = read_answer(RefusedByBudget("no", 3.0), subject, [tight])
+    assert refused == WaitFor("pod shop/api-1: pdb shop/api allows no disruption now", 3.0)
+    assert isinstance(read_answer(RefusedByBudget("no"), subject, [budget(expected=3, desired=3)]), Block)
+    wrong = read_answer(Misconfigured("more than one"), subject, [])
+    assert isinstance(wrong, Block)
+    assert "more than one" in wrong.blocked.reason

@@ -1,0 +1,90 @@
+"""The gate: regressions only, and whether the new image is to blame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.node_rotation.builders import Machine, budget, pod, world
+
+from node_rotation.health import Baseline, Health, baseline_of, judge, workload_of
+from node_rotation.world import Snapshot, Workload
+
+API = "Deployment shop/api"
+
+
+def after(*machines: Machine, desired: int = 3, ready: int = 3, **more) -> Snapshot:
+    snapshot = world({"dev-workers": machines or (Machine("i-old"), Machine("i-new"))}, **more)
+    return replace(snapshot, workloads=(Workload("Deployment", "shop", "api", "u", desired, ready),))
+
+
+def gate(snapshot: Snapshot, baseline: Baseline | None = None, *, leaving: tuple[str, ...] = ()) -> Health:
+    return judge(snapshot, baseline or Baseline(), evicted=[API], new_machines=["i-new"], leaving=leaving)
+
+
+def test_all_well_is_green():
+    assert gate(after()) == Health()
+    assert gate(after()).green
+
+
+def test_a_new_machine_that_is_not_ready_is_the_images_fault():
+    health = gate(after(Machine("i-old"), Machine("i-new", ready=False)))
+    assert health == Health(("node node-i-new is NotReady (KubeletNotReady)",), image_fault=True)
+
+
+def test_a_new_machine_that_never_joined_is_the_images_fault():
+    assert gate(after(Machine("i-new", node=False))) == Health(("machine i-new has no Node",), image_fault=True)
+
+
+def test_an_old_node_gone_bad_is_a_regression_but_not_the_images_fault():
+    health = gate(after(Machine("i-old", ready=False), Machine("i-new")))
+    assert health == Health(("node node-i-old is NotReady (KubeletNotReady)",))
+
+
+def test_what_was_broken_before_does_not_count():
+    before = replace(
+        after(Machine("i-old", ready=False), Machine("i-new"), ready=2, budgets=[budget(healthy=1)]),
+        pods=(pod("dns", "node-i-old", namespace="kube-system", ready=False),),
+    )
+    assert not gate(before).green
+    assert gate(before, baseline_of(before)).green
+
+
+def test_machines_in_flight_in_any_batch_may_be_anything():
+    snapshot = after(Machine("i-leaving", ready=False), Machine("i-new"))
+    assert gate(snapshot, leaving=("i-leaving",)).green
+
+
+def test_nodes_of_other_provisioners_come_and_go():
+    snapshot = after()
+    stranger = replace(snapshot.nodes[0], name="spot-1", instance_id="i-other", ready=False)
+    assert gate(replace(snapshot, nodes=(*snapshot.nodes, stranger))).green
+
+
+def test_an_evicted_workload_must_be_back():
+    waiting = gate(after(ready=2, pods=[pod("api-9", "", ready=False, phase="Pending")]))
+    assert waiting == Health((f"{API}: 2 of 3 Ready (pod shop/api-9, not scheduled,)",))
+
+
+def test_pods_that_only_fail_on_new_nodes_blame_the_image():
+    bad = [pod("api-9", "node-i-new", ready=False)]
+    assert gate(after(ready=2, pods=bad)).image_fault
+    everywhere = [*bad, pod("api-8", "node-i-old", ready=False)]
+    assert not gate(after(ready=1, pods=everywhere)).image_fault
+
+
+def test_a_budget_below_its_wish_and_an_unready_system_pod_keep_the_gate_shut():
+    assert gate(after(budgets=[budget(healthy=1)])).reasons == ("pdb shop/api: 1 of 2 pods healthy",)
+    dns = pod("dns", "node-i-old", namespace="kube-system", ready=False)
+    assert gate(after(pods=[dns])).reasons == ("pod kube-system/dns on node-i-old is not Ready",)
+
+
+def test_a_daemons_pod_failing_on_a_new_node_is_the_images_fault():
+    health = gate(after(pods=[pod("cni-1", "node-i-new", owner="DaemonSet", ready=False)]))
+    assert health == Health(("pod shop/cni-1 on node-i-new is not Ready",), image_fault=True)
+
+
+def test_a_replica_sets_pod_belongs_to_its_deployment():
+    workloads = after().workloads
+    assert workload_of(pod("api-1"), workloads) == API
+    assert workload_of(pod("bare", owner=None), workloads) is None
+    assert workload_of(pod("job", owner="Job"), workloads) is None
