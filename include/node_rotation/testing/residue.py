@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from node_rotation.testing.scaling_values import Lifecycle
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -15,8 +17,9 @@ AUTOSCALER = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
 
 
 def orphans(world: MemoryWorld) -> tuple[str, ...]:
-    """Machines that run, were launched by a group, and are in none."""
-    members = {i for group in world.scaling.groups.values() for i in group.members}
+    """Machines that run, were launched by a group, and are in none (or just leave it)."""
+    groups = world.scaling.groups.values()
+    members = {i for group in groups for i, m in group.members.items() if m.lifecycle is not Lifecycle.DETACHING}
     return tuple(i for i in world.ec2.alive if i not in members)
 
 

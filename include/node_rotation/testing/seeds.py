@@ -16,6 +16,7 @@ _Seed = TypeVar("_Seed")
 class Timing:
     """How long AWS, machines and Kubernetes take, in seconds; ``*_jitter`` is a share, uniform.
 
+    :param detach: how long a group still lists a member as Detaching.
     :param node_removal: from terminated to the Node object gone; None: it is never removed.
     :param stop_jitter: of the workloads' ``stops_after``.
     :param sync: how late the disruption controller notices a change.
@@ -30,6 +31,7 @@ class Timing:
     stop: float = 1.0
     reconcile: float = 0.2
     capacity_retry: float = 2.0
+    detach: float = 0.3
     node_removal: float | None = 2.0
     heartbeat_grace: float = 10.0
     stop_jitter: float = 0.0

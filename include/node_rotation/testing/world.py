@@ -50,6 +50,7 @@ class MemoryWorld:
             self.journal,
             reconcile_s=seed.timing.reconcile,
             capacity_retry_s=seed.timing.capacity_retry,
+            detach_s=seed.timing.detach,
             seed=seed.seed,
         )
         self.objects = Objects(self.clock)
