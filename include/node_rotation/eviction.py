@@ -88,7 +88,7 @@ def decide(
     held = _by_rule(pod, policy)
     if held is not None:
         return held
-    blocked = structural(pod, protecting)
+    blocked = _structural(pod, protecting)
     return Block(blocked) if blocked else Evict(policy.grace)
 
 
@@ -99,7 +99,7 @@ def order(pods: Iterable[Pod]) -> tuple[Pod, ...]:
 
 def covering(pod: Pod, budgets: Iterable[Budget]) -> tuple[Budget, ...]:
     """The budgets that protect a pod."""
-    return tuple(budget for budget in budgets if selects(budget, pod))
+    return tuple([budget for budget in budgets if selects(budget, pod)])
 
 
 def selects(budget: Budget, pod: Pod) -> bool:
@@ -110,10 +110,10 @@ def selects(budget: Budget, pod: Pod) -> bool:
     """
     if budget.namespace != pod.namespace:
         return False
-    labels = pod.labels
-    return all(labels.get(key) == value for key, value in budget.selector.items()) and all(
-        _matches(pod, *expression) for expression in budget.expressions
-    )
+    for key, value in budget.selector.items():
+        if pod.labels.get(key) != value:
+            return False
+    return not budget.expressions or all(_matches(pod, *expression) for expression in budget.expressions)
 
 
 def structural(pod: Pod, budgets: Iterable[Budget]) -> Blocked | None:
@@ -125,9 +125,12 @@ def structural(pod: Pod, budgets: Iterable[Budget]) -> Blocked | None:
 
     :param budgets: every budget of the cluster, or those that cover the pod.
     """
+    return _structural(pod, covering(pod, budgets))
+
+
+def _structural(pod: Pod, found: tuple[Budget, ...]) -> Blocked | None:
     if pod.phase == "Pending":
         return None
-    found = covering(pod, budgets)
     if len(found) > 1:
         return Blocked(
             f"more than one PodDisruptionBudget ({', '.join(b.key for b in found)}) covers the same pod: "
