@@ -14,8 +14,18 @@ from node_rotation.model import Blocker, GroupDrift, Image, Plan
 from node_rotation.policy import ImageSource
 from node_rotation.run import Look, Run, SharedLook
 from node_rotation.target import Candidates, choose
-from node_rotation.world import Activity, Clock, Cloud, Cluster, Instance, Lease, Parameter, ScalingGroup, Snapshot
-from node_rotation.world import Template
+from node_rotation.world import (
+    Activity,
+    Clock,
+    Cloud,
+    Cluster,
+    Instance,
+    Lease,
+    Parameter,
+    ScalingGroup,
+    Snapshot,
+    Template,
+)
 
 ACTIVITIES_S = 3600.0  # how far back scaling activities are read for a group that is short of machines
 
@@ -99,9 +109,7 @@ def detect(
     known_images = {i: found_image for i in sorted(set(running)) if (found_image := cloud.image(i)) is not None}
     candidates, blockers = _candidates(cloud, source, asg, running, known_images)
     now = clock.now()
-    choice = choose(
-        source, candidates, group=group, now=now, as_of=as_of.timestamp() if as_of is not None else None
-    )
+    choice = choose(source, candidates, group=group, now=now, as_of=as_of.timestamp() if as_of is not None else None)
     images = {**known_images, **{i.id: i for i in candidates.images}}
     drift = drift_of(group, asg.name, choice, seen, policy, images=images, now=now)
     return drift.model_copy(update={"blockers": (*blockers, *drift.blockers)}) if blockers else drift

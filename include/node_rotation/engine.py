@@ -82,8 +82,8 @@ class Result:
     @property
     def ok(self) -> bool:
         """True if every batch passed and nothing is left behind."""
-        return not self.failed and not self.skipped and self.blocked is None and (
-            self.verdict is None or self.verdict.ok
+        return (
+            not self.failed and not self.skipped and self.blocked is None and (self.verdict is None or self.verdict.ok)
         )
 
 

@@ -112,16 +112,16 @@ class Ledger(Value):
         return frozenset(new for c in self.claims for new in c.replacements.values())
 
     def with_claim(self, claim: Claim) -> Ledger:
-        """This ledger with one claim put in, or in the place of the batch's earlier one."""
+        """The same ledger with one claim put in, or in the place of the batch's earlier one."""
         kept = tuple(claim if c.batch == claim.batch else c for c in self.claims)
         return self.model_copy(update={"claims": kept if self.claim(claim.batch) else (*kept, claim)})
 
     def with_group(self, name: str, baseline: Baseline) -> Ledger:
-        """This ledger with a group's baseline."""
+        """The same ledger with a group's baseline."""
         return self.model_copy(update={"groups": {**self.groups, name: baseline}})
 
     def without_group(self, name: str) -> Ledger:
-        """This ledger without a group that was restored; its claims stay, for the report."""
+        """The same ledger without a group that was restored; its claims stay, for the report."""
         return self.model_copy(update={"groups": {k: v for k, v in self.groups.items() if k != name}})
 
 

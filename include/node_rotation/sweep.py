@@ -10,6 +10,7 @@ from node_rotation.detect import make_run
 from node_rotation.errors import BlockedError, ConflictError
 from node_rotation.fleet import Settings
 from node_rotation.model import Estimate, Plan
+from node_rotation.outcome import Waiting
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.heal import send_away
@@ -17,7 +18,6 @@ from node_rotation.steps.restore import restore, restored
 from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
 from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
 from node_rotation.steps.verify import orphans, residue
-from node_rotation.outcome import Waiting
 from node_rotation.world import Clock, Cloud, Cluster, Instance
 
 

@@ -45,9 +45,7 @@ def assigned(
     return ledger
 
 
-def newcomers(
-    ledger: Ledger, baseline: Baseline, group: ScalingGroup, instances: Mapping[str, Instance]
-) -> list[str]:
+def newcomers(ledger: Ledger, baseline: Baseline, group: ScalingGroup, instances: Mapping[str, Instance]) -> list[str]:
     """Members that came after the baseline and are nobody's replacement, oldest first."""
     taken = ledger.assigned | set(baseline.members)
     ids = [m.instance_id for m in group.members if stays(m.lifecycle) and m.instance_id not in taken]

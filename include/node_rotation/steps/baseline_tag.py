@@ -33,8 +33,8 @@ def write(baseline: Baseline, run: str) -> str:
 def read(value: str) -> Sizes | None:
     """The tag's value back; None if it is not one of ours."""
     said = dict(part.partition("=")[::2] for part in value.split(" ") if "=" in part)
+    suspended = tuple(name for name in said.get("suspended", "").split("/") if name)
     try:
-        sizes = [int(said[key]) for key in ("min", "max", "desired")]
+        return Sizes(int(said["min"]), int(said["max"]), int(said["desired"]), suspended)
     except (KeyError, ValueError):
         return None
-    return Sizes(*sizes, tuple(name for name in said.get("suspended", "").split("/") if name))

@@ -13,8 +13,8 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
-from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.scene import Scene, acting, busy_pods, scene, span
+from node_rotation.steps.step import MARGIN_S
 from node_rotation.world import Node, Pod, RefusedByBudget, Snapshot, Throttled
 
 
@@ -131,9 +131,7 @@ def _timed_out(place: Scene, left: list[Pod], policy: DrainPolicy) -> Blocked:
     return Blocked(f"{len(left)} pods did not leave in {span(policy.timeout)}", (*keys, *sorted(budgets)), remedy)
 
 
-def _why(
-    snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float, now: float, poll_s: float
-) -> Outcome:
+def _why(snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float, now: float, poll_s: float) -> Outcome:
     reasons = []
     for pod in left:
         decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=now)

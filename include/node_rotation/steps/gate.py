@@ -11,9 +11,9 @@ from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import Scene, gone, ledger_of, place, span, terminated
+from node_rotation.steps.step import MARGIN_S
 from node_rotation.world import Node, Snapshot
 
 
@@ -94,9 +94,7 @@ def _health(seen: Scene) -> Health:
     )
     new = frozenset(seen.claim.replacements.values())
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
-    return judge(
-        seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new
-    )
+    return judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
 
 
 def _own(seen: Scene) -> frozenset[str]:

@@ -10,9 +10,9 @@ from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps.assignment import assign, newcomers, wanted_desired
 from node_rotation.steps.cordon import cordon, uncordon
 from node_rotation.steps.drain import evict_from
-from node_rotation.steps.assignment import assign, newcomers, wanted_desired
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate

@@ -63,12 +63,16 @@ def other_actor(group: ScalingGroup) -> Blocked | None:
 
 
 def _sweep_the_dead(run: Run) -> Waiting | None:
-    lease = run.cluster.lease()
-    if lease is None or lease.holder in ("", run.id) or not lock.expired(lease, run.clock.now()):
+    """Reconcile what an expired run left, or go on with that if this run has begun it already."""
+    found = lock.held(run)
+    if found is None or (found.lease.holder == run.id and found.ledger.run == run.id):
+        return None
+    if found.lease.holder != run.id and not lock.expired(found.lease, run.clock.now()):
         return None
     swept = sweep.sweep(run.settings, run.cloud, run.cluster, run.clock, run.id)
     run.look.forget()
-    return Waiting(tuple(f"sweeping {lease.holder}: {left}" for left in swept.left)) if swept.left else None
+    dead = found.ledger.run
+    return Waiting(tuple(f"sweeping what {dead} left: {left}" for left in swept.left)) if swept.left else None
 
 
 def _acquire(run: Run) -> None:

@@ -7,8 +7,8 @@ from node_rotation.ledger import Baseline, Ledger
 from node_rotation.model import Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.assignment import newcomers
+from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.scene import fresh_group, gone, ledger_of, terminated
 from node_rotation.steps.undo import Before, undo_group, undo_nodes
 from node_rotation.world import Snapshot

@@ -10,8 +10,8 @@ from node_rotation.ledger import claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, scene, span, stays
+from node_rotation.steps.step import MARGIN_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Problem:
     remedy: str = ""
 
     def blocked(self, waited: float) -> Blocked:
-        """This problem, given up on after so many seconds."""
+        """The problem, given up on after so many seconds."""
         remedy = self.remedy or (
             "Look at the machine's console output and kubelet log, correct the image and start a new run."
             if self.image_fault
