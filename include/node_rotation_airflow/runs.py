@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from typing import NamedTuple
 
 from node_rotation.fleet import Settings
 from node_rotation.run import Run
-from node_rotation.world import Cloud, Cluster
+from node_rotation.world import Clock, Cloud, Cluster
 from node_rotation_airflow.documents import Rotation
 
 KEPT = 16
@@ -15,13 +16,22 @@ _runs: OrderedDict[tuple[str, str], Run] = OrderedDict()
 _lock = threading.Lock()
 
 
-def connect(settings: Settings) -> tuple[Cloud, Cluster]:
+class World(NamedTuple):
+    """One cluster, its AWS account, and the time."""
+
+    cloud: Cloud
+    cluster: Cluster
+    clock: Clock
+
+
+def connect(settings: Settings) -> World:
     """The clients of one cluster, made from its Airflow connections; to be called off the event loop."""
+    from node_rotation.clients.wall import WallClock
     from node_rotation_airflow.hooks.aws import AwsCloudHook
     from node_rotation_airflow.hooks.cluster import ClusterHook
 
     aws = AwsCloudHook(aws_conn_id=settings.cluster.aws.connection, region_name=settings.cluster.aws.region)
-    return aws.cloud(), ClusterHook.of(settings).cluster()
+    return World(aws.cloud(), ClusterHook.of(settings).cluster(), WallClock())
 
 
 def open_run(run_id: str, rotation: Rotation) -> Run:
@@ -29,14 +39,12 @@ def open_run(run_id: str, rotation: Rotation) -> Run:
 
     :param run_id: Airflow's, the lock's holder.
     """
-    from node_rotation.clients.wall import WallClock
     from node_rotation.detect import make_run
 
     key = (run_id, rotation.plan.id)
     with _lock:
         if key not in _runs:
-            cloud, cluster = connect(rotation.settings)
-            _runs[key] = make_run(run_id, rotation.plan, rotation.settings, cloud, cluster, WallClock())
+            _runs[key] = make_run(run_id, rotation.plan, rotation.settings, *connect(rotation.settings))
             while len(_runs) > KEPT:
                 _runs.popitem(last=False)
         _runs.move_to_end(key)

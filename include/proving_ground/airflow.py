@@ -310,8 +310,8 @@ def _wait_until_healthy(
 
 def _unhealthy(url: str, execution_port: int) -> list[str]:
     try:
-        requests.get(f"http://127.0.0.1:{execution_port}/execution/health", timeout=5).raise_for_status()
-        health = requests.get(f"{url}/api/v2/monitor/health", timeout=5)
+        requests.get(f"http://127.0.0.1:{execution_port}/execution/health", timeout=CALL_TIMEOUT_S).raise_for_status()
+        health = requests.get(f"{url}/api/v2/monitor/health", timeout=CALL_TIMEOUT_S)
         health.raise_for_status()
     except requests.RequestException:
         return ["api-server"]

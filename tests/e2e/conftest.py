@@ -61,7 +61,7 @@ def thin_airflow(thin: ground.Ground, tmp_path: Path) -> Iterator[airflow.Airflo
         "NODE_ROTATION_FLEET": str(tmp_path / "fleet.yaml"),
         "NODE_ROTATION_REPORTS": str(tmp_path / "reports"),
     }
-    running = airflow.start(tmp_path / "airflow", ROOT / "dags", ROOT / "plugins", env=env)
+    running = airflow.start(tmp_path / "airflow", ROOT / "dags", ROOT / "plugins", env=env, healthy_s=240)
     try:
         yield running
     finally:

@@ -25,13 +25,11 @@ class DetectOperator(RotationOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Look, and say it in the log; returns a ``GroupDrift``."""
-        from node_rotation.clients.wall import WallClock
         from node_rotation.detect import detect
         from node_rotation_airflow.runs import connect
 
         request = request_of(context)
-        cloud, cluster = connect(request.settings)
-        found = detect(request.settings, self.group, cloud, cluster, WallClock(), request.as_of)
+        found = detect(request.settings, self.group, *connect(request.settings), request.as_of)
         target = found.target.image if found.target else None
         self.log.info("%s: %d of %d machines drifted", self.group, len(found.drifted), found.machines)
         if found.target and target:

@@ -32,7 +32,6 @@ class PlanOperator(RotationOperator):
 
     def work(self, context: Context) -> list[dict[str, str]]:
         """Plan; a plan that can't be carried out fails, unless only the plan was asked for."""
-        from node_rotation.clients.wall import WallClock
         from node_rotation.detect import observe
         from node_rotation.model import GroupDrift
         from node_rotation.planning import make_plan
@@ -40,11 +39,11 @@ class PlanOperator(RotationOperator):
         from node_rotation_airflow.documents import Rotation
         from node_rotation_airflow.runs import connect
 
-        request, clock = request_of(context), WallClock()
-        cloud, cluster = connect(request.settings)
+        request = request_of(context)
+        world = connect(request.settings)
         drifts = [GroupDrift.model_validate(drift) for drift in self.drifts]
-        snapshot = observe(request.settings, cloud, cluster, clock)
-        plan = make_plan(request.settings, drifts, snapshot, clock.now())
+        snapshot = observe(request.settings, *world)
+        plan = make_plan(request.settings, drifts, snapshot, world.clock.now())
         rotation = Rotation(settings=request.settings, plan=plan)
         context["ti"].xcom_push(key=ROTATION_KEY, value=rotation.dump())
         self._say(plan)

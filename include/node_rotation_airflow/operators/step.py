@@ -37,12 +37,11 @@ class DeedOperator(RotationOperator):
 
         :param resume: come back to a worker when it is done.
         """
-        from node_rotation.clients.wall import WallClock
         from node_rotation.outcome import Blocked, Done
         from node_rotation_airflow.deeds import DEEDS, attempt
 
         run = run_of(context)
-        now = WallClock().now()
+        now = run.clock.now()
         deadline = _deadline(context, now, DEEDS[self.deed].timeout_s(run, subject))
         outcome = attempt(self.deed, run, subject)
         if isinstance(outcome, Done):

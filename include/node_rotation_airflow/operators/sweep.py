@@ -28,13 +28,12 @@ class SweepOperator(RotationOperator):
 
     def work(self, context: Context) -> list[str]:
         """Sweep once; what is left is for the next hour, and fails the task so that somebody knows."""
-        from node_rotation.clients.wall import WallClock
         from node_rotation.fleet import load
         from node_rotation.sweep import sweep
         from node_rotation_airflow.runs import connect
 
         settings = load(fleet_file.path()).settings(self.cluster)
-        swept = sweep(settings, *connect(settings), WallClock(), holder=f"sweep {context['ti'].run_id}")
+        swept = sweep(settings, *connect(settings), holder=f"sweep {context['ti'].run_id}")
         if swept.held_by:
             self.log.info("%s is being rotated by %s", self.cluster, swept.held_by)
         for line in swept.did:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from asyncio import sleep
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -92,5 +91,5 @@ class AdmitTrigger(RotationTrigger):
                 self.log.error("%s is not admitted: %s", batch.name, answer.reason)
                 yield TaskSkippedEvent() if answer.how == "skip" else TaskFailedEvent()
                 return
-            narrator.waits(answer.reasons, time.time())
-            await asyncio.sleep(answer.poll_s)
+            narrator.waits(answer.reasons, run.clock.now())
+            await sleep(answer.poll_s)

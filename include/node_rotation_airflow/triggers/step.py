@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from asyncio import sleep
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -52,7 +51,7 @@ class StepTrigger(RotationTrigger):
                 outcome = await in_thread(deeds.attempt, self.deed, run, self.subject)
             except PermanentError as error:
                 outcome = Blocked(str(error))
-            now = time.time()
+            now = run.clock.now()
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
                 yield event({"status": DONE}) if self.resume else TaskSuccessEvent()
@@ -64,7 +63,7 @@ class StepTrigger(RotationTrigger):
             if now >= self.deadline:
                 yield event({"status": DEADLINE, "reason": "; ".join(narrator.open())})
                 return
-            await asyncio.sleep(_pause(outcome, self.deadline - now))
+            await sleep(_pause(outcome, self.deadline - now))
 
 
 def _pause(outcome: Waiting, left_s: float) -> float:

@@ -1,0 +1,178 @@
+"""Airflow without a database: a channel to the supervisor that answers from a dictionary, tasks on a world in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOME = Path(tempfile.mkdtemp(prefix="node-rotation-airflow-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ.update(
+    {
+        "AIRFLOW_HOME": str(HOME),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(ROOT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(ROOT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING",
+    }
+)
+
+from node_rotation import fleet
+from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow import runs
+from node_rotation_airflow.triggers import comms as trigger_comms
+
+FLEET = """
+environments:
+  - name: dev
+    policy: {drain: {timeout: 10m}}
+    clusters:
+      - name: one
+        aws: {region: eu-central-1}
+        groups:
+          - {name: workers, asg: one-workers}
+          - {name: masters, asg: one-masters, role: control-plane}
+  - name: prod
+    clusters:
+      - name: eu-1
+        aws: {region: eu-central-1}
+        groups: [{name: workers, asg: eu-1-workers}]
+"""
+
+
+@pytest.fixture
+def fleet_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(FLEET)
+    monkeypatch.setenv("NODE_ROTATION_FLEET", str(file))
+    return file
+
+
+@pytest.fixture
+def a_fleet(fleet_file: Path) -> fleet.Fleet:
+    return fleet.load(fleet_file)
+
+
+class Comms:
+    """Answers messages by their class' name, and remembers them."""
+
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+        self.answers: dict[str, Any] = {}
+
+    def send(self, message: Any) -> Any:
+        self.sent.append(message)
+        return self.answers[type(message).__name__](message)
+
+    async def asend(self, message: Any) -> Any:
+        return self.send(message)
+
+    def count(self, name: str) -> int:
+        return sum(type(message).__name__ == name for message in self.sent)
+
+
+@pytest.fixture
+def comms(monkeypatch: pytest.MonkeyPatch) -> Comms:
+    from airflow.sdk.execution_time import task_runner
+
+    channel = Comms()
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", channel, raising=False)
+    monkeypatch.setattr(trigger_comms, "_shared", trigger_comms.Shared())
+    return channel
+
+
+class Store(dict[str, Any]):
+    """A task's state store."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+
+class Airflow:
+    """One run: XComs, task states, and tasks driven as Airflow drives them, deferral included."""
+
+    def __init__(self, world: MemoryWorld, comms: Comms, **policy: Any) -> None:
+        self.world, self.comms, self.policy = world, comms, policy
+        self.xcoms: dict[tuple[str, str], Any] = {}
+        self.states: dict[str, str] = {}
+        self.stores: dict[str, Store] = {}
+        self.outlets: dict[Any, SimpleNamespace] = {}
+        self.max_tries = 3
+        comms.answers["GetXCom"] = self._xcom
+        comms.answers["GetTaskStates"] = self._states
+
+    def context(self, task_id: str, index: int = -1, **dag_run: Any) -> Any:
+        ti = SimpleNamespace(
+            dag_id="rotate_nodes",
+            run_id="manual__1",
+            task_id=task_id,
+            map_index=index,
+            max_tries=self.max_tries,
+            try_number=1,
+            xcom_pull=lambda task_ids, key: self.xcoms.get((task_ids, key)),
+            xcom_push=lambda key, value: self.xcoms.update({(task_id, key): value}),
+            get_task_states=lambda **_: {"manual__1": dict(self.states)},
+        )
+        store = self.stores.setdefault(f"{task_id}_{index}", Store())
+        run = SimpleNamespace(**{"conf": {}, "partition_key": None, **dag_run})
+        return {"ti": ti, "dag_run": run, "params": {}, "task_state_store": store, "outlet_events": self.outlets}
+
+    def run(self, operator: Any, index: int = -1, **dag_run: Any) -> Any:
+        """Execute, and when it defers, run its trigger until it ends the task or sends it back to a worker."""
+        from airflow.sdk.exceptions import TaskDeferred
+
+        context = self.context(operator.task_id, index, **dag_run)
+        try:
+            return operator.execute(context)
+        except TaskDeferred as deferred:
+            event = self.fire(deferred.trigger, context["ti"])
+            if type(event).__name__ != "TriggerEvent":
+                return event
+            return getattr(operator, deferred.method_name)(context, event=event.payload, **(deferred.kwargs or {}))
+
+    def fire(self, trigger: Any, ti: Any) -> Any:
+        """The first event of a trigger."""
+        trigger._task_instance = ti
+
+        async def first() -> Any:
+            return await anext(trigger.run())
+
+        return asyncio.run(first())
+
+    def _xcom(self, message: Any) -> Any:
+        from airflow.sdk.execution_time.comms import XComResult
+
+        return XComResult(key=message.key, value=self.xcoms.get((message.task_id, message.key)))
+
+    def _states(self, message: Any) -> Any:
+        from airflow.sdk.execution_time.comms import TaskStatesResult
+
+        wanted = {k: v for k, v in self.states.items() if any(k.startswith(t) for t in message.task_ids)}
+        return TaskStatesResult(task_states={"manual__1": wanted})
+
+
+@pytest.fixture
+def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Make a run on a world in memory, whose time passes while triggers sleep."""
+
+    def make(world: MemoryWorld, **policy: Any) -> Airflow:
+        async def sleep(seconds: float) -> None:
+            world.clock.wait(seconds)
+
+        monkeypatch.setattr(runs, "connect", lambda settings: runs.World(world.cloud, world.cluster, world.clock))
+        monkeypatch.setattr("node_rotation_airflow.triggers.step.sleep", sleep)
+        monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
+        return Airflow(world, comms, **policy)
+
+    yield make
+    runs._runs.clear()

@@ -1,0 +1,135 @@
+"""A rotation told task by task, on a world in memory: what each operator does, defers for, and says when it fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow.documents import Request
+from node_rotation_airflow.operators.admit import AdmitOperator
+from node_rotation_airflow.operators.detect import DetectOperator
+from node_rotation_airflow.operators.heal import HealOperator
+from node_rotation_airflow.operators.plan import OpenOperator, PlanOperator
+from node_rotation_airflow.operators.step import (
+    CordonOperator,
+    DrainOperator,
+    HealthGateOperator,
+    LaunchOperator,
+    PrepareOperator,
+    RestoreOperator,
+    TerminateOperator,
+)
+from node_rotation_airflow.operators.verify import VerifyOperator, bad_tasks
+
+DETACH = {"strategy": "detach", "image": {"ssm": "/images/base/current"}}
+STEPS = (LaunchOperator, CordonOperator, DrainOperator, TerminateOperator, HealthGateOperator)
+
+
+def planned(airflow: Any, world: MemoryWorld, **policy: Any) -> tuple[Any, list[dict[str, str]]]:
+    run = airflow(world)
+    request = Request(settings=world.settings(**{**DETACH, **policy}), groups=("workers",))
+    run.xcoms["request", "request"] = request.dump()
+    drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
+    return run, run.run(PlanOperator(task_id="plan", drifts=[drift]))
+
+
+def admitted(run: Any, batch: dict[str, str], index: int) -> Any:
+    operator = AdmitOperator(task_id="batch.admit", spec=batch, gate_task_id="batch.health_gate")
+    return run.run(operator, index)
+
+
+def test_every_machine_is_replaced_and_nothing_is_left(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=3)
+    run, batches = planned(airflow, world)
+
+    assert run.run(OpenOperator(task_id="opened", batches=batches)) == ["workers"]
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    for index, batch in enumerate(batches):
+        assert admitted(run, batch, index).task_instance_state == "success"
+        for step in STEPS:
+            run.run(step(task_id=f"batch.{step.deed}", spec=batch), index)
+    run.run(RestoreOperator(task_id="restore", group="workers"), 0)
+    run.run(VerifyOperator(task_id="verify"))
+
+    assert [batch["name"] for batch in batches] == ["workers/1", "workers/2", "workers/3"]
+    assert (world.on_image("base-old"), world.orphans(), world.residue()) == ((), (), ())
+    assert not any(run.xcoms["verify", "verdict"].values())
+
+
+def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=2)
+    run, batches = planned(airflow, world, mode="plan")
+
+    assert batches == []
+    assert run.xcoms["plan", "rotation"]["plan"]["batches"]
+    with pytest.raises(AirflowSkipException):
+        run.run(OpenOperator(task_id="opened", batches=batches))
+    with pytest.raises(AirflowSkipException):
+        run.run(VerifyOperator(task_id="verify"))
+    assert world.mutations == []
+
+
+def test_a_step_that_waits_defers_with_a_deadline_that_a_retry_does_not_extend(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=2, boot=30.0)
+    run, batches = planned(airflow, world, launch_timeout="5m")
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    launch = LaunchOperator(task_id="batch.launch", spec=batches[0])
+
+    def deadline() -> float:
+        with pytest.raises(TaskDeferred) as deferred:
+            launch.execute(run.context("batch.launch", 0))
+        return float(deferred.value.trigger.deadline)
+
+    first = deadline()
+    world.clock.wait(5)
+    assert deadline() == first
+    run.max_tries = 7  # as Airflow does when the task is cleared
+    assert deadline() == first + 5
+
+
+def test_a_machine_that_never_joins_fails_the_launch_and_heal_takes_it_back(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=2, behaviour="never-joins")
+    run, batches = planned(airflow, world, launch_timeout="2m")
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+
+    with pytest.raises(AirflowFailException, match="launch of workers/1"):
+        run.run(LaunchOperator(task_id="batch.launch", spec=batches[0]), 0)
+    heal = HealOperator(task_id="batch.heal", spec=batches[0], step_task_ids=["batch.launch"])
+    run.states["batch.launch_0"] = "failed"
+    run.run(heal, 0)
+    run.run(RestoreOperator(task_id="restore", group="workers"), 0)
+
+    assert len(world.on_image("base-old")) == 2
+    assert (world.orphans(), world.residue()) == ((), ())
+    with pytest.raises(AirflowFailException, match="drift"):
+        run.run(VerifyOperator(task_id="verify"))
+    assert run.xcoms["verify", "verdict"]["tasks"] == ["batch.launch_0"]
+
+
+def test_verify_restores_what_the_run_still_holds(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=2)
+    run, _ = planned(airflow, world)
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+
+    with pytest.raises(AirflowFailException, match="drift"):
+        run.run(VerifyOperator(task_id="verify"))
+
+    assert world.residue() == ()
+
+
+def test_verify_fails_without_a_plan_and_says_where_to_look(airflow: Any) -> None:
+    run = airflow(MemoryWorld.simple(machines=1))
+
+    with pytest.raises(AirflowFailException, match="no plan: see the log of plan"):
+        run.run(VerifyOperator(task_id="verify"))
+
+
+def test_a_failed_heal_alone_is_no_bad_task() -> None:
+    states = {"batch.heal_1": "failed", "batch.drain_1": "failed", "restore_0": "success", "report": None}
+
+    assert bad_tasks(states) == ["batch.drain_1"]
