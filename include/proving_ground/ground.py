@@ -9,12 +9,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from proving_ground import seed
-from proving_ground.aws.server import serve
-from proving_ground.aws.world import EVENT_LOG, REQUEST_LOG
 from proving_ground.control_plane import build, cluster
 from proving_ground.control_plane.processes import Processes
-from proving_ground.node_agent import NodeAgent
 from proving_ground.tokens import Authenticator
 
 if TYPE_CHECKING:
@@ -119,23 +115,33 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
         tools = cluster.Tools(binaries, processes, scenario.timing.heartbeat_grace)
         tokens = Authenticator(scenario.account)
         undo.callback(tokens.stop)
-        began = time.monotonic()
+        say = _timed(progress)
         with ThreadPoolExecutor(max_workers=8) as pool:
             planes = pool.submit(_start_clusters, tools, scenario, directory, tokens.url)
+            # moto and the Kubernetes client take seconds to import: the API servers start meanwhile.
+            from proving_ground import seed
+            from proving_ground.aws.server import serve
+            from proving_ground.node_agent import NodeAgent
+
             aws = serve(scenario, directory, seeded_boot_s=SEEDED_BOOT_S)
             undo.callback(aws.stop)
-            progress(f"AWS answers at {aws.endpoint} ({time.monotonic() - began:.0f} s)")
+            say(f"AWS answers at {aws.endpoint}")
             clusters = planes.result()
-        progress(f"control planes ready: {', '.join(clusters)} ({time.monotonic() - began:.0f} s)")
+        say(f"control planes ready: {', '.join(clusters)}")
         for plane in clusters.values():
             authority = base64.b64encode(plane.certificates.ca.read_bytes()).decode()
             aws.world.register_cluster(plane.name, plane.endpoint, authority)
         agent = NodeAgent(scenario, clusters)
         undo.callback(agent.stop)
         agent.follow(aws.world)
-        seed.fill(scenario, clusters, progress)
+        seed.fill(scenario, clusters, say)
         aws.world.machines.boot_s = scenario.timing.boot
         return Ground(scenario, directory, aws, clusters, undo.pop_all())
+
+
+def _timed(progress: Progress) -> Progress:
+    began = time.monotonic()
+    return lambda line: progress(f"{line} ({time.monotonic() - began:.0f} s)")
 
 
 def _names(processes: Processes) -> list[str]:
@@ -149,11 +155,11 @@ def _prepare(directory: Path) -> Processes:
     if left := [one for one in processes.running() if one.name != DAEMON]:
         names = ", ".join(f"{one.name} ({one.pid})" for one in left)
         raise GroundError(f"{directory}: processes of an earlier proving ground still run: {names}; stop them first")
-    shutil.rmtree(directory / "etcd", ignore_errors=True)
-    for log in (REQUEST_LOG, EVENT_LOG):
-        (directory / log).unlink(missing_ok=True)
-    for known in directory.glob("*/kubeconfig"):
-        shutil.rmtree(known.parent)
+    # By what only a ground has in them: the directory may be anybody's.
+    for mark in (*directory.glob("etcd/etcd.log"), *directory.glob("*/token-webhook.kubeconfig")):
+        shutil.rmtree(mark.parent)
+    for log in directory.glob("aws-*.jsonl"):
+        log.unlink()
     return processes
 
 

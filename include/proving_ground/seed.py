@@ -36,16 +36,15 @@ def fill(scenario: Scenario, clusters: Mapping[str, ControlPlane], progress: Pro
     :raises SeedError: nodes did not become Ready in time; names the cluster.
     :raises proving_ground.workloads.UnreadyError: workloads did not.
     """
-    began = time.monotonic()
     for one in scenario.clusters:
         api = connect(clusters[one.name])
         expected = _expected_nodes(scenario, one)
         _wait_for_nodes(api, one.name, expected)
-        progress(f"{one.name}: {expected} nodes Ready ({time.monotonic() - began:.0f} s)")
+        progress(f"{one.name}: {expected} nodes Ready")
         workloads.create(api, one.workloads)
     for one in scenario.clusters:
         workloads.wait_ready(connect(clusters[one.name]), one.workloads, WORKLOADS_WITHIN_S)
-        progress(f"{one.name}: {len(one.workloads)} workloads Ready ({time.monotonic() - began:.0f} s)")
+        progress(f"{one.name}: {len(one.workloads)} workloads Ready")
 
 
 def _expected_nodes(scenario: Scenario, one: Cluster) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from kubernetes import client, utils
 from proving_ground.kube import TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from proving_ground.scenario import Workload
 
@@ -26,22 +27,38 @@ class UnreadyError(RuntimeError):
 
 def manifests(workload: Workload) -> list[dict[str, Any]]:
     """The objects a workload consists of, in the order they have to be created."""
-    objects = [_priority_class(workload), _budget(workload), _controller(workload)]
+    objects = [_budget(workload), _controller(workload)]
     return [one for one in objects if one is not None]
 
 
 def create(api: client.ApiClient, workloads: Sequence[Workload]) -> None:
-    """Create all of them and the namespaces they want.
+    """Create all of them, and the namespaces and priority classes they want.
 
     :raises kubernetes.utils.FailToCreateError: the API server refused one; it says why.
     """
     core = client.CoreV1Api(api)
-    present = {one.metadata.name for one in core.list_namespace(_request_timeout=TIMEOUT_S).items}
-    for namespace in sorted({workload.namespace for workload in workloads} - present):
-        core.create_namespace({"metadata": {"name": namespace}}, _request_timeout=TIMEOUT_S)
+    for namespace in sorted({workload.namespace for workload in workloads}):
+        # The API server makes its own namespaces shortly after it is ready: either may be first.
+        with _already_there():
+            core.create_namespace({"metadata": {"name": namespace}}, _request_timeout=TIMEOUT_S)
+    scheduling = client.SchedulingV1Api(api)
+    for name in sorted({one.priority_class for one in workloads if one.priority_class}):
+        if name not in _BUILT_IN_PRIORITIES:
+            with _already_there():
+                body = {"metadata": {"name": name}, "value": 1000}
+                scheduling.create_priority_class(body, _request_timeout=TIMEOUT_S)
     for workload in workloads:
         for manifest in manifests(workload):
             utils.create_from_dict(api, manifest)
+
+
+@contextlib.contextmanager
+def _already_there() -> Iterator[None]:
+    try:
+        yield
+    except client.ApiException as error:
+        if error.status != 409:
+            raise
 
 
 def wait_ready(api: client.ApiClient, workloads: Iterable[Workload], within_s: float) -> None:
@@ -81,7 +98,9 @@ def _daemon_set(api: client.ApiClient, name: str, namespace: str) -> int:
     found = client.AppsV1Api(api).read_namespaced_daemon_set(name, namespace, _request_timeout=TIMEOUT_S)
     wanted = found.status.desired_number_scheduled or 0
     ready = found.status.number_ready or 0
-    return ready if ready >= wanted else 0
+    # A cluster without machines wants none, and that is enough.
+    counted = found.status.observed_generation and ready >= wanted
+    return max(ready, 1) if counted else 0
 
 
 def _job(api: client.ApiClient, name: str, namespace: str) -> int:
@@ -193,14 +212,3 @@ def _budget(workload: Workload) -> dict[str, Any] | None:
         spec["maxUnavailable"] = workload.budget.max_unavailable
     metadata = {"name": workload.name, "namespace": workload.namespace}
     return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": spec}
-
-
-def _priority_class(workload: Workload) -> dict[str, Any] | None:
-    if not workload.priority_class or workload.priority_class in _BUILT_IN_PRIORITIES:
-        return None
-    return {
-        "apiVersion": "scheduling.k8s.io/v1",
-        "kind": "PriorityClass",
-        "metadata": {"name": workload.priority_class},
-        "value": 1000,
-    }

@@ -44,8 +44,8 @@ def test_what_makes_a_pod_hard_to_drain_is_in_its_spec():
         annotations={"karpenter.sh/do-not-disrupt": "true"},
         priority_class="gold",
     )
-    priority, pod = workloads.manifests(workload)
-    assert priority["kind"] == "PriorityClass"
+    (pod,) = workloads.manifests(workload)
+    assert pod["spec"]["priorityClassName"] == "gold"
     assert pod["metadata"]["finalizers"] == ["example.com/stay"]
     assert pod["metadata"]["annotations"]["karpenter.sh/do-not-disrupt"] == "true"
     assert pod["spec"]["volumes"] == [{"name": "scratch", "emptyDir": {}}]
@@ -95,7 +95,7 @@ def test_a_pod_is_ready_after_its_time_and_gone_after_its_time(pod, core):
 
 @pytest.mark.proving_ground
 def test_a_pod_that_would_stop_later_than_its_grace_period_is_gone_at_its_end(pod, core):
-    name = pod("stubborn", stops_after="10m")
+    name = pod("stubborn", stops_after="10m", priority_class="gold")
     core.delete_namespaced_pod(name, NAMESPACE, grace_period_seconds=1)
     eventually(lambda: pod_or_none(core, name) is None, within_s=15)
 
