@@ -44,6 +44,11 @@ class Calls:
         return self._client("ec2", ATTEMPTS)
 
     @cached_property
+    def ec2_once(self) -> Any:
+        """EC2, for what must not be repeated blindly."""
+        return self._client("ec2", 1)
+
+    @cached_property
     def ssm(self) -> Any:
         """Systems Manager, for image parameters."""
         return self._client("ssm", ATTEMPTS)

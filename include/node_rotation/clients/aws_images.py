@@ -80,7 +80,7 @@ class Images:
             if found.get("VersionDescription") == description:
                 return values.version(found | {"Version": found["VersionNumber"]})
         with translated("ec2", "CreateLaunchTemplateVersion", f"launch template {source.name or source.id}"):
-            answer = self._calls.ec2.create_launch_template_version(
+            answer = self._calls.ec2_once.create_launch_template_version(
                 **values.address(source),
                 SourceVersion=source.version,
                 ClientToken=token,

@@ -161,9 +161,6 @@ def ground_world(ground: Ground) -> World:
     with pytest.MonkeyPatch.context() as patch:  # the clients are made lazily, so the endpoint is read now
         patch.setenv("AWS_ENDPOINT_URL", ground.endpoint)
         cloud = AwsCloud(session, details_s=0)
-        cloud.groups([WORKERS])
-        cloud.image("ami-00000000000000000")
-        cloud.find_groups({})
         _make_all_clients(cloud)
 
     def add_budget(name: str, labels: dict[str, str]) -> None:
@@ -179,7 +176,7 @@ def ground_world(ground: Ground) -> World:
 
 
 def _make_all_clients(cloud: AwsCloud) -> None:
-    for service in ("autoscaling", "autoscaling_once", "ec2", "ssm", "eks"):
+    for service in ("autoscaling", "autoscaling_once", "ec2", "ec2_once", "ssm", "eks"):
         getattr(cloud._calls, service)
 
 
@@ -250,7 +247,11 @@ def _unsettled(world: World) -> list[str]:
         *(f"{i} has no Node" for i in members - nodes.keys()),
         *(f"Node of {i} is left" for i in nodes.keys() - members),
         *(f"Node of {i} is not Ready" for i, ready in nodes.items() if not ready),
-        *(f"{p.key} is {p.phase}" for p in world.cluster.pods() if not p.ready or p.terminating_since is not None),
+        *(
+            f"{p.key} is {p.phase} on {p.node or 'no node'}"
+            for p in world.cluster.pods()
+            if not p.ready or p.terminating_since is not None
+        ),
         *(f"{w.key} has {w.ready} of {w.desired}" for w in world.cluster.workloads() if w.desired != w.ready),
         *(f"{b.key} allows none" for b in world.cluster.budgets() if b.name == "web" and b.disruptions_allowed < 1),
     ]
