@@ -1,0 +1,94 @@
+"""The form: every default is valid and says nothing; whatever is wrong is one message before anything is touched."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from node_rotation.errors import BadInputError
+from node_rotation.fleet import Fleet
+from node_rotation.policy import Mode, OnGateFailure, Strategy
+from node_rotation_airflow.documents import Request
+from node_rotation_airflow.params import make_request, policy_of, rotation_params
+
+NOW = datetime(2026, 11, 9, 14, 30, tzinfo=UTC)
+
+
+def request(fleet: Fleet, conf: dict[str, Any], partition_key: str | None = None) -> Request:
+    form = {name: param.resolve() for name, param in rotation_params(fleet.names).items()}
+    return make_request(fleet, conf=conf, params={**form, **conf}, partition_key=partition_key, now=NOW)
+
+
+def test_every_default_is_valid_and_says_nothing(a_fleet: Fleet) -> None:
+    form = {name: param.resolve() for name, param in rotation_params(a_fleet.names).items()}
+
+    assert policy_of(form) == {}
+
+
+def test_the_form_has_its_sections_in_order(a_fleet: Fleet) -> None:
+    sections = [param.schema["section"] for param in rotation_params(a_fleet.names).values()]
+
+    assert list(dict.fromkeys(sections)) == [
+        "Cluster", "Groups", "Roles", "Image", "Budget", "Strategy", "Drain", "Gates", "Mode",
+    ]  # fmt: skip
+
+
+def test_a_partition_key_alone_is_enough(a_fleet: Fleet) -> None:
+    found = request(a_fleet, {}, "2026-11-09~dev.one")
+
+    assert (found.settings.name, found.groups, found.as_of) == ("dev.one", ("workers", "masters"), None)
+
+
+def test_a_run_by_hand_says_what_it_wants(a_fleet: Fleet) -> None:
+    conf = {
+        "cluster": "dev.one",
+        "groups": ["workers"],
+        "image": "ami-0abc",
+        "max_surge": "25%",
+        "strategy": "detach",
+        "drain_timeout": "20m",
+        "gate_settle": "5s",
+        "on_gate_failure": "skip",
+        "mode": "plan",
+    }
+    found = request(a_fleet, conf)
+    policy = found.settings.groups["workers"]
+
+    assert found.groups == ("workers",)
+    assert (policy.mode, policy.strategy, policy.image.id) == (Mode.PLAN, Strategy.DETACH, "ami-0abc")
+    assert (policy.budget.max_surge, policy.drain.timeout, policy.gate.settle) == ("25%", 1200.0, 5.0)
+    assert policy.gate.on_failure is OnGateFailure.SKIP
+
+
+def test_roles_choose_groups(a_fleet: Fleet) -> None:
+    assert request(a_fleet, {"cluster": "dev.one", "roles": ["control-plane"]}).groups == ("masters",)
+
+
+def test_what_was_pinned_survives_xcom(a_fleet: Fleet) -> None:
+    found = request(a_fleet, {}, "2026-11-08~dev.one")
+
+    assert Request.read(found.dump()) == found
+
+
+@pytest.mark.parametrize(
+    ("conf", "key", "message"),
+    [
+        ({}, None, "cluster: is empty, and there is no partition key. Choose a cluster."),
+        ({"clutser": "dev.one"}, None, "conf clutser: is no parameter of this DAG. Known: cluster,"),
+        ({"cluster": "dev.two"}, None, r"there is no cluster 'dev.two' in the fleet. Known: dev.one, prod.eu-1."),
+        ({"cluster": "prod.eu-1"}, "2026-11-09~dev.one", "is not the partition key's 'dev.one'"),
+        ({"cluster": "dev.one", "groups": ["gpu"]}, None, "dev.one has no node group gpu. Known: workers, masters."),
+        ({"cluster": "dev.one", "roles": ["master"]}, None, "there is no role master. Known: worker, control-plane."),
+        ({"cluster": "prod.eu-1", "roles": ["control-plane"]}, None, "no node group of prod.eu-1 is left"),
+        ({"cluster": "dev.one", "drain_timeout": "20"}, None, "drain.timeout: '20' is not a duration"),
+        ({"cluster": "dev.one", "max_surge": "half"}, None, "budget.max_surge: 'half' is neither"),
+        ({"cluster": "dev.one"}, "dev.one", "is no night and cluster. Write one like 2026-11-09~prod.eu-1."),
+    ],
+)
+def test_bad_input_is_one_message(a_fleet: Fleet, conf: dict[str, Any], key: str | None, message: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        request(a_fleet, conf, key)
+
+    assert message in str(refused.value)

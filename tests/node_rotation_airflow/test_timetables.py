@@ -1,0 +1,75 @@
+"""Night × cluster: one partition per cluster in promotion order, a minute apart, backfillable."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pendulum
+import pytest
+from airflow.timetables.base import TimeRestriction
+
+from node_rotation_airflow.timetables import FleetTimetable
+
+CLUSTERS = ["dev.one", "staging.one", "prod.eu-1"]
+
+
+@pytest.fixture
+def timetable() -> FleetTimetable:
+    return FleetTimetable(CLUSTERS)
+
+
+def following(timetable: FleetTimetable, last: Any, catchup: bool = True) -> Any:
+    earliest = pendulum.datetime(2026, 11, 8, tz="UTC")
+    restriction = TimeRestriction(earliest=earliest, latest=None, catchup=catchup)
+    return timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction)
+
+
+def test_a_night_goes_through_the_clusters_and_then_comes_the_next(timetable: FleetTimetable) -> None:
+    found, last = [], None
+    for _ in range(4):
+        last = following(timetable, last)
+        found.append((last.partition_key, last.run_after.strftime("%d %H:%M")))
+
+    assert found == [
+        ("2026-11-08~dev.one", "08 01:00"),
+        ("2026-11-08~staging.one", "08 01:01"),
+        ("2026-11-08~prod.eu-1", "08 01:02"),
+        ("2026-11-09~dev.one", "09 01:00"),
+    ]
+
+
+def test_without_catchup_the_first_is_the_last_night_s_first_cluster(timetable: FleetTimetable) -> None:
+    info = following(timetable, None, catchup=False)
+
+    assert info.partition_key.endswith("~dev.one")
+    assert pendulum.now("UTC") - info.run_after < pendulum.duration(days=1)
+
+
+def test_a_cluster_that_left_the_fleet_does_not_stop_the_nights(timetable: FleetTimetable) -> None:
+    last = following(timetable, None)._replace(partition_key="2026-11-08~gone.one")
+
+    assert following(timetable, last).partition_key == "2026-11-09~dev.one"
+
+
+def test_a_backfill_has_every_partition_once_in_order(timetable: FleetTimetable) -> None:
+    infos = list(
+        timetable.iter_partition_dagrun_infos(
+            earliest=datetime(2026, 11, 8, tzinfo=UTC), latest=datetime(2026, 11, 9, 23, tzinfo=UTC)
+        )
+    )
+
+    assert [info.partition_key for info in infos] == [f"2026-11-0{day}~{c}" for day in (8, 9) for c in CLUSTERS]
+    assert len({info.partition_date for info in infos}) == len(infos)
+
+
+def test_it_survives_serialization(timetable: FleetTimetable) -> None:
+    again = FleetTimetable.deserialize(timetable.serialize())
+
+    assert again.serialize() == {"clusters": CLUSTERS, "cron": "0 1 * * *"}
+    assert again.summary == "0 1 * * *, 3 clusters"
+
+
+def test_a_fleet_without_clusters_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one cluster"):
+        FleetTimetable([])
