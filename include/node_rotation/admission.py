@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from node_rotation.budget import Claim, in_flight
-from node_rotation.model import Batch, Plan, Role
+from node_rotation.model import Batch, GroupPlan, Plan, Role
 from node_rotation.policy import OnGateFailure, Policy
 
 CONTROL_PLANE_SLOTS = 1
@@ -59,7 +59,10 @@ class _Desk:
         return self.plan.group(batch.group).role is Role.CONTROL_PLANE
 
     def pool(self, batch: Batch) -> str:
-        return Role.CONTROL_PLANE.value if self.is_control_plane(batch) else f"group {batch.group}"
+        return self.pool_of(self.plan.group(batch.group))
+
+    def pool_of(self, group: GroupPlan) -> str:
+        return Role.CONTROL_PLANE.value if group.role is Role.CONTROL_PLANE else f"group {group.name}"
 
     def pool_slots(self, batch: Batch) -> int:
         own = self.plan.group(batch.group).slots
@@ -154,9 +157,13 @@ def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:
 
 
 def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:
-    """Walk the queue as it would be admitted; whoever fits takes its place before the asking batch."""
+    """Walk the queue as it would be admitted; whoever fits takes its place before the asking batch.
+
+    A batch of machines that are broken already does not stand behind one that waits because of broken machines.
+    """
     broken = _is_broken(desk, asking)
-    cluster_used = len(in_flight(desk.claims.values())) + (0 if broken else _count_foreign(desk, asking, None))
+    planned = frozenset(i for batch in desk.plan.batches for i in _ids(batch))
+    cluster = len(in_flight(desk.claims.values()))
     pools: dict[str, int] = {}
     stuck: dict[str, str] = {}
     for batch in desk.plan.batches:
@@ -164,19 +171,21 @@ def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:
             continue
         pool, need = desk.pool(batch), len(batch.machines)
         if pool not in pools:
-            pools[pool] = _pool_used(desk, batch, asking, broken)
-        used = pools[pool]
+            pools[pool] = _claimed_in(desk, pool)
+        in_pool, elsewhere = _others(desk, batch, planned)
+        used, cluster_used = pools[pool] + in_pool, cluster + in_pool + elsewhere
         fits_pool = used + need <= desk.pool_slots(batch)
         fits_cluster = cluster_used + need <= desk.plan.slots
         if batch.name == asking.name:
-            return _why(desk, asking, used, cluster_used, stuck.get(pool, ""), fits_pool, fits_cluster)
+            ahead = "" if broken else stuck.get(pool, "")
+            return _why(desk, asking, used, cluster_used, ahead, fits_pool, fits_cluster)
         if not fits_pool:
             stuck.setdefault(pool, batch.name)
-        elif not fits_cluster:
+        elif fits_cluster:
+            pools[pool] += need
+            cluster += need
+        elif not broken:
             return (f"batch {batch.name} is first in line for the cluster's {desk.plan.slots} slots",)
-        else:
-            pools[pool] = used + need
-            cluster_used += need
     return ()
 
 
@@ -195,28 +204,36 @@ def _why(
             f"machine {machine} of {group} {why}: it counts against the budget"
             for group, machines in desk.foreign.items()
             for machine, why in machines.items()
-            if group == asking.group and machine not in _ids(asking)
+            if machine not in _ids(asking)
         )
     return tuple(reasons)
 
 
-def _pool_used(desk: _Desk, batch: Batch, asking: Batch, broken: bool) -> int:
-    pool = desk.pool(batch)
-    names = {b.name for b in desk.plan.batches if desk.pool(b) == pool}
-    ours = len(in_flight(c for c in desk.claims.values() if c.batch in names))
-    return ours + (0 if broken else _count_foreign(desk, asking, pool))
+def _claimed_in(desk: _Desk, pool: str) -> int:
+    names = {batch.name for batch in desk.plan.batches if desk.pool(batch) == pool}
+    return len(in_flight(claim for claim in desk.claims.values() if claim.batch in names))
 
 
-def _count_foreign(desk: _Desk, asking: Batch, pool: str | None) -> int:
-    """Foreign machines of a pool, or of the whole cluster; the asking batch's own and ours never twice."""
-    groups = {b.group: desk.pool(b) for b in desk.plan.batches}
-    skip = _ids(asking) | in_flight(desk.claims.values())
-    return sum(
-        machine not in skip
+def _others(desk: _Desk, batch: Batch, planned: frozenset[str]) -> tuple[int, int]:
+    """Machines that others disrupt and that count for a batch: in its pool, and elsewhere in the cluster.
+
+    Elsewhere only those count that nobody here will replace: a broken machine of another group would otherwise
+    keep this batch waiting for one that comes after it.
+    """
+    if _is_broken(desk, batch):
+        return 0, 0
+    if not any(desk.foreign.values()):
+        return 0, 0
+    mine = {group.name for group in desk.plan.groups if desk.pool_of(group) == desk.pool(batch)}
+    skip = _ids(batch) | in_flight(desk.claims.values())
+    found = [
+        (group in mine, machine)
         for group, machines in desk.foreign.items()
-        if pool is None or groups.get(group) == pool
         for machine in machines
-    )
+        if machine not in skip
+    ]
+    in_pool = sum(here for here, _ in found)
+    return in_pool, sum(not here and machine not in planned for here, machine in found)
 
 
 def _is_broken(desk: _Desk, asking: Batch) -> bool:

@@ -71,10 +71,16 @@ def _subjects(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     """The groups to be rotated, in order."""
     found = {drift.group: drift for drift in drifts if drift.target is not None and drift.drifted}
     chosen = [group for group in settings.cluster.groups if group.name in found]
-    chosen.sort(key=lambda g: (g.role is not Role.CONTROL_PLANE, -settings.groups[g.name].priority))
+    chosen.sort(key=lambda g: _rank_group(g, settings.groups[g.name].priority, found[g.name]))
     return tuple(
         _subject(g, settings.groups[g.name], found[g.name], snapshot.groups[found[g.name].asg]) for g in chosen
     )
+
+
+def _rank_group(group: NodeGroup, priority: int, drift: GroupDrift) -> tuple[bool, int, bool]:
+    """Among masters a broken one goes first: with one down, a healthy one must not be touched."""
+    masters = group.role is Role.CONTROL_PLANE
+    return (not masters, -priority, masters and all(machine.ready for machine in drift.drifted))
 
 
 def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, scaling: ScalingGroup) -> Subject:

@@ -131,6 +131,23 @@ def test_broken_machines_do_not_keep_their_own_replacement_from_starting():
     assert "1 of 1 slots" in why(ask(made, told, "workers/2", claim(made, "workers/1"), foreign=foreign))
 
 
+def test_a_broken_machine_of_a_later_group_does_not_lock_the_plan_up():
+    made, told = two_groups(cap=1)
+    foreign = {"b": {"i-b0": "has no Node"}}
+    assert ask(made, told, "a/1", {}, foreign=foreign) == Admit()
+    unplanned = {"b": {"i-x": "has no Node"}}
+    assert "machine i-x of b has no Node" in why(ask(made, told, "a/1", {}, foreign=unplanned))
+
+
+def test_a_broken_master_is_replaced_before_a_healthy_one_is_touched():
+    masters = [{"name": f"master-{zone}", "role": "control-plane"} for zone in "ab"]
+    told = settings(masters, canary=False)
+    made = plan(told, world({f"dev-{g.name}": [Machine(f"i-{g.name}")] for g in told.cluster.groups}))
+    foreign = {"master-b": {"i-master-b": "NotReady"}}
+    assert "1 of 1 slots are taken" in why(ask(made, told, "master-a/1", {}, foreign=foreign))
+    assert ask(made, told, "master-b/1", {}, foreign=foreign) == Admit()
+
+
 def two_groups(cap: int) -> tuple[Plan, Settings]:
     told = settings([{"name": "a"}, {"name": "b"}], canary=False, budget={"max_surge": 1, "cluster_slots": cap})
     return plan(told, world({f"dev-{g}": [Machine(f"i-{g}{n}") for n in range(2)] for g in "ab"})), told

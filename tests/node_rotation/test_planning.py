@@ -74,6 +74,12 @@ def test_a_control_plane_moves_one_machine_at_a_time():
     assert made.group("masters").slots == 1
 
 
+def test_a_broken_master_comes_before_the_healthy_ones():
+    told = settings([{"name": n, "role": "control-plane"} for n in ("one", "two")])
+    made = plan(told, world({"dev-one": [Machine("i-1")], "dev-two": [Machine("i-2", ready=False)]}))
+    assert order(made) == ["i-2", "i-1"]
+
+
 def test_one_machine_per_batch_as_long_as_that_makes_few_enough_batches():
     machines = [Machine(f"i-{n:03}") for n in range(MAX_BATCHES)]
     made = plan(settings(budget={"max_surge": 6}), world({"dev-workers": machines}))
