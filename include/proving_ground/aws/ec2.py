@@ -33,10 +33,13 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
     def run_instances(self) -> ActionResult:
         self.error_on_dryrun()
         asked = self.asked()
+        if known := self._repeated(asked):
+            return known
         template = self._template(asked)
         self._complete(template)
         self._check_capacity(asked, template)
         result = super().run_instances()
+        self._remember(asked, result)
         reservation: Any = result.result
         for record in reservation.instances:
             self.world.machines.adopt(record)
@@ -119,13 +122,19 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
 
     # Launch templates
 
+    def create_launch_template(self) -> ActionResult:
+        asked = self.asked()
+        return self._repeated(asked) or self._remember(asked, super().create_launch_template())
+
     def create_launch_template_version(self) -> ActionResult:
         asked = self.asked()
+        if known := self._repeated(asked):
+            return known
         if source := asked.get("SourceVersion"):
             ref = TemplateRef(asked.get("LaunchTemplateId"), asked.get("LaunchTemplateName"))
             inherited = self.world.machines.template(ref).get_version(source).data
             self.params["LaunchTemplateData"] = {**inherited, **asked.get("LaunchTemplateData", {})}
-        return super().create_launch_template_version()
+        return self._remember(asked, super().create_launch_template_version())
 
     def describe_launch_templates(self) -> ActionResult:
         self.params.setdefault("MaxResults", _MOST_TEMPLATES)
@@ -139,6 +148,28 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
             for version in found["LaunchTemplateVersions"]:
                 data = version["LaunchTemplateData"]
                 version["LaunchTemplateData"] = {**data, "ImageId": self._resolve(data.get("ImageId", ""))}
+        return result
+
+    def _repeated(self, asked: Mapping[str, Any]) -> ActionResult | None:
+        """The first answer, if this client token was seen before.
+
+        Source: https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+        """
+        known: tuple[Any, ActionResult] | None = self.world.answers.get(
+            (self._get_action(), asked.get("ClientToken") or "")
+        )
+        if known is None:
+            return None
+        if known[0] != asked:
+            raise AwsFault(
+                "IdempotentParameterMismatch",
+                "Arguments on this idempotent request are inconsistent with arguments used in previous request(s).",
+            )
+        return known[1]
+
+    def _remember(self, asked: Mapping[str, Any], result: ActionResult) -> ActionResult:
+        if token := asked.get("ClientToken"):
+            self.world.answers[self._get_action(), token] = (asked, result)
         return result
 
     def _resolve(self, image: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import secrets
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,9 @@ __all__ = ["ANSWER_LOST", "LOGGED", "OWNER_KEY", "WORLDS", "ActionResult", "Empt
 
 log = logging.getLogger(__name__)
 WORLDS: dict[str, AwsWorld] = {}
-# The key by which the world calls itself; such calls are not logged and no fault strikes them.
-OWNER_KEY = "proving-ground"
+# The key by which the world calls itself; such calls are not logged and no fault strikes them. Nobody else
+# can come to use it by accident.
+OWNER_KEY = f"owner-{secrets.token_hex(8)}"
 LOGGED = "proving_ground.logged"
 ANSWER_LOST = "proving_ground.answer_lost"
 _GLOBAL = ("sts", "iam")
@@ -94,7 +96,8 @@ class Physics:
         if self.automated_parameter_parsing:
             return dict(_plain(self.params))
         model = _MODELS.get_service_model(self.service_name)
-        shape = model.operation_model(self._get_action()).input_shape
+        action = self._get_action()
+        shape = model.operation_model(action).input_shape if action in model.operation_names else None
         members = shape.members if shape else {}
         found = {name: self._get_param(member.serialization.get("name", name)) for name, member in members.items()}
         return {name: value for name, value in found.items() if value is not None}

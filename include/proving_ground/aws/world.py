@@ -69,6 +69,8 @@ class AwsWorld:
         )
         self.machines.changed = self.autoscaling.instance_changed
         self.clusters: dict[str, KubernetesCluster] = {}
+        # By action and client token: what was asked, and the answer that a repetition gets again.
+        self.answers: dict[tuple[str, str], tuple[Any, Any]] = {}
         # Set by the server: how the world calls its own API, unlogged.
         self.client: Callable[[str], Any] = lambda service: None
 

@@ -232,6 +232,19 @@ class TestLaunchTemplates:
         assert made["LaunchTemplateData"]["InstanceType"] == "m6i.xlarge"
         assert made["LaunchTemplateData"]["ImageId"] == aws.image("base-2")
 
+    def test_a_client_token_makes_a_repetition_harmless(self, aws: Aws) -> None:
+        """The same token answers the same version; with other arguments it is refused.
+
+        https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+        """
+        asked = {"LaunchTemplateName": aws.template(), "SourceVersion": "1", "ClientToken": "run-7"}
+        create = aws.ec2.create_launch_template_version
+        first, again = (create(LaunchTemplateData={"InstanceType": "c6i.large"}, **asked) for _ in range(2))
+        assert first["LaunchTemplateVersion"]["VersionNumber"] == 2
+        assert again["LaunchTemplateVersion"] == first["LaunchTemplateVersion"]
+        other = refusal(create, LaunchTemplateData={"InstanceType": "c6i.xlarge"}, **asked)
+        assert other[0] == "IdempotentParameterMismatch"
+
     def test_more_than_fifteen_versions_are_listed(self, aws: Aws) -> None:
         """DescribeLaunchTemplateVersions answers up to 200 at once.
 

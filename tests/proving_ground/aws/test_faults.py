@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -58,6 +59,21 @@ def test_an_error_of_ones_own(aws: Aws) -> None:
         "Wait.",
         400,
     )
+
+
+def test_an_answer_can_be_late(aws: Aws) -> None:
+    """A slow service holds up its own callers only."""
+    aws.fault(kind="delay", service="ec2", action="DescribeVpcs", delay="500ms", calls=[1])
+    begun = time.monotonic()
+    aws.ec2.describe_vpcs()
+    assert time.monotonic() - begun >= 0.5
+
+
+def test_faults_can_be_taken_back(aws: Aws) -> None:
+    aws.fault(kind="throttle", service="ec2")
+    assert refusal(aws.ec2.describe_vpcs)[0] == "RequestLimitExceeded"
+    aws.control("clear-faults", {})
+    aws.ec2.describe_vpcs()
 
 
 def test_a_lost_answer_leaves_the_deed_done(aws: Aws) -> None:

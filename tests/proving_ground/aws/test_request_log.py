@@ -44,6 +44,13 @@ def test_a_service_without_physics_is_logged_by_its_request_line(aws: Aws) -> No
     assert [call.service for call in calls(aws, begun)] == ["sqs"]
 
 
+def test_any_key_of_a_user_is_logged(aws: Aws) -> None:
+    begun = time.time()
+    for key in ("proving-ground", "test", "AKIAIOSFODNN7EXAMPLE"):
+        aws.client("sts", access_key=key).get_caller_identity()
+    assert len(calls(aws, begun)) == 3
+
+
 def test_a_dry_run_is_no_mutation(aws: Aws) -> None:
     begun = time.time()
     refusal(aws.ec2.create_tags, Resources=["i-1"], Tags=[{"Key": "a", "Value": "b"}], DryRun=True)
