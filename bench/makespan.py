@@ -67,8 +67,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1)
     said = parser.parse_args()
     jobs = [(seed, said.strategy) for seed in range(said.seeds)]
-    with ProcessPoolExecutor(said.processes) as pool:
-        ratios = list(pool.map(ratio, jobs))
+    if said.processes > 1:
+        with ProcessPoolExecutor(said.processes) as pool:
+            ratios = list(pool.map(ratio, jobs))
+    else:
+        ratios = [ratio(job) for job in jobs]
     mean, worst = sum(ratios) / len(ratios), max(ratios)
     print(f"{said.strategy}: {len(ratios)} seeds, bound {BOUND_S:.0f} s, mean {mean:.3f}, worst {worst:.3f}")
     return 0 if mean <= WANTED_MEAN and worst <= WANTED_WORST else 1

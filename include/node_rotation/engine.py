@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from node_rotation import lock
@@ -112,7 +112,7 @@ def _sweep_the_dead(run: Run) -> None:
         run.clock.wait(run.settings.policy.poll)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Moving:
     """A batch on its way; ``step`` indexes ``ORDER``."""
 
@@ -194,12 +194,21 @@ class _Rotation:
         self.moving = [_Moving(batch) for batch in self.run.plan.batches]
         while self.moving:
             lock.renew(self.run)
-            pauses = [self._advance(moving) for moving in tuple(self.moving)]
+            pauses = [self._advance(moving) for moving in self._in_turn()]
             self._remember()
             if all(m.step == 0 and not m.healing for m in self.moving) and self.failed:
                 return  # nothing is in flight and nothing will be: held
             if self.moving:
                 self.run.clock.wait(max(min(pauses), SHORTEST_S))
+
+    def _in_turn(self) -> Iterator[_Moving]:
+        """Who moves now: first in, first out, so behind one that waits for slots nobody of its group need ask."""
+        queues: set[str] = set()
+        for moving in tuple(self.moving):
+            if moving.batch.group not in queues:
+                yield moving
+            if moving.step == 0 and not moving.healing and moving in self.moving:
+                queues.add(moving.batch.group)
 
     def _advance(self, moving: _Moving) -> float:
         """One batch as far as it goes now; seconds until the next look is worth it."""

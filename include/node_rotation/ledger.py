@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import ValidationError
@@ -142,6 +143,7 @@ def claim_change(batch: str, **fields: object) -> Change:
     return change
 
 
+@lru_cache(maxsize=16)  # every look of every batch reads the same few texts
 def parse(text: str) -> Ledger:
     """Read a ledger.
 
