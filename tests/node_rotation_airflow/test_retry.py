@@ -31,8 +31,9 @@ def test_what_is_unknown_goes_by_the_task_s_own_retries() -> None:
 
 
 def test_a_person_reads_one_message() -> None:
-    with pytest.raises(AirflowFailException, match=r"a budget allows nothing \(pdb shop/api\)\. Remedy: Raise it\."), (
-        said_plainly()
+    with (
+        pytest.raises(AirflowFailException, match=r"a budget allows nothing \(pdb shop/api\)\. Remedy: Raise it\."),
+        said_plainly(),
     ):
         raise BLOCKED
 

@@ -1,0 +1,101 @@
+"""Admission: order, hold, skip and fail, by the ledger's slots and by what Airflow says of earlier gates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow.documents import Request
+from node_rotation_airflow.operators.detect import DetectOperator
+from node_rotation_airflow.operators.plan import PlanOperator
+from node_rotation_airflow.operators.step import PrepareOperator
+from node_rotation_airflow.triggers import admit
+from node_rotation_airflow.triggers.admit import AdmitTrigger
+
+GATE = "batch.health_gate"
+
+
+def prepared(airflow: Any, machines: int = 3, **policy: Any) -> Any:
+    world = MemoryWorld.simple(machines=machines)
+    run = airflow(world)
+    settings = world.settings(**{"strategy": "detach", "canary": False, "budget": {"max_surge": 1}, **policy})
+    run.xcoms["request", "request"] = Request(settings=settings, groups=("workers",)).dump()
+    drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
+    run.run(PlanOperator(task_id="plan", drifts=[drift]))
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    return run
+
+
+def ask(run: Any, index: int) -> Any:
+    return run.fire(AdmitTrigger(GATE), run.context("batch.admit", index)["ti"])
+
+
+def after(run: Any, monkeypatch: pytest.MonkeyPatch, looks: int, **states: str) -> None:
+    """Have gates end in these states once admission has looked so often."""
+    left = [looks]
+
+    async def sleep(seconds: float) -> None:
+        run.world.clock.wait(seconds)
+        left[0] -= 1
+        if left[0] == 0:
+            run.states.update({f"{GATE}_{key.removeprefix('gate_')}": value for key, value in states.items()})
+        if left[0] < -50:
+            raise TimeoutError("admission waits for ever")
+
+    monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
+    monkeypatch.setattr(admit.states.__globals__["_shared"], "_clock", run.world.clock.now)
+
+
+def test_it_is_made_again_from_what_it_says() -> None:
+    assert AdmitTrigger(GATE).serialize() == (
+        "node_rotation_airflow.triggers.admit.AdmitTrigger",
+        {"gate_task_id": GATE},
+    )
+
+
+def test_the_first_is_admitted_at_once_and_asking_again_changes_nothing(airflow: Any) -> None:
+    run = prepared(airflow)
+
+    assert ask(run, 0).task_instance_state == "success"
+    mutations = len(run.world.mutations)
+    assert ask(run, 0).task_instance_state == "success"
+    assert len(run.world.mutations) == mutations
+
+
+def test_the_next_waits_for_its_slot(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepared(airflow)
+    ask(run, 0)
+    after(run, monkeypatch, 1)
+
+    with pytest.raises(TimeoutError):
+        ask(run, 1)
+
+
+@pytest.mark.parametrize(("rule", "state"), [("skip", "skipped"), ("fail", "failed")])
+def test_a_gate_that_failed_before_refuses(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch, rule: str, state: str
+) -> None:
+    run = prepared(airflow, gate={"on_failure": rule})
+    ask(run, 0)
+    after(run, monkeypatch, 2, gate_0="failed")
+
+    assert ask(run, 1).task_instance_state == state
+
+
+def test_by_default_it_holds(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepared(airflow, budget={"max_surge": 3})
+    ask(run, 0)
+    run.states[f"{GATE}_0"] = "failed"
+    after(run, monkeypatch, 3, gate_0="success")
+
+    assert ask(run, 1).task_instance_state == "success"
+
+
+def test_all_that_wait_share_one_question(airflow: Any) -> None:
+    run = prepared(airflow, machines=3, budget={"max_surge": 3})
+    for index in range(3):
+        ask(run, index)
+
+    assert run.comms.count("GetTaskStates") == 1

@@ -1,0 +1,118 @@
+"""The one step trigger: what it is made of again, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from node_rotation.errors import BadInputError, TransientError
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.planning import make_plan
+from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow import deeds
+from node_rotation_airflow.documents import Rotation
+from node_rotation_airflow.triggers.step import StepTrigger
+
+T0 = 1_794_189_600.0
+
+
+@pytest.fixture
+def run(airflow: Any) -> Any:
+    world = MemoryWorld.simple(machines=1)
+    made = airflow(world)
+    settings = world.settings()
+    from node_rotation.detect import detect, observe
+
+    drift = detect(settings, "workers", world.cloud, world.cluster, world.clock)
+    snapshot = observe(settings, world.cloud, world.cluster, world.clock)
+    plan = make_plan(settings, [drift], snapshot, world.clock.now())
+    made.xcoms["plan", "rotation"] = Rotation(settings=settings, plan=plan).dump()
+    made.plan = plan
+    return made
+
+
+def fire(run: Any, monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome | Exception, **kwargs: Any) -> Any:
+    """The first event of a trigger whose deed has these outcomes, the last one for ever."""
+    left = list(outcomes)
+
+    def do(of: Any, subject: str) -> Outcome:
+        said = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    monkeypatch.setattr(deeds, "DEEDS", {"drain": deeds.Deed(do, lambda of, subject: 60.0)})
+    trigger = StepTrigger("drain", "workers/1", run.plan.id, **{"deadline": run.world.clock.now() + 60, **kwargs})
+    return run.fire(trigger, run.context("batch.drain", 0)["ti"])
+
+
+def test_it_is_made_again_from_what_it_says() -> None:
+    trigger = StepTrigger("drain", "workers/1", "p1", T0)
+    path, kwargs = trigger.serialize()
+
+    assert path == "node_rotation_airflow.triggers.step.StepTrigger"
+    assert kwargs == {"deed": "drain", "subject": "workers/1", "plan_id": "p1", "deadline": T0}
+    assert StepTrigger(**kwargs, resume=True).serialize()[1]["resume"] is True
+
+
+def test_done_ends_the_task_without_a_worker(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = fire(run, monkeypatch, Waiting(("pod shop/a",)), Done())
+
+    assert event.task_instance_state == "success"
+
+
+def test_or_with_one_if_asked(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fire(run, monkeypatch, Done(), resume=True).payload == {"status": "done"}
+
+
+@pytest.mark.parametrize(
+    "said", [Blocked("a budget allows nothing", ("pdb shop/api",)), BadInputError("pdb shop/api", "is wrong")]
+)
+def test_what_can_not_pass_goes_to_a_worker_with_its_reason(
+    run: Any, monkeypatch: pytest.MonkeyPatch, said: Any
+) -> None:
+    event = fire(run, monkeypatch, said)
+
+    assert event.payload["status"] == "failed"
+    assert "pdb shop/api" in event.payload["reason"]
+
+
+def test_a_transient_error_is_waited_out(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = run.world.clock.now()
+    event = fire(run, monkeypatch, TransientError("throttled", retry_after_s=9), Done())
+
+    assert event.task_instance_state == "success"
+    assert run.world.clock.now() - began == 9
+
+
+def test_the_deadline_is_absolute_and_says_what_it_waited_for(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = fire(run, monkeypatch, Waiting(("pod shop/a is terminating",), 7.0))
+
+    assert event.payload["status"] == "deadline"
+    assert event.payload["reason"].startswith("pod shop/a is terminating (since ")
+
+
+def test_what_it_waits_for_is_logged_once(
+    run: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(StepTrigger, "log", logging.getLogger(__name__))
+    fire(run, monkeypatch, *[Waiting(("pod shop/a is terminating",))] * 3, Done())
+
+    assert caplog.text.count("waits: pod shop/a is terminating (since ") == 1
+
+
+def test_all_triggers_of_a_run_read_its_plan_once(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    fire(run, monkeypatch, Done())
+    fire(run, monkeypatch, Done())
+
+    assert run.comms.count("GetXCom") == 1
+
+
+def test_a_run_without_a_plan_says_what_to_clear(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.xcoms.clear()
+
+    with pytest.raises(RuntimeError, match="Clear its task plan"):
+        fire(run, monkeypatch, Done())
