@@ -1,0 +1,67 @@
+"""Whenever a rotation dies, a sweep, the same run again, or a new run ends with nothing lost and nothing left."""
+
+from __future__ import annotations
+
+import pytest
+
+from node_rotation import engine
+from node_rotation.testing.world import MemoryWorld
+from tests.node_rotation.crashes import After, after, dies, rotate, run_for, sweep_all
+
+STRIDE = 4  # how many crash points one test takes; together they take every one
+
+
+def worlds(strategy: str) -> MemoryWorld:
+    # Surge lets the group choose zones; in one zone, AZRebalance has nothing to even out afterwards.
+    return MemoryWorld.simple(3, replicas=6, zones=1 if strategy == "surge" else 3)
+
+
+def dead(strategy: str, at: int, *, before: bool) -> tuple[MemoryWorld, engine.Run] | None:
+    world = worlds(strategy)
+    run = run_for(world, strategy=strategy, budget={"max_surge": 2})
+    return (world, run) if dies(run, world, at, before=before) else None
+
+
+def every_crash(strategy: str, offset: int):
+    for at in range(1 + offset, 500, STRIDE):
+        for before in (True, False):
+            found = dead(strategy, at, before=before)
+            if found is None:
+                return
+            yield at, before, *found
+
+
+def wrong(at: int, before: bool, left: After) -> str:
+    return f"died {'before' if before else 'after'} mutation {at}: {left}"
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("offset", range(STRIDE))
+def test_a_sweep_leaves_no_orphan_no_residue_and_breaks_no_budget(strategy: str, offset: int) -> None:
+    for at, before, world, run in every_crash(strategy, offset):
+        swept = sweep_all(world, run)
+        assert not swept.left, wrong(at, before, after(world))
+        assert after(world).clean, wrong(at, before, after(world))
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("offset", range(STRIDE))
+def test_the_same_run_again_goes_on_to_the_end(strategy: str, offset: int) -> None:
+    for at, before, world, run in every_crash(strategy, offset):
+        result = engine.rotate(run_for(world, run.id, plan=run.plan, strategy=strategy, budget={"max_surge": 2}))
+        world.clock.wait(60.0)
+        assert result.ok, f"{at}: {result}"
+        assert after(world).clean, wrong(at, before, after(world))
+        assert after(world).old == 0, wrong(at, before, after(world))
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("offset", range(0, STRIDE, 2))
+def test_a_new_run_takes_over_and_the_one_after_it_finds_nothing_old(strategy: str, offset: int) -> None:
+    for at, before, world, run in every_crash(strategy, offset):
+        world.clock.wait(run.settings.policy.lock_duration * 2)
+        for name in ("run-2", "run-3"):  # what was healed on the way into run-2 is no part of its plan
+            rotate(world, name, strategy=strategy, budget={"max_surge": 2})
+            world.clock.wait(60.0)
+        assert after(world).clean, wrong(at, before, after(world))
+        assert after(world).old == 0, wrong(at, before, after(world))

@@ -1,0 +1,160 @@
+"""Rotations as a whole, on a clock that jumps."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from node_rotation import engine, names
+from node_rotation.ledger import parse
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+from tests.node_rotation.crashes import after, plan_for, rotate, run_for
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+def test_every_machine_is_replaced_and_nothing_is_left(strategy: str) -> None:
+    world = MemoryWorld.simple(6)
+    result = rotate(world, strategy=strategy, budget={"max_surge": 2})
+    assert result.ok
+    assert len(result.passed) == 6
+    assert after(world).clean
+    assert after(world).old == 0
+    assert world.monitor.max_extra[world.asg("workers")] <= 2
+
+
+def test_at_most_four_calls_change_aws_for_each_machine() -> None:
+    for strategy in ("detach", "surge"):
+        world = MemoryWorld.simple(6)
+        rotate(world, strategy=strategy, budget={"max_surge": 2})
+        aws = Counter(m.action for m in world.mutations if m.action[0].isupper())
+        assert sum(aws.values()) <= 4 * 6 + 4
+
+
+def test_claims_never_take_more_than_the_slots() -> None:
+    world = MemoryWorld.simple(6)
+
+    def in_use(annotations: dict[str, str]) -> Counter[str]:
+        ledger = parse(annotations[names.LEDGER])
+        return Counter({"workers": sum(len(c.machines) for c in ledger.claims if c.open)})
+
+    world.monitor.claims_in_use = in_use
+    rotate(world, budget={"max_surge": 2})
+    assert world.monitor.max_claimed["workers"] == 2
+
+
+def test_an_image_that_never_joins_stops_at_the_canary_and_everything_goes_back() -> None:
+    for strategy in ("detach", "surge"):
+        world = MemoryWorld.simple(4, behaviour="never-joins")
+        result = rotate(world, strategy=strategy)
+        assert not result.ok
+        (name, why), *others = result.failed
+        assert (name, others) == ("workers/1", [])
+        assert why.image_fault
+        assert "has not joined the cluster" in why.reason
+        assert len(result.skipped) == 3
+        world.clock.wait(30.0)
+        assert after(world).clean, strategy
+        assert after(world).old == 4
+
+
+def test_no_capacity_is_a_hold_in_aws_own_words_and_everything_goes_back() -> None:
+    for strategy in ("detach", "surge"):
+        world = MemoryWorld.simple(3, faults=[seeds.Fault(kind="capacity")])
+        result = rotate(world, strategy=strategy)
+        (_, why), *_ = result.failed
+        assert not why.image_fault
+        assert "capacity" in why.reason
+        world.clock.wait(30.0)
+        assert after(world).clean, strategy
+        assert after(world).old == 3
+
+
+def test_a_pod_that_may_not_be_evicted_blocks_by_name_and_goes_back() -> None:
+    for strategy in ("detach", "surge"):
+        world = MemoryWorld.simple(2, replicas=4)
+        run = run_for(world, strategy=strategy)
+        twin = seeds.DisruptionBudget(name="twin", namespace="default", selector={"app": "web"}, max_unavailable=1)
+        world.disruption.add(twin)
+        result = engine.rotate(run)
+        (_, why), *_ = result.failed
+        assert any("web" in name for name in why.objects)
+        world.clock.wait(30.0)
+        assert after(world).clean, strategy
+
+
+def test_throttling_and_lost_answers_change_nothing() -> None:
+    for strategy in ("detach", "surge"):
+        faults = [
+            seeds.Fault(kind="throttle", service="autoscaling", calls=(3, 9, 15)),
+            seeds.Fault(kind="lost_answer", action="DetachInstances", calls=(1,)),
+            seeds.Fault(kind="lost_answer", action="TerminateInstanceInAutoScalingGroup", calls=(1,)),
+            seeds.Fault(kind="lost_answer", action="TerminateInstances", calls=(1,)),
+            seeds.Fault(kind="conflict", action="update_lease", calls=(2, 3, 7)),
+        ]
+        world = MemoryWorld.simple(3, replicas=6, faults=faults)
+        assert rotate(world, strategy=strategy).ok
+        assert not world.orphans()
+        assert not world.residue()
+
+
+def test_interrupted_it_heals_and_gives_the_lock_back() -> None:
+    world = MemoryWorld.simple(3, replicas=6)
+    run = run_for(world, strategy="detach")
+
+    def stop(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step == "drain":
+            raise KeyboardInterrupt
+
+    result = engine.rotate(run, stop)
+    assert result.blocked is not None
+    world.clock.wait(30.0)
+    assert after(world).clean
+
+
+def test_a_second_run_is_refused_and_changes_nothing() -> None:
+    world = MemoryWorld.simple(3)
+    first = run_for(world, "run-1")
+    engine.prepare(first, "workers")
+    before = len(world.mutations)
+    result = rotate(world, "run-2")
+    assert result.blocked is not None
+    assert "run-1" in result.blocked.reason
+    assert len(world.mutations) == before
+
+
+def test_a_plan_without_batches_touches_nothing() -> None:
+    world = MemoryWorld.simple(3)
+    rotate(world)
+    before = len(world.mutations)
+    plan, _ = plan_for(world)
+    assert not plan.batches
+    assert rotate(world, "run-2").ok
+    assert len(world.mutations) == before
+
+
+def test_the_same_reasons_are_said_once() -> None:
+    world = MemoryWorld.simple(3)
+    events: list[engine.Event] = []
+    engine.rotate(run_for(world, launch_timeout="60s"), events.append)
+    waits = [(e.batch, e.step) for e in events if isinstance(e, engine.BatchWaits)]
+    assert max(Counter(waits).values()) < 12
+
+
+def test_a_lost_lock_ends_the_run_without_another_call() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world)
+
+    def steal(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step == "cordon":
+            lease = world.cluster.lease()
+            assert lease is not None
+            world.cluster.update_lease(
+                lease, holder="thief", duration_s=99.0, annotations=lease.annotations, renewed_at=world.clock.now()
+            )
+
+    result = engine.rotate(run, steal)
+    assert result.blocked is not None
+    assert "thief" in result.blocked.reason
+    assert world.mutations[-1].action == "update_lease"
