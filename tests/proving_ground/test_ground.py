@@ -42,3 +42,8 @@ def test_a_second_ground_removes_what_the_first_left_and_nothing_else(ground, tm
     assert not (tmp_path / "old").exists()
     assert (tmp_path / "mine" / "kubeconfig").exists()
     assert Processes(tmp_path / "processes.json").running() == []
+
+
+@pytest.mark.proving_ground
+def test_machines_launched_once_the_fleet_is_there_boot_as_slowly_as_the_scenario_says(ground):
+    assert ground.aws.world.machines.boot_s == ground.scenario.timing.boot
