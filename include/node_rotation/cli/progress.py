@@ -33,8 +33,7 @@ def say(event: Event) -> str:
     if isinstance(event, Note):
         return event.text
     if isinstance(event, BatchWaits):
-        waited = f" (for {duration(event.at - event.since)})" if event.at > event.since else ""
-        return f"{event.batch} {event.step} waits{waited}: {'; '.join(event.reasons)}"
+        return f"{event.batch} {event.step} waits: {'; '.join(event.reasons)}"
     if event.failed:
         return f"{event.batch} failed{f' in {event.step}' if event.step else ''}: {event.failed}"
     return f"{event.batch} {event.step}" if event.step else f"{event.batch} passed"

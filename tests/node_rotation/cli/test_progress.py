@@ -40,7 +40,7 @@ def plan() -> Plan:
             [
                 "prepared workers",
                 "workers/1 drain",
-                "workers/1 drain waits (for 1m 05s): pod shop/api-1: pdb shop/api",
+                "workers/1 drain waits: pod shop/api-1: pdb shop/api",
                 "workers/1 passed",
                 "workers/2 failed in drain: the budget never allows a disruption (pdb shop/api). Remedy: Allow one.",
             ],
