@@ -103,7 +103,10 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
     """An orphan goes where it is nearer: back into a group that lacks it, else drained and away."""
     snapshot = run.look()
     group, node = fresh_group(run, asg), snapshot.node_of(orphan.id)
-    if group.member(orphan.id) is not None:
+    member = group.member(orphan.id)
+    if member is not None and not stays(member.lifecycle):
+        return  # still Detaching: the next sweep finds it
+    if member is not None:
         run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
         return
     drained = node is not None and node.unschedulable and not busy_pods(snapshot, node)

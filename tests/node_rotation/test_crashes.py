@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.node_rotation.crashes import After, after, dies, rotate, run_for, sweep_all
 
 from node_rotation import engine
 from node_rotation.testing.world import MemoryWorld
-from tests.node_rotation.crashes import After, after, dies, rotate, run_for, sweep_all
 
 STRIDE = 4  # how many crash points one test takes; together they take every one
 

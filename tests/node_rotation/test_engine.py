@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from tests.node_rotation.crashes import after, plan_for, rotate, run_for
 
 from node_rotation import engine, names
 from node_rotation.ledger import parse
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from tests.node_rotation.crashes import after, plan_for, rotate, run_for
 
 
 @pytest.mark.parametrize("strategy", ["detach", "surge"])

@@ -162,7 +162,10 @@ def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
     if instance is None or gone(instance) or names.DETACHED_FROM not in instance.tags:
         return True
     group = fresh_group(run, asg)
-    if group.member(old) is None:
+    member = group.member(old)
+    if member is not None and not stays(member.lifecycle):
+        return False  # still Detaching: it can be attached again once that is over
+    if member is None:
         if old not in scene.claim.replacements and newcomers(scene.ledger, scene.baseline, group, {}):
             return False  # its replacement came this moment: it is assigned, and sent away, on the next pass
         _shrink_unfilled(scene, did)

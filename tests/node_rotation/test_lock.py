@@ -1,0 +1,120 @@
+"""The Lease is lock and ledger at once."""
+
+from __future__ import annotations
+
+import pytest
+from tests.node_rotation.crashes import run_for
+
+from node_rotation import lock
+from node_rotation.errors import BlockedError, ConflictError
+from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change, dump, parse
+from node_rotation.model import Strategy
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+
+
+def claim(batch: str = "workers/1") -> Claim:
+    return Claim(batch=batch, group="workers", machines=("i-1",), strategy=Strategy.DETACH, since=1.0)
+
+
+def test_the_first_takes_it_and_the_second_is_told_who_has_it() -> None:
+    world = MemoryWorld.simple(1)
+    lock.acquire(run_for(world, "run-1"))
+    with pytest.raises(BlockedError, match=r"rotated by run-1.*expired"):
+        lock.acquire(run_for(world, "run-2"))
+
+
+def test_taking_it_again_is_fine_and_keeps_the_ledger() -> None:
+    world = MemoryWorld.simple(1)
+    run = run_for(world)
+    lock.acquire(run)
+    lock.change(run, lambda ledger: ledger.with_claim(claim()))
+    assert lock.acquire(run_for(world)).claim("workers/1") == claim()
+
+
+def test_an_unchanged_ledger_is_not_written() -> None:
+    world = MemoryWorld.simple(1)
+    run = run_for(world)
+    lock.acquire(run)
+    before = len(world.mutations)
+    lock.change(run, lambda ledger: ledger)
+    assert len(world.mutations) == before
+
+
+def test_two_actors_of_a_run_lose_no_change() -> None:
+    world = MemoryWorld.simple(1)
+    one, two = run_for(world), run_for(world)
+    lock.acquire(one)
+    tries: list[int] = []
+
+    def slow(ledger: Ledger) -> Ledger:
+        if not tries:
+            lock.change(two, lambda now: now.with_claim(claim("workers/2")))
+        tries.append(1)
+        return ledger.with_claim(claim("workers/1"))
+
+    assert {c.batch for c in lock.change(one, slow).claims} == {"workers/1", "workers/2"}
+    assert len(tries) == 2
+
+
+def test_a_race_that_is_always_lost_ends() -> None:
+    world = MemoryWorld.simple(1, faults=[seeds.Fault(kind="conflict", action="update_lease")])
+    run = run_for(world)
+    lock.acquire(run)
+    with pytest.raises(ConflictError, match="changed 20 times"):
+        lock.change(run, lambda ledger: ledger.with_claim(claim()))
+
+
+def test_it_is_renewed_by_whoever_acts_but_not_at_every_act() -> None:
+    world = MemoryWorld.simple(1)
+    run = run_for(world, lock_duration="90s")
+    lock.acquire(run)
+    before = len(world.mutations)
+    lock.require(run)
+    assert len(world.mutations) == before
+    world.clock.wait(31.0)
+    lock.require(run)
+    lease = world.cluster.lease()
+    assert lease is not None
+    assert lease.renewed_at == world.clock.now()
+
+
+def test_a_live_holder_is_not_taken_over_and_a_silent_one_is_with_its_ledger() -> None:
+    world = MemoryWorld.simple(1)
+    first, second = run_for(world, "run-1", lock_duration="60s"), run_for(world, "run-2", lock_duration="60s")
+    lock.acquire(first)
+    lock.change(first, lambda ledger: ledger.with_claim(claim()))
+    world.clock.wait(61.0)
+    with pytest.raises(BlockedError):
+        lock.take_over(second)
+    world.clock.wait(60.0)
+    found = lock.take_over(second)
+    assert found is not None
+    assert (found.lease.holder, found.ledger.run) == ("run-2", "run-1")
+    with pytest.raises(BlockedError, match="run-2"):
+        lock.require(first)
+
+
+def test_only_the_holder_gives_it_back() -> None:
+    world = MemoryWorld.simple(1)
+    first, second = run_for(world, "run-1"), run_for(world, "run-2")
+    lock.acquire(first)
+    assert not lock.release(second)
+    assert lock.release(first)
+    assert world.cluster.lease() is None
+    with pytest.raises(BlockedError, match="does not hold the lock"):
+        lock.require(first)
+
+
+def test_a_ledger_reads_back_as_it_was_and_a_foreign_one_is_named() -> None:
+    ledger = Ledger(run="r", plan="p", cluster="dev.one").with_claim(claim())
+    assert parse(dump(ledger)) == ledger
+    with pytest.raises(BlockedError, match="can't be read"):
+        parse('{"schema_version": 9}')
+
+
+def test_a_claim_changes_in_its_place() -> None:
+    ledger = Ledger(run="r", plan="p", cluster="c").with_claim(claim("a")).with_claim(claim("b"))
+    changed = claim_change("a", state=ClaimState.PASSED)(ledger)
+    assert [(c.batch, c.state) for c in changed.claims] == [("a", "passed"), ("b", "admitted")]
+    assert claim_change("c", state=ClaimState.PASSED)(ledger) == ledger
