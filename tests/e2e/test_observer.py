@@ -45,6 +45,7 @@ class World:
         self.core = client.CoreV1Api(config.new_client_from_config(str(running.kubeconfig("dev"))))
         self.autoscaling: Any = boto3.client("autoscaling")
         self.ec2: Any = boto3.client("ec2")
+        self.observers: list[stage.Observer] = []
         (directory / "fleet.yaml").write_text(FLEET.replace("KUBECONFIG", str(running.kubeconfig("dev"))))
 
     def rotate(self) -> subprocess.CompletedProcess[str]:
@@ -52,7 +53,9 @@ class World:
         return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=200, check=False)
 
     def observe(self) -> stage.Observer:
-        return stage.observe("dev", self.state, directory=self.directory, out=self.directory / "out")
+        observer = stage.observe("dev", self.state, directory=self.directory, out=self.directory / "out")
+        self.observers.append(observer)
+        return observer
 
     def members(self) -> list[str]:
         groups = self.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=["dev-workers"])
@@ -75,11 +78,15 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[World, d
         for name, value in running.env.items():
             patch.setenv(name, value)
         world = World(running, directory)
-        observer = world.observe()
-        done = world.rotate()
-        assert done.returncode == 0, done.stdout + done.stderr
-        figures, code = observer.finish("dev", "by hand", time.time())
-        yield world, figures, code
+        try:
+            observer = world.observe()
+            done = world.rotate()
+            assert done.returncode == 0, done.stdout + done.stderr
+            figures, code = observer.finish("dev", "by hand", time.time())
+            yield world, figures, code
+        finally:
+            for observer in world.observers:
+                observer.stop()
 
 
 def test_a_good_rotation_is_all_zeros(rotated: tuple[World, dict[str, Any], int]) -> None:
@@ -131,9 +138,10 @@ def test_a_machine_detached_by_hand_is_an_orphan(rotated: tuple[World, dict[str,
 
 def test_a_taint_left_behind_is_residue(rotated: tuple[World, dict[str, Any], int]) -> None:
     world = rotated[0]
-    node = world.core.list_node().items[0].metadata.name
-    observer = world.observe()
+    machine = world.members()[0]
+    node = next(n.metadata.name for n in world.core.list_node().items if n.spec.provider_id.endswith(machine))
 
+    observer = world.observe()
     taint = {"key": "node-rotation/old", "value": "", "effect": "PreferNoSchedule"}
     world.core.patch_node(node, {"spec": {"taints": [taint]}})
 
