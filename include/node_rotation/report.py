@@ -1,0 +1,135 @@
+"""A run's report: one JSON value, and one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from node_rotation.engine import BatchMoved, Event, Result
+from node_rotation.model import Plan
+
+REPORT_SCHEMA_VERSION = 1
+WIDTH, ROW, LEFT = 900, 22, 150
+COLOURS = {
+    "launch": "#6aa6e8",
+    "cordon": "#9aa4b0",
+    "drain": "#e8b04a",
+    "terminate": "#c97b63",
+    "health_gate": "#6bbf86",
+    "heal": "#d3504a",
+}
+
+
+def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str, Any]:
+    """The report as a JSON value; times are ISO 8601, durations seconds.
+
+    :param events: what the engine told, for the timeline.
+    """
+    verdict = result.verdict
+    return {
+        "schema_version": REPORT_SCHEMA_VERSION,
+        "environment": plan.environment,
+        "cluster": plan.cluster,
+        "plan": plan.id,
+        "ok": result.ok,
+        "started_at": _iso(result.started_at),
+        "finished_at": _iso(result.ended_at),
+        "duration_s": round(result.ended_at - result.started_at, 1),
+        "estimate_s": plan.estimate.duration_s,
+        "machines": plan.machines,
+        "targets": {g.name: g.target.image.id for g in plan.groups},
+        "passed": list(result.passed),
+        "failed": [{"batch": name, **asdict(why)} for name, why in result.failed],
+        "skipped": list(result.skipped),
+        "blocked": asdict(result.blocked) if result.blocked else None,
+        "verdict": asdict(verdict) if verdict else None,
+        "timeline": timeline(events, result.ended_at),
+    }
+
+
+def timeline(events: Sequence[Event], ended_at: float) -> list[dict[str, Any]]:
+    """Each batch's steps with beginning and end, epoch seconds."""
+    open_steps: dict[str, tuple[str, float]] = {}
+    spans: list[dict[str, Any]] = []
+    for event in events:
+        if not isinstance(event, BatchMoved):
+            continue
+        if event.batch in open_steps:
+            spans.append(_span(event.batch, *open_steps.pop(event.batch), event.at))
+        if event.step is not None:
+            open_steps[event.batch] = (event.step.value, event.at)
+    spans += [_span(batch, step, since, ended_at) for batch, (step, since) in open_steps.items()]
+    return spans
+
+
+def page(value: dict[str, Any]) -> str:
+    """The report as one HTML page, the timeline a picture in it.
+
+    :param value: from :func:`report`.
+    """
+    title = f"Rotation of {value['environment']}.{value['cluster']}"
+    facts = [
+        ("Result", "well" if value["ok"] else "not well"),
+        ("Machines", value["machines"]),
+        ("Took", f"{value['duration_s']:.0f} s (estimated {value['estimate_s']:.0f} s)"),
+        ("From", value["started_at"]),
+        ("To", value["finished_at"]),
+        ("Images", ", ".join(f"{group}: {image}" for group, image in value["targets"].items())),
+    ]
+    rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(said)}</td></tr>" for name, said in facts)
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title>"
+        "<style>body{font:15px system-ui,sans-serif;margin:2rem;max-width:70rem}th{text-align:left;"
+        "padding-right:1.5rem}li{margin:.3rem 0}svg{max-width:100%}</style>"
+        f"<h1>{_text(title)}</h1><table>{rows}</table>{_findings(value)}"
+        f"<h2>Timeline</h2>{_picture(value['timeline'])}</html>"
+    )
+
+
+def _findings(value: dict[str, Any]) -> str:
+    lines = [f"{f['batch']}: {f['reason']}. {f['remedy']}" for f in value["failed"]]
+    lines += [f"{name} was not begun" for name in value["skipped"]]
+    if value["blocked"]:
+        lines.append(f"{value['blocked']['reason']}. {value['blocked']['remedy']}")
+    for kind, found in (value["verdict"] or {}).items():
+        lines += [f"{kind}: {line}" for line in found]
+    items = "".join(f"<li>{_text(line)}</li>" for line in lines)
+    return f"<h2>What is not well</h2><ul>{items}</ul>" if items else ""
+
+
+def _picture(spans: Sequence[dict[str, Any]]) -> str:
+    if not spans:
+        return "<p>No batch was begun.</p>"
+    first, last = min(s["from"] for s in spans), max(s["to"] for s in spans)
+    scale = (WIDTH - LEFT) / max(last - first, 1.0)
+    names = list(dict.fromkeys(s["batch"] for s in spans))
+    height = ROW * (len(names) + 2)
+    parts = [f'<text x="0" y="{ROW * i + 15}">{_text(name)}</text>' for i, name in enumerate(names)]
+    for s in spans:
+        x, width = LEFT + (s["from"] - first) * scale, max((s["to"] - s["from"]) * scale, 1.0)
+        label = f"{s['step']} {s['to'] - s['from']:.0f} s"
+        parts.append(
+            f'<rect x="{x:.1f}" y="{ROW * names.index(s["batch"]) + 3}" width="{width:.1f}" height="{ROW - 6}" '
+            f'fill="{COLOURS.get(s["step"], "#bbb")}"><title>{_text(label)}</title></rect>'
+        )
+    for i, (step, colour) in enumerate(COLOURS.items()):
+        x, y = LEFT + i * 115, height - ROW
+        parts.append(f'<rect x="{x}" y="{y}" width="12" height="12" fill="{colour}"/>')
+        parts.append(f'<text x="{x + 17}" y="{y + 11}">{step}</text>')
+    drawn = "".join(parts)
+    return f'<svg viewBox="0 0 {WIDTH} {height}" font-size="12" role="img" aria-label="Timeline">{drawn}</svg>'
+
+
+def _span(batch: str, step: str, since: float, until: float) -> dict[str, Any]:
+    return {"batch": batch, "step": step, "from": since, "to": until}
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
