@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pendulum
 from airflow.timetables.base import DagRunInfo
 from airflow.timetables.trigger import CronPartitionTimetable
 
@@ -55,8 +56,13 @@ class FleetTimetable(CronPartitionTimetable):
     def next_dagrun_info_v2(
         self, *, last_dagrun_info: DagRunInfo | None, restriction: TimeRestriction
     ) -> DagRunInfo | None:
-        """Return the night's next cluster, or the first of the next night."""
+        """Return the night's next cluster, or the first of the next night.
+
+        Who unpauses the DAG for the first time in the afternoon does not mean last night, nor rotations at once.
+        """
         last = last_dagrun_info
+        if last is None and not restriction.catchup:
+            return self._coming(restriction)
         position = self._position(last)
         if last is not None and last.partition_date is not None and position is not None:
             night = last.partition_date - position * STAGGER
@@ -65,6 +71,12 @@ class FleetTimetable(CronPartitionTimetable):
             last = last._replace(run_after=night)
         info = super().next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction)
         return next(self._partitions(info.partition_date)) if info and info.partition_date else None
+
+    def _coming(self, restriction: TimeRestriction) -> DagRunInfo | None:
+        moment = max(pendulum.now("UTC"), restriction.earliest or pendulum.now("UTC"))
+        night = self._align_to_next(moment)
+        ended = restriction.latest is not None and restriction.latest < night
+        return None if ended else next(self._partitions(night))
 
     def _partitions(self, night: DateTime) -> Iterator[DagRunInfo]:
         key = self._format_key(night)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,10 +23,13 @@ def test_the_check_finds_drift_and_starts_a_rotation_that_replaces_every_machine
 ) -> None:
     unpause(thin_airflow, "rotate_nodes", "ami_drift_check")
 
-    check = first_run(thin_airflow, "ami_drift_check")
+    tonight = datetime.now(UTC).strftime("%Y-%m-%d")
+    check = thin_airflow.trigger("ami_drift_check", partition_key=f"{tonight}~dev.dev")
     assert thin_airflow.wait_run("ami_drift_check", check, STARTED_S) == "success"
     rotation = first_run(thin_airflow, "rotate_nodes")
-    assert thin_airflow.wait_run("rotate_nodes", rotation, ROTATED_S) == "success", log_of_failed(thin_airflow, rotation)
+    assert thin_airflow.wait_run("rotate_nodes", rotation, ROTATED_S) == "success", log_of_failed(
+        thin_airflow, rotation
+    )
 
     batches = {t["map_index"] for t in thin_airflow.tasks("rotate_nodes", rotation) if t["task_id"] == "batch.drain"}
     assert batches == set(range(6))

@@ -1,4 +1,4 @@
-"""Airflow without a database: a channel to the supervisor that answers from a dictionary, tasks on a world in memory."""
+"""Airflow without a database: a channel that answers from a dictionary, and tasks on a world in memory."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ os.environ.update(
     }
 )
 
-from node_rotation import fleet
-from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow import runs
-from node_rotation_airflow.triggers import comms as trigger_comms
+from node_rotation import fleet  # noqa: E402  (Airflow reads its environment when it is imported)
+from node_rotation.testing.world import MemoryWorld  # noqa: E402
+from node_rotation_airflow import runs  # noqa: E402
+from node_rotation_airflow.triggers import comms as trigger_comms  # noqa: E402
 
 FLEET = """
 environments:
