@@ -77,7 +77,7 @@ class AdmitTrigger(RotationTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until admitted or refused."""
         run = await the_run(self.ti)
-        index = int(self.ti.map_index)
+        index = self.ti.map_index or 0
         batch = run.plan.batches[index]
         narrator = Narrator(self.log.info)
         while True:

@@ -32,7 +32,7 @@ class RotationTrigger(BaseTrigger):
         """
         if self.task_instance is None:
             raise RuntimeError(f"{type(self).__name__} waits only for a task of a run")
-        return self.task_instance  # type: ignore[return-value]
+        return self.task_instance
 
 
 def event(payload: dict[str, Any]) -> TriggerEvent:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -49,7 +49,7 @@ class Shared:
         self._answers: dict[tuple[str, ...], tuple[float, Any]] = {}
         self._locks: dict[tuple[str, ...], asyncio.Lock] = {}
 
-    async def get(self, key: tuple[str, ...], ttl_s: float, ask: Callable[[], Any]) -> Any:
+    async def get(self, key: tuple[str, ...], ttl_s: float, ask: Callable[[], Awaitable[T]]) -> T:
         """The answer to a question, asked anew if the last one is older than ``ttl_s``."""
         async with self._locks.setdefault(key, asyncio.Lock()):
             known = self._answers.get(key)
@@ -57,7 +57,8 @@ class Shared:
                 known = (self._clock(), await ask())
                 self._answers[key] = known
         self._forget()
-        return known[1]
+        answer: T = known[1]
+        return answer
 
     def _forget(self) -> None:
         now = self._clock()
@@ -98,8 +99,7 @@ async def states(ti: TaskInstance, task_id: str, ttl_s: float) -> Mapping[int, s
         found = await _task_states(ti, [task_id], None)
         return None if found is None else _by_index(found, task_id)
 
-    answer: Mapping[int, str | None] | None = await _shared.get(("states", ti.dag_id, ti.run_id, task_id), ttl_s, ask)
-    return answer
+    return await _shared.get(("states", ti.dag_id, ti.run_id, task_id), ttl_s, ask)
 
 
 async def batch_states(ti: TaskInstance, task_ids: Sequence[str]) -> Mapping[str, str | None] | None:

@@ -1,4 +1,4 @@
-"""Airflow connections become clients: keys, region, endpoint; kubeconfig and context, one cluster apart from another."""
+"""Airflow connections become clients: keys, region, endpoint; kubeconfig and context, one apart from another."""
 
 from __future__ import annotations
 
