@@ -117,7 +117,8 @@ async def _task_states(
         return None  # the API server is away: whoever waits goes on waiting
     if not isinstance(answer, TaskStatesResult):
         return None
-    return answer.task_states.get(ti.run_id, {})
+    found: Mapping[str, str | None] = answer.task_states.get(ti.run_id, {})
+    return found
 
 
 def _by_index(found: Mapping[str, str | None], task_id: str) -> dict[int, str | None]:
