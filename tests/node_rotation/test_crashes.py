@@ -31,6 +31,25 @@ def every_crash(strategy: str, offset: int):
             yield at, before, *found
 
 
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("behaviour", ["never-joins", "joins-not-ready"])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_run_that_died_with_a_bad_image_goes_back_whole(strategy: str, behaviour: str, again: bool) -> None:
+    for at in range(1, 60, 2):
+        world = MemoryWorld.simple(3, replicas=6, zones=1, behaviour=behaviour)
+        policy = {"strategy": strategy, "budget": {"max_surge": 2}}
+        run = run_for(world, **policy)
+        if not dies(run, world, at, before=False):
+            return
+        if again:
+            engine.rotate(run_for(world, run.id, plan=run.plan, **policy))
+            world.clock.wait(60.0)
+        else:
+            sweep_all(world, run)
+        assert after(world).clean, wrong(at, False, after(world))
+        assert after(world).old == 3, wrong(at, False, after(world))
+
+
 def wrong(at: int, before: bool, left: After) -> str:
     return f"died {'before' if before else 'after'} mutation {at}: {left}"
 

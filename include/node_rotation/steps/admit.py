@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from node_rotation import lock
+from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
@@ -13,6 +13,7 @@ from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import gone, ledger_of
 from node_rotation.world import Snapshot
@@ -36,7 +37,10 @@ class Admit:
             ensure(run, batch.group)
             snapshot = run.look()
             ledger = lock.require(run).ledger
-        if isinstance(_decide(run, batch, snapshot, ledger), Yes):
+        claim = ledger.claim(batch.name)
+        if claim is not None and claim.state is ClaimState.FAILED:
+            heal_claim(run, claim)  # its last try is taken back first, whoever was to do that
+        elif isinstance(_decide(run, batch, snapshot, ledger), Yes):
             lock.change(run, lambda now: _claimed(run, batch, snapshot, now))
 
     def look(self, run: Run, batch: Batch) -> Outcome:
@@ -45,6 +49,9 @@ class Admit:
         ledger = ledger_of(snapshot.lease, run.id)
         if ledger is not None and _has_slots(ledger, batch):
             return Done(f"batch {batch.name} has its slots")
+        claim = ledger.claim(batch.name) if ledger else None
+        if claim is not None and claim.state is ClaimState.FAILED:
+            return Waiting((f"batch {batch.name} is being healed from its last try",), run.policy(batch).poll)
         decision = _decide(run, batch, snapshot, ledger)
         if isinstance(decision, Refuse):
             return Blocked(decision.reason, (f"batch {batch.name}",), "Clear the batch that failed, then this one.")
@@ -91,18 +98,21 @@ def _foreign(snapshot: Snapshot, asg: str, group: str, ledger: Ledger) -> dict[s
     return dict(foreign(snapshot, asg, ours, known=known, expected_new=expected))
 
 
+def _ours(snapshot: Snapshot, asg: str, machine: str) -> bool:
+    """In the group, or out of it because a rotation detached it."""
+    instance = snapshot.instances.get(machine)
+    detached = instance is not None and instance.tags.get(names.DETACHED_FROM) == asg
+    return detached or snapshot.groups[asg].member(machine) is not None
+
+
 def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledger:
     if _has_slots(ledger, batch) or not isinstance(_decide(run, batch, snapshot, ledger), Yes):
         return ledger
     baseline = ledger.groups.get(batch.group)
     if baseline is None:
         raise BlockedError(Blocked(f"group {batch.group} is not prepared", (f"group {batch.group}",), "Prepare it."))
-    group = snapshot.groups[baseline.asg]
-    alive = tuple(
-        m.instance_id
-        for m in batch.machines
-        if group.member(m.instance_id) is not None and not gone(snapshot.instances.get(m.instance_id))
-    )
+    ids = tuple(m.instance_id for m in batch.machines)
+    alive = tuple(i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i)))
     return ledger.with_claim(
         Claim(
             batch=batch.name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from node_rotation import lock
-from node_rotation.ledger import Baseline, Claim, Ledger
+from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
 from node_rotation.model import Strategy
 from node_rotation.run import Run
 from node_rotation.steps.scene import fresh_group, stays
@@ -32,11 +32,13 @@ def assigned(
     if baseline is None:
         return ledger
     free = newcomers(ledger, baseline, group, instances or {})
-    present = {m.instance_id for m in group.members}
+    present = {m.instance_id for m in group.members if stays(m.lifecycle)}
     for claim in ledger.claims_of(group_name):
         if not claim.open:
             continue
-        kept = {old: new for old, new in claim.replacements.items() if new in present or old not in present}
+        # Once its old machine goes, or it is sent away itself, nobody else takes its place.
+        lasting = claim.terminate_since is not None or claim.state is ClaimState.FAILED
+        kept = {old: new for old, new in claim.replacements.items() if new in present or lasting}
         for old in claim.machines:
             if old not in kept and free:
                 kept[old] = free.pop(0)
