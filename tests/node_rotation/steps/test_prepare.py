@@ -1,0 +1,81 @@
+"""Preparing a group: what is refused before anything is touched, and what is recorded before it is changed."""
+
+from __future__ import annotations
+
+from tests.node_rotation.crashes import after, run_for
+
+from node_rotation import names
+from node_rotation.ledger import parse
+from node_rotation.outcome import Blocked, Done
+from node_rotation.steps import baseline_tag
+from node_rotation.steps.prepare import prepare
+from node_rotation.steps.restore import restore
+from node_rotation.testing.world import MemoryWorld
+
+
+def test_the_baseline_is_written_before_anything_changes() -> None:
+    world = MemoryWorld.simple(3)
+    assert isinstance(prepare(run_for(world), "workers"), Done)
+    actions = [m.action for m in world.mutations]
+    assert actions[:4] == ["create_lease", "update_lease", "CreateOrUpdateTags", "SuspendProcesses"]
+    assert set(actions[4:]) == {"taint"}
+
+
+def test_prepared_twice_is_prepared_once() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world)
+    prepare(run, "workers")
+    before = len(world.mutations)
+    assert isinstance(prepare(run, "workers"), Done)
+    assert len(world.mutations) == before
+
+
+def test_what_others_suspended_stays_suspended() -> None:
+    world = MemoryWorld.simple(3)
+    asg = world.asg("workers")
+    world.cloud.suspend(asg, ["AZRebalance"])
+    run = run_for(world)
+    prepare(run, "workers")
+    lease = world.cluster.lease()
+    assert lease is not None
+    assert parse(lease.annotations[names.LEDGER]).groups["workers"].suspended_by_us == ()
+    restore(run, "workers")
+    assert "AZRebalance" in world.cloud.groups([asg])[asg].suspended
+
+
+def test_a_template_that_does_not_launch_the_target_blocks_an_external_image_step() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world)
+    world.add_template_version("workers", "base-old")
+    outcome = prepare(run, "workers")
+    assert isinstance(outcome, Blocked)
+    assert "external" in outcome.reason
+    assert not world.mutations
+
+
+def test_the_image_step_makes_the_template_launch_the_target() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world, image_step="launch_template")
+    world.add_template_version("workers", "base-old")
+    assert isinstance(prepare(run, "workers"), Done)
+    asg = world.cloud.groups([world.asg("workers")])[world.asg("workers")]
+    assert world.cloud.template(asg.template).image_id == world.image_id("base-new")
+
+
+def test_restore_without_prepare_does_nothing_and_after_it_leaves_nothing() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world)
+    assert restore(run, "workers") == ()
+    assert not world.mutations
+    prepare(run, "workers")
+    restore(run, "workers")
+    assert after(world).clean
+
+
+def test_the_tag_reads_back() -> None:
+    world = MemoryWorld.simple(3)
+    prepare(run_for(world), "workers")
+    asg = world.asg("workers")
+    value = world.cloud.groups([asg])[asg].tags[names.BASELINE]
+    assert baseline_tag.read(value) == baseline_tag.Sizes(0, 7, 3, ("AZRebalance",))
+    assert baseline_tag.read("written by somebody else") is None
