@@ -158,3 +158,13 @@ def test_a_lost_lock_ends_the_run_without_another_call() -> None:
     assert result.blocked is not None
     assert "thief" in result.blocked.reason
     assert world.mutations[-1].action == "update_lease"
+
+
+@pytest.mark.parametrize(("rule", "failed", "skipped"), [("hold", 1, 3), ("skip", 1, 3), ("fail", 4, 0)])
+def test_what_later_batches_do_after_a_failure(rule: str, failed: int, skipped: int) -> None:
+    world = MemoryWorld.simple(4, behaviour="joins-not-ready")
+    gate = {"settle": "3s", "timeout": "60s", "on_failure": rule}
+    result = rotate(world, gate=gate)
+    assert (len(result.failed), len(result.skipped)) == (failed, skipped)
+    world.clock.wait(30.0)
+    assert after(world).clean

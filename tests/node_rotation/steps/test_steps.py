@@ -9,7 +9,9 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
+from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
+from node_rotation.steps.restore import restore
 from node_rotation.steps.verify import verify
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -155,3 +157,39 @@ def test_what_a_hand_leaves_is_found_by_verify() -> None:
     found = verify(run)
     assert found.orphans == (f"instance {machine}, detached from {asg}",)
     assert found.residue == (f"node {node.name}: taint node-rotation/old",)
+
+
+def test_a_cleared_gate_passes_once_its_cause_is_gone_and_the_rest_goes_on() -> None:
+    world = MemoryWorld.simple(4, replicas=8)
+    run = run_for(world, gate={"settle": "3s", "timeout": "20s"})
+    first, second, *_ = run.plan.batches
+    up_to(world, run, first, StepName.TERMINATE)
+    broken = next(n.name for n in world.cluster.nodes() if n.instance_id == second.machines[0].instance_id)
+    world.fail_node(broken)
+    gate = STEPS[StepName.GATE]
+    for _ in range(15):
+        gate.act(run, first)
+        world.clock.wait(2.0)
+    outcome = gate.look(run, first)
+    assert isinstance(outcome, Blocked)
+    assert broken in outcome.reason
+    heal(run, first, str(outcome))
+    assert isinstance(STEPS[StepName.ADMIT].look(run, second), Waiting)
+    for _ in range(10):
+        restore(run, first.group)
+        world.clock.wait(2.0)
+    assert world.cluster.lease() is None
+
+    world.recover_node(broken)
+    world.clock.wait(5.0)
+    up_to_again(world, run, first, StepName.GATE)
+    up_to_again(world, run, second, StepName.ADMIT)
+
+
+def up_to_again(world: MemoryWorld, run: Run, batch: Batch, name: StepName) -> None:
+    for _ in range(20):
+        STEPS[name].act(run, batch)
+        if isinstance(STEPS[name].look(run, batch), Done):
+            return
+        world.clock.wait(2.0)
+    raise AssertionError(STEPS[name].look(run, batch))

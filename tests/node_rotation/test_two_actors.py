@@ -1,0 +1,70 @@
+"""A cleared step's new attempt overlaps its old trigger: two actors of one run do no harm to each other."""
+
+from __future__ import annotations
+
+import pytest
+from tests.node_rotation.crashes import after, run_for
+
+from node_rotation import engine
+from node_rotation.errors import RotationError
+from node_rotation.model import Batch, StepName
+from node_rotation.run import Run
+from node_rotation.steps import ORDER, STEPS
+from node_rotation.steps.scene import ledger_of
+from node_rotation.testing.faults import Mutation
+from node_rotation.testing.world import MemoryWorld
+
+
+class Shadow:
+    """A second actor that repeats the step of every open batch right after each change of the first."""
+
+    def __init__(self, world: MemoryWorld, run: Run, every: int) -> None:
+        self._world, self._run, self._every = world, run, every
+        self._busy, self._count = False, 0
+        self.acted = 0
+
+    def __call__(self, mutation: Mutation) -> None:
+        self._count += 1
+        if self._busy or self._count % self._every:
+            return
+        self._busy = True
+        try:
+            self._act()
+        finally:
+            self._busy = False
+
+    def _act(self) -> None:
+        ledger = ledger_of(self._run.look().lease, self._run.id)
+        for batch in self._run.plan.batches:
+            claim = ledger.claim(batch.name) if ledger else None
+            if claim is None or claim.state != "admitted":
+                continue
+            for name in ORDER[1:]:
+                self._try(name, batch)
+
+    def _try(self, name: StepName, batch: Batch) -> None:
+        try:
+            done = type(STEPS[name].look(self._run, batch)).__name__ == "Done"
+            if not done:
+                STEPS[name].act(self._run, batch)
+                self.acted += 1
+        except RotationError:
+            pass
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_a_shadow_changes_nothing_in_the_end(strategy: str, every: int) -> None:
+    world = MemoryWorld.simple(4, replicas=8, zones=1)
+    policy = {"strategy": strategy, "budget": {"max_surge": 2}}
+    run = run_for(world, **policy)
+    shadow = Shadow(world, run_for(world, run.id, plan=run.plan, **policy), every)
+    world.journal.on_mutation = shadow
+    result = engine.rotate(run)
+    world.journal.on_mutation = None
+    world.clock.wait(60.0)
+    assert shadow.acted
+    assert result.ok, result
+    assert after(world).clean, after(world)
+    assert after(world).old == 0
+    assert world.monitor.max_extra[world.asg("workers")] <= 2
