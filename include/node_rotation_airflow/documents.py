@@ -39,6 +39,15 @@ class Request(Document):
     as_of: datetime | None = None
 
 
+class Span(Document):
+    """One step of one batch, or the work on one node group: from its first attempt to its end, epoch seconds."""
+
+    subject: str
+    deed: str
+    began: float
+    ended: float
+
+
 class Rotation(Document):
     """A plan with the settings it was made under: all a step needs."""
 

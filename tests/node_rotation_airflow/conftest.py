@@ -108,6 +108,7 @@ class Airflow:
         self.stores: dict[str, Store] = {}
         self.outlets: dict[Any, SimpleNamespace] = {}
         self.max_tries = 3
+        self.pulled: list[Any] = []
         comms.answers["GetXCom"] = self._xcom
         comms.answers["GetTaskStates"] = self._states
 
@@ -119,7 +120,7 @@ class Airflow:
             map_index=index,
             max_tries=self.max_tries,
             try_number=1,
-            xcom_pull=lambda task_ids, key: self.xcoms.get((task_ids, key)),
+            xcom_pull=self._pull,
             xcom_push=lambda key, value: self.xcoms.update({(task_id, key): value}),
             get_task_states=lambda **_: {"manual__1": dict(self.states)},
         )
@@ -148,6 +149,9 @@ class Airflow:
             return await anext(trigger.run())
 
         return asyncio.run(first())
+
+    def _pull(self, task_ids: str | list[str], key: str) -> Any:
+        return self.pulled if isinstance(task_ids, list) else self.xcoms.get((task_ids, key))
 
     def _xcom(self, message: Any) -> Any:
         from airflow.sdk.execution_time.comms import XComResult

@@ -35,7 +35,7 @@ class HealOperator(StepOperator):
             timeout=HEAL_TIMEOUT,
         )
 
-    def heal(self, context: Context, event: Mapping[str, Any]) -> str | None:
+    def heal(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any] | None:
         """Heal after the trigger found something failed."""
         self.log.info("not passed: %s", ", ".join(event["failed"]))
         return self.execute(context)  # type: ignore[no-any-return]

@@ -7,36 +7,81 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from node_rotation_airflow.constants import VERDICT_KEY
+from node_rotation.model import StepName
+from node_rotation_airflow.constants import BATCH_GROUP, VERDICT_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from airflow.sdk.definitions.context import Context
 
+    from node_rotation.engine import Result
+    from node_rotation.model import Plan
+    from node_rotation_airflow.documents import Span
+
 VARIABLE = "NODE_ROTATION_REPORTS"
+STEPS = tuple(f"{BATCH_GROUP}.{name}" for name in StepName if name is not StepName.ADMIT)
 
 
 class ReportOperator(RotationOperator):
-    """Writes below ``$NODE_ROTATION_REPORTS``, or ``out/`` beside the DAGs folder; returns the path."""
+    """Writes below ``$NODE_ROTATION_REPORTS``, or ``out/runs`` beside the DAGs folder; returns the page's path."""
 
-    def work(self, context: Context) -> str:
-        """Write."""
-        ti: Any = context["ti"]
+    def work(self, context: Context) -> str | None:
+        """Write both files; nothing without a plan."""
+        from node_rotation.report import page, report
+
         rotation = rotation_of(context)
+        if rotation is None:
+            self.log.warning("there was no plan, so there is no report")
+            return None
+        ti: Any = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
-        report = {
-            "schema_version": 1,
+        spans = _spans(ti)
+        value = report(rotation.plan, _result(rotation.plan, spans, states, ti))
+        value |= {
             "run_id": ti.run_id,
-            "plan": rotation.plan.model_dump(mode="json") if rotation else None,
-            "verdict": ti.xcom_pull(task_ids="verify", key=VERDICT_KEY),
+            "timeline": [{"batch": s.subject, "step": s.deed, "from": s.began, "to": s.ended} for s in spans],
             "tasks": dict(sorted(states.items())),
         }
-        folder = reports_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{_file_name(ti.run_id)}.json"
-        file.write_text(json.dumps(report, indent=1))
+        file = _write(ti.run_id, value, page(value))
         self.log.info("report: %s", file)
         return str(file)
+
+
+def _spans(ti: Any) -> Sequence[Span]:
+    from node_rotation_airflow.documents import Span
+
+    found = ti.xcom_pull(task_ids=list(STEPS), key="return_value") or []
+    return [Span.read(value) for value in found if value]
+
+
+def _result(plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None], ti: Any) -> Result:
+    from node_rotation.clients.wall import WallClock
+    from node_rotation.engine import Result
+    from node_rotation.outcome import Blocked
+    from node_rotation.steps.verify import Verdict
+
+    gates = {b.name: states.get(f"{BATCH_GROUP}.{StepName.GATE}_{i}") for i, b in enumerate(plan.batches)}
+    found = ti.xcom_pull(task_ids="verify", key=VERDICT_KEY)
+    now = WallClock().now()
+    return Result(
+        started_at=min((span.began for span in spans), default=now),
+        ended_at=max((span.ended for span in spans), default=now),
+        passed=tuple(name for name, state in gates.items() if state == "success"),
+        failed=tuple((n, Blocked(f"its gate is {s}")) for n, s in gates.items() if s in ("failed", "upstream_failed")),
+        skipped=tuple(name for name, state in gates.items() if state in ("skipped", None)),
+        verdict=Verdict(**{k: tuple(v) for k, v in found.items() if k != "tasks"}) if found else None,
+    )
+
+
+def _write(run_id: str, value: Mapping[str, Any], html: str) -> Path:
+    folder = reports_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    name = "".join(c if c.isalnum() or c in "-_.~" else "_" for c in run_id)
+    (folder / f"{name}.json").write_text(json.dumps(value, indent=1))
+    (folder / f"{name}.html").write_text(html)
+    return folder / f"{name}.html"
 
 
 def reports_folder() -> Path:
@@ -46,7 +91,3 @@ def reports_folder() -> Path:
     from airflow.sdk.configuration import conf
 
     return Path(conf.get("core", "dags_folder")).parent / "out" / "runs"
-
-
-def _file_name(run_id: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_.~" else "_" for c in run_id)

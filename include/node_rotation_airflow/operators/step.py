@@ -28,36 +28,38 @@ class DeedOperator(RotationOperator):
         """The name of the batch or node group it works on."""
         raise NotImplementedError
 
-    def work(self, context: Context) -> str | None:
-        """Act and look once; done at once needs no trigger."""
+    def work(self, context: Context) -> dict[str, Any] | None:
+        """Act and look once; done at once needs no trigger. Returns a ``Span``."""
         return self.begin(context, self.subject(context))
 
-    def begin(self, context: Context, subject: str, *, resume: bool = False) -> str | None:
+    def begin(self, context: Context, subject: str, *, resume: bool = False) -> dict[str, Any] | None:
         """Try once, then wait in the trigger.
 
         :param resume: come back to a worker when it is done.
         """
         from node_rotation.outcome import Blocked, Done
         from node_rotation_airflow.deeds import DEEDS, attempt
+        from node_rotation_airflow.documents import Span
 
         run = run_of(context)
         now = run.clock.now()
-        deadline = _deadline(context, now, DEEDS[self.deed].timeout_s(run, subject))
+        began = _began(context, now)
         outcome = attempt(self.deed, run, subject)
         if isinstance(outcome, Done):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
-            return outcome.detail
+            return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now()).dump()
         if isinstance(outcome, Blocked):
             raise AirflowFailException(f"{self.deed} of {subject}: {outcome}")
         self.log.info("waits: %s", "; ".join(outcome.reasons))
-        self._wait(run, subject, deadline, now, resume=resume)
+        deadline = began + DEEDS[self.deed].timeout_s(run, subject)
+        self._wait(run, subject, began, deadline, now, resume=resume)
         return None
 
-    def _wait(self, run: Run, subject: str, deadline: float, now: float, *, resume: bool) -> None:
+    def _wait(self, run: Run, subject: str, began: float, deadline: float, now: float, *, resume: bool) -> None:
         from node_rotation_airflow.triggers.step import StepTrigger
 
         self.defer(
-            trigger=StepTrigger(self.deed, subject, run.plan.id, deadline, resume),
+            trigger=StepTrigger(self.deed, subject, run.plan.id, deadline, began, resume),
             method_name="resumed",
             kwargs={"subject": subject},
             timeout=timedelta(seconds=max(0.0, deadline - now) + DEFER_MARGIN_S),
@@ -81,17 +83,17 @@ class DeedOperator(RotationOperator):
         """What is left to do once the deed is done, if a worker was asked for."""
 
 
-def _deadline(context: Context, now: float, timeout_s: float) -> float:
-    """When this step gives up: fixed by its first attempt, so that retries don't extend it.
+def _began(context: Context, now: float) -> float:
+    """When this step began: fixed by its first attempt, so that retries don't extend its deadline.
 
     Clearing a task raises ``max_tries`` and retrying does not: a cleared one gets its full time again.
     """
-    store, key = context["task_state_store"], f"deadline-{context['ti'].max_tries}"
+    store, key = context["task_state_store"], f"began-{context['ti'].max_tries}"
     known = store.get(key)
     if isinstance(known, int | float):
         return float(known)
-    store.set(key, now + timeout_s)
-    return now + timeout_s
+    store.set(key, now)
+    return now
 
 
 class StepOperator(DeedOperator):

@@ -11,6 +11,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from node_rotation.errors import PermanentError
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation_airflow import deeds
+from node_rotation_airflow.documents import Span
 from node_rotation_airflow.narrator import Narrator
 from node_rotation_airflow.triggers.base import RotationTrigger, event
 from node_rotation_airflow.triggers.comms import in_thread, the_run
@@ -30,16 +31,26 @@ class StepTrigger(RotationTrigger):
     :param subject: the name of its batch or node group.
     :param plan_id: the plan the task began with.
     :param deadline: epoch seconds; absolute, for a restarted trigger begins anew.
+    :param began: epoch seconds; when the task's first attempt began.
     :param resume: end in a worker even when done, so that the task can say more.
     """
 
-    def __init__(self, deed: str, subject: str, plan_id: str, deadline: float, resume: bool = False) -> None:
+    def __init__(
+        self, deed: str, subject: str, plan_id: str, deadline: float, began: float, resume: bool = False
+    ) -> None:
         super().__init__()
-        self.deed, self.subject, self.plan_id, self.deadline, self.resume = deed, subject, plan_id, deadline, resume
+        self.deed, self.subject, self.plan_id = deed, subject, plan_id
+        self.deadline, self.began, self.resume = deadline, began, resume
 
     def kwargs(self) -> dict[str, Any]:
         """What makes it again."""
-        always = {"deed": self.deed, "subject": self.subject, "plan_id": self.plan_id, "deadline": self.deadline}
+        always = {
+            "deed": self.deed,
+            "subject": self.subject,
+            "plan_id": self.plan_id,
+            "deadline": self.deadline,
+            "began": self.began,
+        }
         return {**always, "resume": True} if self.resume else always
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
@@ -54,7 +65,7 @@ class StepTrigger(RotationTrigger):
             now = run.clock.now()
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
-                yield event({"status": DONE}) if self.resume else TaskSuccessEvent()
+                yield event({"status": DONE}) if self.resume else self._success(now)
                 return
             if isinstance(outcome, Blocked):
                 yield event({"status": FAILED, "reason": str(outcome)})
@@ -64,6 +75,10 @@ class StepTrigger(RotationTrigger):
                 yield event({"status": DEADLINE, "reason": "; ".join(narrator.open())})
                 return
             await sleep(_pause(outcome, self.deadline - now))
+
+    def _success(self, now: float) -> TaskSuccessEvent:
+        span = Span(subject=self.subject, deed=self.deed, began=self.began, ended=now)
+        return TaskSuccessEvent(xcoms={"return_value": span.dump()})
 
 
 def _pause(outcome: Waiting, left_s: float) -> float:

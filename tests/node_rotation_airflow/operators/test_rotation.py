@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.heal import HealOperator
 from node_rotation_airflow.operators.plan import OpenOperator, PlanOperator
+from node_rotation_airflow.operators.report import ReportOperator
 from node_rotation_airflow.operators.step import (
     CordonOperator,
     DrainOperator,
@@ -57,6 +60,27 @@ def test_every_machine_is_replaced_and_nothing_is_left(airflow: Any) -> None:
     assert [batch["name"] for batch in batches] == ["workers/1", "workers/2", "workers/3"]
     assert (world.on_image("base-old"), world.orphans(), world.residue()) == ((), (), ())
     assert not any(run.xcoms["verify", "verdict"].values())
+
+
+def test_the_report_has_the_timeline_and_a_page(airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    world = MemoryWorld.simple(machines=1)
+    run, batches = planned(airflow, world)
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    spans = []
+    for step in STEPS:
+        done = run.run(step(task_id=f"batch.{step.deed}", spec=batches[0]), 0)
+        spans.append(done if isinstance(done, dict) else done.xcoms["return_value"])
+    run.states["batch.health_gate_0"] = "success"
+    run.pulled = spans
+
+    page = run.run(ReportOperator(task_id="report"))
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+
+    assert value["passed"] == ["workers/1"]
+    assert [span["step"] for span in value["timeline"]] == [step.deed for step in STEPS]
+    assert "<svg" in Path(page).read_text()
 
 
 def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:

@@ -44,23 +44,31 @@ def fire(run: Any, monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome | Excepti
         return said
 
     monkeypatch.setattr(deeds, "DEEDS", {"drain": deeds.Deed(do, lambda of, subject: 60.0)})
-    trigger = StepTrigger("drain", "workers/1", run.plan.id, **{"deadline": run.world.clock.now() + 60, **kwargs})
+    trigger = StepTrigger(
+        "drain",
+        "workers/1",
+        run.plan.id,
+        **{"deadline": run.world.clock.now() + 60, "began": run.world.clock.now(), **kwargs},
+    )
     return run.fire(trigger, run.context("batch.drain", 0)["ti"])
 
 
 def test_it_is_made_again_from_what_it_says() -> None:
-    trigger = StepTrigger("drain", "workers/1", "p1", T0)
+    trigger = StepTrigger("drain", "workers/1", "p1", T0 + 60, T0)
     path, kwargs = trigger.serialize()
 
     assert path == "node_rotation_airflow.triggers.step.StepTrigger"
-    assert kwargs == {"deed": "drain", "subject": "workers/1", "plan_id": "p1", "deadline": T0}
+    assert kwargs == {"deed": "drain", "subject": "workers/1", "plan_id": "p1", "deadline": T0 + 60, "began": T0}
     assert StepTrigger(**kwargs, resume=True).serialize()[1]["resume"] is True
 
 
 def test_done_ends_the_task_without_a_worker(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    event = fire(run, monkeypatch, Waiting(("pod shop/a",)), Done())
+    began = run.world.clock.now()
+    event = fire(run, monkeypatch, Waiting(("pod shop/a",), 4.0), Done())
 
     assert event.task_instance_state == "success"
+    span = {"subject": "workers/1", "deed": "drain", "began": began, "ended": began + 4}
+    assert event.xcoms == {"return_value": span}
 
 
 def test_or_with_one_if_asked(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
