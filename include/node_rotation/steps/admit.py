@@ -30,6 +30,7 @@ class Admit:
     def act(self, run: Run, batch: Batch) -> None:
         """Write the claim if the batch may start now."""
         snapshot = run.look()
+        lock.keep(run, snapshot.lease)
         ledger = ledger_of(snapshot.lease, run.id)
         if ledger is not None and _has_slots(ledger, batch):
             return

@@ -28,6 +28,7 @@ class Gate:
 
     def act(self, run: Run, batch: Batch) -> None:
         """Keep the ledger's account of green looks, free the slots, delete Nodes of terminated machines."""
+        lock.keep(run, run.look().lease)
         seen = _seen(run, batch, again=True)
         if isinstance(seen, Blocked):
             raise BlockedError(seen)

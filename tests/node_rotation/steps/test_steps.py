@@ -193,3 +193,17 @@ def up_to_again(world: MemoryWorld, run: Run, batch: Batch, name: StepName) -> N
             return
         world.clock.wait(2.0)
     raise AssertionError(STEPS[name].look(run, batch))
+
+
+def test_steps_that_only_wait_keep_the_run_alive() -> None:
+    world = MemoryWorld.simple(3, replicas=6)
+    run = run_for(world, gate={"settle": "1h", "timeout": "2h"}, lock_duration="60s")
+    first, second, *_ = run.plan.batches
+    up_to(world, run, first, StepName.TERMINATE)
+    for name, batch in ((StepName.GATE, first), (StepName.ADMIT, second)):
+        for _ in range(20):
+            STEPS[name].act(run, batch)
+            world.clock.wait(10.0)
+        lease = world.cluster.lease()
+        assert lease is not None
+        assert world.clock.now() - lease.renewed_at < 60.0
