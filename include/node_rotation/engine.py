@@ -147,16 +147,9 @@ class _Rotation:
             raise
         self._restore()
         self.skipped += [m.batch.name for m in self.moving]
-        return Result(
-            started,
-            self.run.clock.now(),
-            tuple(self.passed),
-            tuple(self.failed),
-            tuple(self.skipped),
-            blocked,
-            verify(self.run),
-            self.ledger,
-        )
+        ended, verdict = self.run.clock.now(), verify(self.run)
+        outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
+        return Result(started, ended, *outcome, blocked, verdict, self.ledger)
 
     def _forward(self) -> Blocked | None:
         try:
