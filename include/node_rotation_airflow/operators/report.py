@@ -53,7 +53,8 @@ def _spans(ti: Any) -> Sequence[Span]:
     from node_rotation_airflow.documents import Span
 
     found = ti.xcom_pull(task_ids=list(STEPS), key="return_value") or []
-    return [Span.read(value) for value in found if value]
+    # What a trigger pushed comes back as the text of its JSON, what a worker returned as the value itself.
+    return [Span.read(json.loads(value) if isinstance(value, str) else value) for value in found if value]
 
 
 def _result(plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None], ti: Any) -> Result:
