@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import eviction
@@ -56,12 +56,21 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
     :param subjects: the plan's groups.
     :param drifts: every group's drift, also of groups that are not rotated.
     """
-    found = [blocker for drift in drifts for blocker in drift.blockers]
+    found = list(_merged(blocker for drift in drifts for blocker in drift.blockers))
     for subject in subjects:
         found.extend(_group(subject))
         found.extend(_machines(subject, snapshot))
     found.extend(_pods(subjects, snapshot))
     return tuple(found)
+
+
+def _merged(found: Iterable[Blocker]) -> Iterator[Blocker]:
+    """One blocker per cause: an image that is missing is missing for every group."""
+    causes: dict[tuple[str, str], list[str]] = {}
+    for blocker in found:
+        causes.setdefault((blocker.reason, blocker.remedy), []).extend(blocker.objects)
+    for (reason, remedy), objects in causes.items():
+        yield Blocker(reason=reason, objects=tuple(dict.fromkeys(objects)), remedy=remedy)
 
 
 def notes(subjects: Sequence[Subject]) -> tuple[str, ...]:
@@ -171,14 +180,14 @@ def _pods(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
     """Pods on drifted machines that no drain could ever evict, one blocker per cause."""
     policies = {m.node: s.policy for s in subjects for m in s.drifted if m.node and s.policy.drain.force_after is None}
     by_namespace = _by_namespace(snapshot.budgets)
-    causes: dict[tuple[str, str], list[str]] = {}
-    for pod in snapshot.pods:
-        policy = policies.get(pod.node)
-        blocked = _blocked(pod, policy, by_namespace, snapshot.taken_at) if policy else None
-        if blocked is not None:
-            causes.setdefault((blocked.reason, blocked.remedy), []).extend(blocked.objects)
-    for (reason, remedy), objects in causes.items():
-        yield Blocker(reason=reason, objects=tuple(dict.fromkeys(objects)), remedy=remedy)
+    found = (
+        _blocked(pod, policies[pod.node], by_namespace, snapshot.taken_at)
+        for pod in snapshot.pods
+        if pod.node in policies
+    )
+    yield from _merged(
+        Blocker(reason=blocked.reason, objects=blocked.objects, remedy=blocked.remedy) for blocked in found if blocked
+    )
 
 
 def _blocked(pod: Pod, policy: Policy, budgets: Mapping[str, list[Budget]], now: float) -> Blocked | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 SCHEMA = "docs/fleet.schema.json"
+_NAMES = {r"a valid tuple": "a list", r"a valid dictionary( or instance of \w+)?": "settings, as key: value"}
 
 
 def explain(error: ValidationError, data: Any, model: type[BaseModel]) -> tuple[str, str, str]:
@@ -28,10 +30,17 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel]) -> tuple[
         return path(loc, data), f"there is no such setting{more}.", _suggest(str(loc[-1]), known)
     if first["type"] == "missing":
         return path(loc, data), f"is missing{more}.", f"Add it; {SCHEMA} describes it."
-    message = first["msg"].removeprefix("Value error, ").rstrip(".")
+    message = _plain(first["msg"].removeprefix("Value error, ").rstrip("."))
     given = first.get("input")
     said = f", not {given!r}" if isinstance(given, str | int | float | bool) and repr(given) not in message else ""
     return path(loc, data), f"{message}{said}{more}.", f"Correct it; {SCHEMA} describes it."
+
+
+def _plain(message: str) -> str:
+    """Python's names of types as YAML calls them."""
+    for theirs, ours in _NAMES.items():
+        message = re.sub(theirs, ours, message)
+    return message
 
 
 def path(loc: Sequence[int | str], data: Any) -> str:

@@ -35,7 +35,7 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
 
     Activities are read only for groups that are short of members.
 
-    :raises BadInputError: if a group of the fleet does not exist.
+    :raises BadInputError: if a group of the fleet does not exist, or two are the same.
     """
     now = clock.now()
     lease = cluster.lease()
@@ -198,7 +198,14 @@ def _activities(cloud: Cloud, groups: Iterable[ScalingGroup], now: float) -> dic
 
 
 def _all_there(settings: Settings, ours: Sequence[str], groups: Mapping[str, ScalingGroup]) -> None:
+    first: dict[str, str] = {}
     for group, asg in zip(settings.cluster.groups, ours, strict=True):
+        if first.setdefault(asg, group.name) != group.name:
+            raise BadInputError(
+                f"{settings.name}: node groups {first[asg]} and {group.name}",
+                f"both are the Auto Scaling group {asg!r}.",
+                "Leave one out, or give one other asg_tags.",
+            )
         if asg not in groups:
             raise BadInputError(
                 f"{settings.name}: node group {group.name}",

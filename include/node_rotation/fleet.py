@@ -18,7 +18,7 @@ from node_rotation.policy import Policy, merge
 class AwsAccess(Value):
     """How to reach a cluster's AWS account: an Airflow connection, or boto3's own chain for the CLI."""
 
-    region: str
+    region: str = Field(pattern=r"^[a-z]{2}[a-z0-9-]*[0-9]$", description="e.g. eu-central-1")
     connection: str = Field(default="aws_default", description="Airflow connection id")
     profile: str | None = Field(default=None, description="for the CLI: a profile of the AWS config")
 
@@ -175,8 +175,9 @@ def load(path: Path) -> Fleet:
         data = yaml.safe_load(path.read_text())
     except OSError as error:
         raise BadInputError(str(path), f"can't be read: {error.strerror}.", "Give the fleet file's path.") from error
-    except yaml.YAMLError as error:
-        raise BadInputError(str(path), f"is not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        said = " ".join(str(error).split())
+        raise BadInputError(str(path), f"is not YAML: {said}.", "Correct it there.") from error
     try:
         fleet = Fleet.model_validate(data)
     except ValidationError as error:

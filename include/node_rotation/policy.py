@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
@@ -91,7 +91,7 @@ class ImageSource(Value):
     owner: str | None = Field(default=None, description="an account id, 'self' or 'amazon'")
     name: str | None = Field(default=None, description="an image name filter with *, for this owner")
     id: str | None = Field(default=None, pattern=r"^ami-[0-9a-z]+$", description="a pinned image")
-    architecture: str = "x86_64"
+    architecture: Literal["x86_64", "arm64"] = "x86_64"
     soak: Duration = Field(default=0.0, description="an image younger than this is not rolled out yet")
 
     @model_validator(mode="after")

@@ -115,7 +115,7 @@ def deprecated(image: Image, moment: datetime) -> bool:
 def _find(asked: _Asked) -> tuple[Image, str]:
     source = asked.source
     if source.id:
-        return _the(asked, source.id, f"the pinned image {source.id}"), f"pinned {source.id}"
+        return _the(asked, source.id, "pinned"), f"pinned {source.id}"
     if source.ssm:
         return _by_parameter(asked, source.ssm)
     if source.name:

@@ -65,7 +65,7 @@ def test_a_name_filter_takes_the_newest_that_is_neither_deprecated_nor_still_soa
     ("source", "candidates", "reason"),
     [
         (ImageSource(template=True), seen(), "the template of group workers can't be resolved"),
-        (ImageSource(id="ami-none"), seen(), "image ami-none (the pinned image ami-none) does not exist"),
+        (ImageSource(id="ami-none"), seen(), "image ami-none (pinned) does not exist"),
         (SSM, seen(), "there is no SSM parameter /images/base/current"),
         (SSM, seen(parameter=parameter("ami-gone")), "image ami-gone (ssm /images/base/current) does not exist"),
         (FILTER, seen(), "no image matches owner self, name base-*, x86_64"),

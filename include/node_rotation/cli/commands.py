@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.cli.progress import progress
 from node_rotation.cli.session import Session, cluster_names, open_session
+from node_rotation.drift import cluster_notes
 from node_rotation.errors import BadInputError
 from node_rotation.ledger import parse
 from node_rotation.model import Plan, Role
@@ -33,23 +35,25 @@ def drift(
     role: Role | None,
 ) -> ExitCode:
     """Check clusters for drift."""
-    found = {}
+    found, notes = {}, {}
     for name in cluster_names(file, clusters):
         session = open_session(file, name, policy, groups, role)
-        found[session.settings.name] = session.drift(session.observe())
+        snapshot = session.observe()
+        found[session.settings.name] = session.drift(snapshot)
+        notes[session.settings.name] = cluster_notes(snapshot)
     if output is Output.JSON:
         render.write_json(
             {
                 "schema_version": 1,
                 "clusters": [
-                    {"name": name, "groups": [d.model_dump(mode="json") for d in drifts]}
+                    {"name": name, "groups": [d.model_dump(mode="json") for d in drifts], "notes": notes[name]}
                     for name, drifts in found.items()
                 ],
             }
         )
     else:
         for name, drifts in found.items():
-            render.show_drift(render.console(), name, drifts)
+            render.show_drift(render.console(), name, drifts, notes[name])
     return exits.of_drift(d for drifts in found.values() for d in drifts)
 
 
@@ -69,7 +73,7 @@ def rotate(
     session = open_session(file, cluster, policy, groups, role)
     made = session.plan()
     if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
-        _show_plan(output, made)
+        _show_plan(output, made, refused=True)
         return exits.of_plan(made)
     return _carry_out(session, made, output)
 
@@ -82,7 +86,7 @@ def rotate_plan(file: Path, output: Output, cluster: str, policy: Layer, source:
     session = replace(session, groups=groups)
     left = plan_file.accept(given, session.settings, session.drift(session.observe()))
     if left.blockers or not left.batches:
-        _show_plan(output, left)
+        _show_plan(output, left, refused=True)
         return exits.of_plan(left)
     return _carry_out(session, left, output)
 
@@ -101,11 +105,15 @@ def _carry_out(session: Session, made: Plan, output: Output) -> ExitCode:
     return exits.of_result(result)
 
 
-def _show_plan(output: Output, made: Plan) -> None:
+def _show_plan(output: Output, made: Plan, *, refused: bool = False) -> None:
+    """To a rotation that was asked for, what blocks it is an error; to a plan it is a part of the answer."""
     if output is Output.JSON:
         render.write_json(made.model_dump(mode="json"))
     else:
-        render.show_plan(render.console(), made)
+        render.show_plan(render.console(), made, blockers=not refused)
+    if refused:
+        for blocker in made.blockers:
+            print(f"node-rotation: {exits.say_blocker(blocker)}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)

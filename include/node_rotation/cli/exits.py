@@ -68,7 +68,8 @@ def of_error(error: RotationError) -> tuple[ExitCode, str]:
     if isinstance(error, BlockedError):
         return ExitCode.BLOCKED, str(error)
     if isinstance(error, TransientError):
-        return ExitCode.ERROR, f"{error} This may pass: try again in a moment."
+        end = "" if str(error).endswith((".", "?")) else "."
+        return ExitCode.ERROR, f"{error}{end} This may pass: try again in a moment."
     return ExitCode.ERROR, str(error)
 
 

@@ -27,7 +27,7 @@ def read(path: Path) -> Plan:
         text = sys.stdin.read() if str(path) == "-" else path.read_text()
         data = json.loads(text)
     except OSError as error:
-        raise BadInputError(str(path), f"can't be read: {error.strerror}.") from error
+        raise BadInputError(str(path), f"can't be read: {error.strerror}.", "Give the path of a plan.") from error
     except ValueError as error:
         raise BadInputError(str(path), "is not JSON.", "Make it with: node-rotation -o json plan CLUSTER.") from error
     _check_version(path, data)
@@ -36,13 +36,15 @@ def read(path: Path) -> Plan:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise BadInputError(f"{path}: {where}", first["msg"], "See docs/plan.schema.json.") from error
+        remedy = "Make the plan again; docs/plan.schema.json describes it."
+        raise BadInputError(f"{path}: {where}", f"{first['msg']}.", remedy) from error
 
 
 def _check_version(path: Path, data: Any) -> None:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
-        raise BadInputError(f"{path}: schema_version", "is missing: this is no plan.")
+        remedy = "Make one with: node-rotation -o json plan CLUSTER."
+        raise BadInputError(f"{path}: schema_version", "is missing: this is no plan.", remedy)
     if version > PLAN_SCHEMA_VERSION:
         raise BadInputError(
             f"{path}: schema_version",

@@ -73,11 +73,13 @@ def moment(epoch_s: float) -> str:
     return f"{datetime.fromtimestamp(epoch_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def show_drift(out: Console, cluster: str, drifts: Sequence[GroupDrift]) -> None:
+def show_drift(out: Console, cluster: str, drifts: Sequence[GroupDrift], notes: Sequence[str] = ()) -> None:
     """Show what a drift check found in one cluster.
 
     :param cluster: ``environment.cluster``.
+    :param notes: what was found outside its groups.
     """
+    _show_notes(out, notes, ())
     for drift in drifts:
         out.print(
             f"{cluster} {drift.group}: {len(drift.drifted)} of {drift.machines} machines drifted "
@@ -105,12 +107,17 @@ def show_drift(out: Console, cluster: str, drifts: Sequence[GroupDrift]) -> None
         _show_notes(out, drift.notes, drift.blockers)
 
 
-def show_plan(out: Console, plan: Plan) -> None:
-    """Show a plan: what it does, how long it takes, what blocks it."""
+def show_plan(out: Console, plan: Plan, *, blockers: bool = True) -> None:
+    """Show a plan: what it does, how long it takes, what blocks it.
+
+    :param blockers: False if somebody else says what blocks it.
+    """
+    blocking = plan.blockers if blockers else ()
     name = f"{plan.environment}.{plan.cluster}"
     if not plan.batches:
-        out.print(f"{name}: nothing to do.", markup=False)
-        _show_notes(out, plan.notes, plan.blockers)
+        state = "nothing can be planned" if plan.blockers else "nothing to do"
+        out.print(f"{name}: {state}.", markup=False)
+        _show_notes(out, plan.notes, blocking)
         return
     out.print(
         f"{name}: plan {plan.id}, {plan.machines} machines in {len(plan.batches)} batches, "
@@ -136,7 +143,7 @@ def show_plan(out: Console, plan: Plan) -> None:
             ),
         )
     )
-    _show_notes(out, plan.notes, plan.blockers)
+    _show_notes(out, plan.notes, blocking)
 
 
 def show_result(out: Console, cluster: str, result: Result) -> None:
@@ -148,9 +155,9 @@ def show_result(out: Console, cluster: str, result: Result) -> None:
     state = "done" if result.ok else "not done"
     out.print(f"{cluster}: {state}, {len(result.passed)} batches passed in {took}.", markup=False)
     if result.blocked:
-        out.print(f"  blocked: {result.blocked}", markup=False)
+        out.print(f"  blocked: {result.blocked}", markup=False, soft_wrap=True)
     for batch, blocked in result.failed:
-        out.print(f"  {batch} failed: {blocked}", markup=False)
+        out.print(f"  {batch} failed: {blocked}", markup=False, soft_wrap=True)
     if result.skipped:
         out.print(f"  not begun: {', '.join(result.skipped)}", markup=False)
     if result.verdict:
@@ -182,9 +189,9 @@ def result_document(run_id: str, plan: Plan, result: Result) -> Mapping[str, Any
 
 def _show_notes(out: Console, notes: Iterable[str], blockers: Iterable[Blocker]) -> None:
     for note in notes:
-        out.print(f"  note: {note}", markup=False)
+        out.print(f"  note: {note}", markup=False, soft_wrap=True)
     for blocker in blockers:
-        out.print(f"  blocked: {say_blocker(blocker)}", markup=False)
+        out.print(f"  blocked: {say_blocker(blocker)}", markup=False, soft_wrap=True)
 
 
 def _say_group(group: GroupPlan) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,7 @@ class Session:
     """One cluster, reached.
 
     :param groups: names of the node groups that were chosen, in the fleet's order.
+    :param file: the fleet file, for messages.
     """
 
     settings: Settings
@@ -43,10 +45,15 @@ class Session:
     cloud: Cloud
     cluster: Cluster
     clock: Clock
+    file: Path | None = None
 
     def observe(self) -> Snapshot:
-        """Look at the cluster now."""
-        return detect.observe(self.settings, self.cloud, self.cluster, self.clock)
+        """Look at the cluster now.
+
+        :raises BadInputError: if the fleet file names what is not there.
+        """
+        with _said_of(self.file):
+            return detect.observe(self.settings, self.cloud, self.cluster, self.clock)
 
     def drift(self, snapshot: Snapshot) -> tuple[GroupDrift, ...]:
         """The drift of every chosen group, all from one observation."""
@@ -82,10 +89,24 @@ def open_session(
     :param role: only groups of this role.
     :raises BadInputError: before anything is reached.
     """
-    settings = fleet.load(file).settings(cluster, policy)
+    known = fleet.load(file)
+    with _said_of(file):  # is there such a cluster? what the run says on top is not the file's
+        known.settings(cluster)
+    settings = known.settings(cluster, policy)
     chosen = _choose(settings, groups or (), role)
-    reached = connect(settings)
-    return Session(settings, chosen, *reached, wall_clock())
+    with _said_of(file):
+        reached = connect(settings)
+    return Session(settings, chosen, *reached, wall_clock(), file)
+
+
+@contextmanager
+def _said_of(file: Path | None) -> Iterator[None]:
+    """Name the fleet file in what is wrong with it."""
+    try:
+        yield
+    except BadInputError as error:
+        where = f"{file}: {error.where}" if file else error.where
+        raise BadInputError(where, error.problem, error.remedy) from error
 
 
 def cluster_names(file: Path, given: Sequence[str] | None) -> tuple[str, ...]:
@@ -108,5 +129,7 @@ def _choose(settings: Settings, groups: Sequence[str], role: Role | None) -> tup
         name for name, group in known.items() if (not groups or name in groups) and role in (None, group.role)
     )
     if not chosen:
-        raise BadInputError("--role", f"{settings.name} has no node group of role {role} among those chosen.")
+        roles = ", ".join(f"{name} ({group.role})" for name, group in known.items())
+        problem = f"{settings.name} has no node group of role {role} among those chosen."
+        raise BadInputError("--role", problem, f"Known: {roles}.")
     return chosen

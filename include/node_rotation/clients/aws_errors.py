@@ -78,7 +78,7 @@ CREDENTIALS = frozenset(
         "InvalidAccessKeyId",
     }
 )
-DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "OptInRequired"})
+DENIED = frozenset({"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"})
 GONE = frozenset(
     {
         "InvalidInstanceID.NotFound",
@@ -108,10 +108,14 @@ _NO_CREDENTIALS = (
     NoAuthTokenError,
     TokenRetrievalError,
     SSOError,
-    ProfileNotFound,
 )
 _CREDENTIALS_REMEDY = (
     "Renew the credentials of the AWS connection, or of the profile or role in the environment, then try again."
+)
+
+
+_NO_CREDENTIALS_REMEDY = (
+    "Give the AWS connection credentials, or the environment a profile or role (aws sts get-caller-identity tells)."
 )
 
 
@@ -146,6 +150,9 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in DENIED:
         remedy = f"Allow {service}:{action} in the IAM policy of this identity."
         return BlockedError(Blocked(f"not allowed: {said}", (what,), remedy))
+    if code == "OptInRequired":
+        remedy = "Correct aws.region of the cluster, or enable this region and service for the account."
+        return BlockedError(Blocked(said, (what,), remedy))
     if code == "OperationNotPermitted":
         return BlockedError(Blocked(said, (what,), "Turn the instance's termination protection off, or leave it out."))
     if code in GONE or _GONE_TEXT.search(message):
@@ -161,8 +168,11 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
 def translate_core(error: BotoCoreError, service: str, action: str, what: str) -> RotationError:
     """What never got as far as an answer from AWS; parameters as in :func:`translated`."""
     said = f"{service}:{action} of {what} failed: {short(error)}"
+    if isinstance(error, ProfileNotFound):
+        remedy = "Correct aws.profile of the cluster or AWS_PROFILE, or add the profile to the AWS config."
+        return BlockedError(Blocked(f"no AWS credentials: {short(error)}", (what,), remedy))
     if isinstance(error, _NO_CREDENTIALS):
-        return BlockedError(Blocked(f"no AWS credentials: {said}", (what,), _CREDENTIALS_REMEDY))
+        return BlockedError(Blocked(f"no AWS credentials: {said}", (what,), _NO_CREDENTIALS_REMEDY))
     if isinstance(error, NoRegionError | InvalidConfigError):
         return BlockedError(Blocked(said, (what,), "Correct the AWS configuration: region, profile, endpoint."))
     if isinstance(error, SSLError):

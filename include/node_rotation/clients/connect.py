@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import boto3
+import yaml
 from botocore.exceptions import BotoCoreError
 from kubernetes.config import ConfigException, new_client_from_config
 
@@ -14,7 +15,7 @@ from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_errors import translate_core
 from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.clients.text import short
-from node_rotation.errors import BadInputError
+from node_rotation.errors import BadInputError, GoneError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -53,7 +54,12 @@ def kubernetes_client(settings: Settings, session: boto3.Session) -> ApiClient:
     """
     access = settings.cluster.kubernetes
     if access.eks_cluster:
-        return eks.api_client(session, access.eks_cluster)
+        try:
+            return eks.api_client(session, access.eks_cluster)
+        except GoneError as error:
+            where = f"kubernetes.eks_cluster of cluster {settings.name}"
+            problem = f"there is no EKS cluster {access.eks_cluster!r} in {settings.cluster.aws.region}."
+            raise BadInputError(where, problem, "Correct it, or the region and account of the cluster.") from error
     return _from_kubeconfig(settings.name, access)
 
 
@@ -66,6 +72,6 @@ def _from_kubeconfig(cluster: str, access: KubernetesAccess) -> ApiClient:
         raise BadInputError(where, f"there is no file {path}.", "Give the path of a kubeconfig.")
     try:
         return new_client_from_config(config_file=path, context=access.context, persist_config=False)
-    except ConfigException as error:
+    except (ConfigException, yaml.YAMLError, OSError, ValueError) as error:
         known = f"{path or 'the default kubeconfig'} can't be used: {short(error)}."
         raise BadInputError(where, known, "Check the file, and kubernetes.context.") from error

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kubernetes.client.exceptions import ApiException
 
 Status = Mapping[str, Any]
+_ANONYMOUS = '"system:anonymous"'  # who a request without credentials is, where anonymous requests are let in
 _CERTIFICATE_REMEDY = "Check the certificate authority in the kubeconfig or the connection."
 
 
@@ -85,6 +86,8 @@ def translate(error: ApiException, verb: str, what: str) -> RotationError:
     match error.status:
         case 401:
             return BlockedError(_unauthenticated(verb, what, error))
+        case 403 if _ANONYMOUS in message_of(error):
+            return BlockedError(_no_credentials(verb, what, error))
         case 403:
             return BlockedError(_forbidden(verb, what, error))
         case 404:
@@ -111,7 +114,8 @@ def translate_connection(error: HTTPError | OSError, host: str, verb: str, what:
     if isinstance(cause, SSLError):
         return _untrusted(host, cause)
     kind = "did not answer in time" if isinstance(cause, ReadTimeoutError) else "can't be reached"
-    return TransientError(f"can't {verb} {what}: the API server {host} {kind}: {short(cause, 160)}")
+    hint = "is its address right, and is there a way to it from here (VPN, security group)?"
+    return TransientError(f"can't {verb} {what}: the API server {host} {kind}: {short(cause, 160)}; {hint}")
 
 
 def _no_answer(error: ApiException, verb: str, what: str) -> RotationError:
@@ -132,6 +136,14 @@ def _unauthenticated(verb: str, what: str, error: ApiException) -> Blocked:
         (what,),
         "Renew the token or certificate of the connection or kubeconfig; on EKS see that the IAM identity has an "
         "access entry.",
+    )
+
+
+def _no_credentials(verb: str, what: str, error: ApiException) -> Blocked:
+    return Blocked(
+        f"no Kubernetes credentials: the API server took us for nobody (wanted to {verb} {what}): {message_of(error)}",
+        (what,),
+        "Give the connection or kubeconfig a token, a client certificate or an exec plugin.",
     )
 
 
