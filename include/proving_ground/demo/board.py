@@ -78,8 +78,8 @@ class Board:
         for task in tasks:
             if task["task_id"].startswith("batch.") and task["map_index"] >= 0:
                 batches.setdefault(task["map_index"], {})[task["task_id"].rsplit(".", 1)[-1]] = task
-        for index, steps in sorted(batches.items()):
-            label = next((_label(t) for t in steps.values() if _label(t)), str(index + 1))
+        for _, steps in sorted(batches.items()):
+            label = max((_label(task) for task in steps.values()), key=lambda name: "/" in name)
             table.add_row(label, *(_mark(steps.get(step)) for step in STEPS))
         passed = sum(1 for s in batches.values() if s.get("health_gate", {}).get("state") == "success")
         line = f"{passed} of {len(batches)} batches replaced, {time.monotonic() - self._began:.0f} s"
@@ -89,8 +89,11 @@ class Board:
 
 
 def _label(task: dict[str, Any]) -> str:
+    """``group/batch``; its number until Airflow has rendered the name; nothing if the task isn't mapped."""
     rendered = task.get("rendered_map_index") or ""
-    return "" if rendered.isdigit() else rendered
+    if rendered and not rendered.isdigit():
+        return str(rendered)
+    return f"batch {task['map_index'] + 1}" if task["map_index"] >= 0 else ""
 
 
 def _mark(task: dict[str, Any] | None) -> Text:
