@@ -125,7 +125,7 @@ def make_request(
     partition = parse(partition_key, now) if partition_key else None
     cluster = _cluster(params.get("cluster") or "", partition.cluster if partition else "")
     settings = fleet.settings(cluster, policy_of(params))
-    groups = _groups(settings, params.get("groups") or [], params.get("roles") or [])
+    groups = _groups(settings, _names(params, "groups"), _names(params, "roles"))
     return Request(settings=settings, groups=groups, as_of=partition.as_of(now) if partition else None)
 
 
@@ -141,6 +141,15 @@ def _cluster(asked: str, of_partition: str) -> str:
     if not asked and not of_partition:
         raise BadInputError("cluster", "is empty, and there is no partition key.", "Choose a cluster.")
     return asked or of_partition
+
+
+def _names(params: Mapping[str, Any], name: str) -> list[str]:
+    """A list as the form gives it; whoever triggers by API or command line easily writes a text instead."""
+    given = params.get(name) or []
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str) for one in given):
+        example = given if isinstance(given, str) else "workers"
+        raise BadInputError(name, f"{given!r} is no list of names.", f'Write it like ["{example}"].')
+    return list(given)
 
 
 def _groups(settings: Settings, names: Sequence[str], roles: Sequence[str]) -> tuple[str, ...]:

@@ -386,7 +386,7 @@ def test_an_api_server_that_does_not_answer_us(
     [
         ({"kubeconfig": "/nowhere"}, "kubernetes.kubeconfig of cluster dev.dev: there is no file /nowhere. Give"),
         ({"kubeconfig": "${NOWHERE}/kubeconfig"}, "names an environment variable that is not set. Set it."),
-        ({"eks_cluster": "gone"}, "kubernetes.eks_cluster of cluster dev.dev: there is no EKS cluster 'gone' in eu-"),
+        ({"eks_cluster": "gone"}, "kubernetes.eks_cluster: there is no EKS cluster 'gone' in eu-"),
     ],
 )
 @pytest.mark.usefixtures("untouched")

@@ -15,7 +15,7 @@ from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_errors import translate_core
 from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.clients.text import short
-from node_rotation.errors import BadInputError, GoneError
+from node_rotation.errors import BadInputError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -54,12 +54,7 @@ def kubernetes_client(settings: Settings, session: boto3.Session) -> ApiClient:
     """
     access = settings.cluster.kubernetes
     if access.eks_cluster:
-        try:
-            return eks.api_client(session, access.eks_cluster)
-        except GoneError as error:
-            where = f"kubernetes.eks_cluster of cluster {settings.name}"
-            problem = f"there is no EKS cluster {access.eks_cluster!r} in {settings.cluster.aws.region}."
-            raise BadInputError(where, problem, "Correct it, or the region and account of the cluster.") from error
+        return eks.api_client(session, access.eks_cluster)
     return _from_kubeconfig(settings.name, access)
 
 

@@ -12,7 +12,7 @@ from kubernetes.config import new_client_from_config_dict
 
 from node_rotation.clients.aws_calls import Calls
 from node_rotation.clients.aws_errors import translated
-from node_rotation.errors import BlockedError, RotationError
+from node_rotation.errors import BadInputError, BlockedError, GoneError, RotationError
 from node_rotation.outcome import Blocked
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def api_client(session: boto3.Session, cluster: str) -> ApiClient:
 
     :param session: may call eks:DescribeCluster and has an access entry.
     :param cluster: the EKS cluster's name.
+    :raises BadInputError: if there is no such cluster.
     :raises BlockedError: if the cluster has no endpoint yet.
     :raises RotationError: whatever AWS refused.
     """
-    with translated("eks", "DescribeCluster", f"EKS cluster {cluster}"):
-        found = Calls(session).eks.describe_cluster(name=cluster)["cluster"]
+    found = _describe(session, cluster)
     endpoint = found.get("endpoint")
     if not endpoint:
         raise _no_endpoint(cluster, found.get("status", "unknown"))
@@ -82,6 +82,17 @@ def api_client(session: boto3.Session, cluster: str) -> ApiClient:
     client = new_client_from_config_dict(_kubeconfig(cluster, endpoint, authority, token()))
     client.configuration.refresh_api_key_hook = token.refresh
     return client
+
+
+def _describe(session: boto3.Session, cluster: str) -> Any:
+    client = Calls(session).eks
+    try:
+        with translated("eks", "DescribeCluster", f"EKS cluster {cluster}"):
+            return client.describe_cluster(name=cluster)["cluster"]
+    except GoneError as error:
+        problem = f"there is no EKS cluster {cluster!r} in {client.meta.region_name}."
+        remedy = "Correct it, or the region and account of the cluster."
+        raise BadInputError("kubernetes.eks_cluster", problem, remedy) from error
 
 
 def _no_endpoint(cluster: str, status: str) -> RotationError:

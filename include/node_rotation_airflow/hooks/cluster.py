@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import yaml
 from airflow.providers.cncf.kubernetes.hooks.kubernetes import KubernetesHook
+from airflow.sdk.exceptions import AirflowException, AirflowNotFoundException
 from kubernetes.client import ApiClient, Configuration
+from kubernetes.config import ConfigException
 
 from node_rotation.clients import eks
 from node_rotation.clients.kubernetes import KubernetesCluster
+from node_rotation.clients.text import short
+from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation_airflow.hooks.aws import AwsCloudHook
 
@@ -52,5 +57,15 @@ class ClusterHook(KubernetesHook):
         return super().get_conn()
 
     def cluster(self) -> KubernetesCluster:
-        """The client."""
-        return KubernetesCluster(self.get_conn())
+        """The client.
+
+        :raises BadInputError: if there is no such connection, or it can't be used.
+        """
+        try:
+            return KubernetesCluster(self.get_conn())
+        except AirflowNotFoundException as error:
+            remedy = "Add it to Airflow, or correct kubernetes.connection in the fleet file."
+            raise BadInputError(f"connection {self.conn_id}", "does not exist.", remedy) from error
+        except (AirflowException, ConfigException, yaml.YAMLError) as error:
+            remedy = "Correct its kubeconfig, or kubernetes.context in the fleet file."
+            raise BadInputError(f"connection {self.conn_id}", f"can't be used: {short(error)}.", remedy) from error

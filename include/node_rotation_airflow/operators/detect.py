@@ -25,18 +25,21 @@ class DetectOperator(RotationOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Look, and say it in the log; returns a ``GroupDrift``."""
-        from node_rotation.detect import detect
+        from node_rotation.detect import detect, observe
+        from node_rotation.drift import cluster_notes
         from node_rotation_airflow.runs import connect
 
         request = request_of(context)
-        found = detect(request.settings, self.group, *connect(request.settings), request.as_of)
+        world = connect(request.settings)
+        snapshot = observe(request.settings, *world)
+        found = detect(request.settings, self.group, *world, request.as_of, snapshot=snapshot)
         target = found.target.image if found.target else None
         self.log.info("%s: %d of %d machines drifted", self.group, len(found.drifted), found.machines)
         if found.target and target:
             self.log.info("target %s (%s) from %s", target.id, target.name, found.target.source)
         for machine in found.drifted:
             self.log.info("%s %s: %s", machine.instance_id, machine.node, ", ".join(machine.reasons))
-        for note in found.notes:
+        for note in (*found.notes, *cluster_notes(snapshot)):
             self.log.warning("%s", note)
         for blocker in found.blockers:
             self.log.warning("%s (%s). %s", blocker.reason, ", ".join(blocker.objects), blocker.remedy)

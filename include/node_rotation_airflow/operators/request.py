@@ -24,9 +24,10 @@ class RequestOperator(RotationOperator):
         from node_rotation.fleet import load
         from node_rotation_airflow.params import make_request
 
-        dag_run = context["dag_run"]
+        dag_run, file = context["dag_run"], fleet_file.path()
+        self.log.info("the fleet file is %s", file)
         request = make_request(
-            load(fleet_file.path()),
+            load(file),
             conf=dag_run.conf or {},
             params=dict(context["params"]),
             partition_key=getattr(dag_run, "partition_key", None),

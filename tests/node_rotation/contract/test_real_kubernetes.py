@@ -12,7 +12,7 @@ from kubernetes.config import new_client_from_config
 
 from node_rotation.clients import connect, eks, kubernetes_api
 from node_rotation.clients.kubernetes import KubernetesCluster
-from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
+from node_rotation.errors import BadInputError, BlockedError, TransientError
 from node_rotation.fleet import AwsAccess, Cluster, KubernetesAccess, NodeGroup, Settings
 from node_rotation.policy import Policy
 
@@ -137,8 +137,8 @@ def test_an_eks_cluster_is_reached_with_a_token_that_is_renewed_in_time(session,
     assert api.configuration.api_key["BearerToken"].startswith("Bearer k8s-aws-v1.")
 
 
-def test_an_eks_cluster_nobody_made_is_gone(session):
-    with pytest.raises(GoneError, match="EKS cluster nobody"):
+def test_an_eks_cluster_nobody_made_is_named(session):
+    with pytest.raises(BadInputError, match="no EKS cluster 'nobody' in eu-central-1. Correct it"):
         eks.api_client(session, "nobody")
 
 
