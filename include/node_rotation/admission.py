@@ -153,7 +153,7 @@ def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:
         last, name = max(passed)
         left_s = last + pause_s - desk.now
         if left_s > 0:
-            yield f"wait_between_rotations: {left_s:.0f}s left since {name} passed"
+            yield f"wait_between_rotations: {pause_s:.0f}s since {name} passed"
 
 
 def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -24,7 +23,6 @@ from node_rotation.sweep import sweep
 PREPARE_S = 1800.0  # how long a dead run's remains may take to be swept
 SHORTEST_S = 0.05
 LONG_S = 3600.0
-_SPAN = re.compile(r"\d+ (min|s)\b")  # reasons say for how long: that alone is no news
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,10 +264,9 @@ class _Rotation:
         return self.run.clock.now() - moving.since > limit_s
 
     def _waits(self, moving: _Moving, outcome: Waiting) -> None:
-        gist = tuple(_SPAN.sub("", reason) for reason in outcome.reasons)
-        if gist == moving.said:
+        if outcome.reasons == moving.said:
             return
-        moving.said = gist
+        moving.said = outcome.reasons
         now = self.run.clock.now()
         self.tell(BatchWaits(now, moving.batch.name, moving.name, outcome.reasons, moving.since or now))
 

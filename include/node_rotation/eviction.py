@@ -189,7 +189,7 @@ def _terminating(pod: Pod, since: float, forced: bool, now: float) -> PodDecisio
     if forced and over_s > 0:
         return Force(0.0)
     finalizers = f", finalizers {', '.join(pod.finalizers)}" if pod.finalizers else ""
-    overdue = f", {over_s:.0f}s past its grace period" if over_s > 0 else ""
+    overdue = f", past its grace period of {pod.grace_s:.0f}s" if over_s > 0 else ""
     return WaitFor(f"pod {pod.key} is terminating{overdue}{finalizers}")
 
 

@@ -112,7 +112,7 @@ def test_clearing_the_failed_batch_lets_it_ask_anew_and_its_pass_frees_the_rest(
 def test_a_wait_between_rotations_is_counted_from_the_last_passed_gate():
     made, told = cluster(wait_between_rotations="60s")
     passed = claim(made, "workers/1", "passed")
-    assert "wait_between_rotations: 50s left since workers/1 passed" in why(ask(made, told, "workers/2", passed))
+    assert "wait_between_rotations: 60s since workers/1 passed" in why(ask(made, told, "workers/2", passed))
     assert ask(made, told, "workers/2", passed, now=NOW + 50) == Admit()
 
 

@@ -79,7 +79,7 @@ def test_a_terminating_pod_is_waited_for_and_what_holds_it_is_named():
     stuck = pod("stuck", terminating_since=NOW - 100, grace_s=30, finalizers=("example.com/hold",))
     decision = ask(stuck)
     assert isinstance(decision, WaitFor)
-    assert "70s past its grace period, finalizers example.com/hold" in decision.why
+    assert "past its grace period of 30s, finalizers example.com/hold" in decision.why
 
 
 def test_force_is_by_policy_only_and_after_its_deadline():

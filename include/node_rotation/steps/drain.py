@@ -43,7 +43,7 @@ class Drain:
             return place
         policy, since = run.policy(batch), _since(place)
         if place.claim.drain_since is None and (pause := _pause(place, place.ledger)) > 0:
-            return Waiting((f"wait_between_drains: {span(pause)} left",), min(pause, policy.poll))
+            return Waiting((f"wait_between_drains: {span(policy.wait_between_drains)} between two drains",), min(pause, policy.poll))
         left = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
         if not left:
             return Done("the old machines are empty")
@@ -137,7 +137,7 @@ def _why(snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float,
         decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=now)
         if isinstance(decision, Block):
             return decision.blocked
-        reasons.append(f"{_reason(pod, decision, snapshot)}, draining for {span(now - since)}")
+        reasons.append(_reason(pod, decision, snapshot))
     return Waiting(tuple(reasons), poll_s)
 
 
@@ -146,5 +146,5 @@ def _reason(pod: Pod, decision: PodDecision, snapshot: Snapshot) -> str:
         return f"{decision.why} on node {pod.node}"
     tight = [b for b in covering(pod, snapshot.budgets) if b.disruptions_allowed < 1]
     if tight:
-        return f"pod {pod.key} on node {pod.node}: pdb {tight[0].key} allows no disruption now"
-    return f"pod {pod.key} on node {pod.node} is about to be evicted"
+        return f"pdb {tight[0].key} allows no disruption now (pod {pod.key} on {pod.node})"
+    return f"pod {pod.key} on node {pod.node} is to be evicted"

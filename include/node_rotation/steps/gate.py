@@ -132,7 +132,7 @@ def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
     if health.green:
         green = seen.now - (claim.green_since if claim.green_since is not None else seen.now)
         left = max(policy.gate.settle - green, 0.0)
-        return Waiting((f"green for {span(green)} of {span(policy.gate.settle)}",), min(policy.poll, left or 0.1))
+        return Waiting((f"gate: {span(policy.gate.settle)} of green looks in a row",), min(policy.poll, left or 0.1))
     if waited > policy.gate.timeout:
         return Blocked(
             f"not as well as before after {span(waited)}: {'; '.join(health.reasons)}",
@@ -140,7 +140,7 @@ def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
             "Correct what it names; then clear this gate, and the batches that were held go on.",
             health.image_fault,
         )
-    return Waiting(tuple(f"{r}, gate waits for {span(waited)}" for r in health.reasons), policy.poll)
+    return Waiting(tuple(f"gate: {reason}" for reason in health.reasons), policy.poll)
 
 
 def _leftover(seen: Scene) -> tuple[Node, ...]:

@@ -11,7 +11,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.assignment import assign, raise_desired
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import Scene, acting, fresh_group, gone, ledger_of, scene, span
+from node_rotation.steps.scene import Scene, acting, fresh_group, gone, ledger_of, scene
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.usable import Problem, problem
 from node_rotation.world import ScalingGroup, Snapshot
@@ -51,7 +51,7 @@ class Launch:
             return wrong.blocked(waited)
         if waited > run.policy(batch).launch_timeout:
             return min(problems, key=lambda p: not p.image_fault).blocked(waited)
-        return Waiting(tuple(f"{p.text}, for {span(waited)}" for p in problems), run.policy(batch).poll)
+        return Waiting(tuple(p.text for p in problems), run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """The policy's ``launch_timeout`` and a margin."""

@@ -43,10 +43,10 @@ class Terminate:
         if blocked := next((b for m in going if (b := _protected(place, m)) is not None), None):
             return blocked
         waited = place.now - (place.claim.terminate_since or place.now)
-        reasons = tuple(f"{_keeps(place, m) or f'instance {m} still runs'}, for {span(waited)}" for m in going)
+        reasons = tuple(_keeps(place, m) or f"instance {m} still runs" for m in going)
         if waited > run.policy(batch).terminate_timeout:
             objects = tuple(f"instance {m}" for m in going)
-            return Blocked(reasons[0], objects, "Look at the machine's lifecycle hooks, then clear this step.")
+            return Blocked(f"{reasons[0]}, for {span(waited)}", objects, "Look at the machine's lifecycle hooks, then clear this step.")
         return Waiting(reasons, run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
