@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 
+from pydantic import ValidationError
+
+from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation.model import Plan, Value
 
@@ -21,9 +24,18 @@ class Document(Value):
     def read(cls, data: Mapping[str, Any]) -> Self:
         """Read it back.
 
-        :raises ValueError: (pydantic's) if it is of another version.
+        :raises BadInputError: if it is of another version.
         """
-        return cls.model_validate(dict(data))
+        try:
+            return cls.model_validate(dict(data))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise BadInputError(
+                f"XCom {cls.__name__.lower()}: {where}",
+                f"{first['msg']}: it was made by another version of node-rotation.",
+                "Start a new run.",
+            ) from error
 
 
 class Request(Document):
@@ -46,6 +58,16 @@ class Span(Document):
     deed: str
     began: float
     ended: float
+
+
+class Cause(Document):
+    """Why a step failed, for the heal that follows.
+
+    :param image_fault: the cause lies in the new image.
+    """
+
+    reason: str
+    image_fault: bool = False
 
 
 class Rotation(Document):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 import sys
@@ -25,6 +26,10 @@ from proving_ground.aws import request_log
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(300)]
 
 ERROR, FOUND, BLOCKED = 1, 2, 3
+_SIGNED = "https://sts.eu-central-1.amazonaws.com/?Action=GetCallerIdentity&X-Amz-SignedHeaders=host%3Bx-k8s-aws-id"
+_LONG_AGO = f"{_SIGNED}&X-Amz-Date=20260101T000000Z&X-Amz-Credential=proving-ground%2F20260101"
+EXPIRED = "k8s-aws-v1." + base64.urlsafe_b64encode(_LONG_AGO.encode()).decode().rstrip("=")
+"""A token for an EKS cluster, as the IAM authenticator reads it, from months ago."""
 READS = ("get", "list", "watch")
 QUESTIONS = ("tokenreviews", "selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews")
 """Created to be answered; they change nothing."""
@@ -357,7 +362,7 @@ class Access:
         Access(
             "clusters.0.cluster.server", "https://127.0.0.1:9", ERROR, "API server https://127.0.0.1:9 can't be", "VPN"
         ),
-        Access("users.0.user", {"token": "expired"}, BLOCKED, "does not accept our credentials", "Renew the token"),
+        Access("users.0.user", {"token": EXPIRED}, BLOCKED, "does not accept our credentials", "Renew the token"),
         Access("users.0.user", {}, BLOCKED, "no Kubernetes credentials: ", "a token, a client certificate or an exec"),
         Access("clusters.0.cluster.certificate-authority", None, BLOCKED, "is not trusted", "authority"),
         Access("current-context", "prod", ERROR, "can't be used: Invalid kube-config file", "kubernetes.context"),
@@ -378,6 +383,7 @@ def test_an_api_server_that_does_not_answer_us(
 
         assert (ran.code, ran.out) == (access.code, "")
         assert access.said in ran.message
+        assert EXPIRED not in ran.message
         assert access.remedy in ran.message.partition(access.said)[2]
 
 

@@ -200,6 +200,14 @@ def test_a_profile_nobody_wrote_is_blocked():
 
     assert isinstance(error, BlockedError)
     assert "never-written" in str(error)
+    assert "Correct aws.profile" in error.blocked.remedy
+
+
+def test_a_region_the_account_does_not_use_asks_for_the_right_one():
+    error = refused("ec2", "OptInRequired", "You are not subscribed to this service.", 403)
+
+    assert isinstance(error, BlockedError)
+    assert "aws.region" in error.blocked.remedy
 
 
 def test_a_call_that_botocore_itself_refuses_is_permanent():

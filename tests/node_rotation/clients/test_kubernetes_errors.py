@@ -89,6 +89,14 @@ def test_a_forbidden_verb_is_named_with_its_remedy():
     assert found.blocked.objects == ("node ip-10-0-0-1",)
 
 
+def test_a_request_without_credentials_is_not_asked_for_more_rights():
+    found = of(refusal(403, 'nodes is forbidden: User "system:anonymous" cannot list resource "nodes"'))
+
+    assert isinstance(found, BlockedError)
+    assert found.blocked.reason.startswith("no Kubernetes credentials: ")
+    assert "a client certificate" in found.blocked.remedy
+
+
 def test_credentials_that_are_not_accepted_ask_for_new_ones():
     found = of(refusal(401, "Unauthorized"))
 

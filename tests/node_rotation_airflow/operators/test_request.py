@@ -16,6 +16,7 @@ from node_rotation_airflow import runs
 from node_rotation_airflow.documents import Request
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.request import RequestOperator
+from node_rotation_airflow.operators.step import PrepareOperator
 from node_rotation_airflow.params import rotation_params
 
 KEY = "2026-11-09~dev.one"
@@ -139,3 +140,15 @@ def test_a_connection_that_is_not_there_or_no_good_is_named(
 
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_plan_of_a_newer_schema_in_xcom_is_refused(airflow: Any) -> None:
+    run = airflow(MemoryWorld.simple(machines=1))
+    run.xcoms["plan", "rotation"] = {"schema_version": 99, "settings": {}, "plan": {}}
+
+    with pytest.raises(AirflowFailException) as refused:
+        run.run(PrepareOperator(task_id="prepare", group="workers"))
+
+    assert str(refused.value).startswith("XCom rotation: schema_version: Input should be 1: it was made by another")
+    assert str(refused.value).endswith("Start a new run.")
+    assert run.world.mutations == []
