@@ -23,10 +23,11 @@ REQUEST_KEY = "request"
 ROTATION_KEY = "rotation"
 """XCom of the plan task: a ``documents.Rotation``."""
 VERDICT_KEY = "verdict"
+CAUSE_KEY = "cause"
+"""XCom of a step that failed: a ``documents.Cause``."""
 
 RETRIES = 3
 RETRY_DELAY = timedelta(seconds=10)
 ADMIT_TIMEOUT = timedelta(days=3)
-HEAL_TIMEOUT = timedelta(hours=1)
 DEFER_MARGIN_S = 120.0
 """How much later than its own deadline Airflow would end a deferred task that said nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 
 from node_rotation.errors import BlockedError, TransientError
 from node_rotation.model import Batch, StepName
@@ -16,28 +17,31 @@ from node_rotation.steps.restore import restore, restored
 PREPARE = "prepare"
 RESTORE = "restore"
 GROUP_TIMEOUT_S = 1800.0
+GIVING_UP_S = 60.0
+"""So long before its deadline restore stops waiting for pods and machines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Deed:
     """One kind of work on one subject: a batch or a node group, by its name.
 
-    :param do: act and look once.
+    :param do: act and look once, given run, subject and the seconds that are left.
     :param timeout_s: seconds after which nobody waits any more.
     """
 
-    do: Callable[[Run, str], Outcome]
+    do: Callable[[Run, str, float], Outcome]
     timeout_s: Callable[[Run, str], float]
 
 
-def attempt(name: str, run: Run, subject: str) -> Outcome:
+def attempt(name: str, run: Run, subject: str, left_s: float = inf) -> Outcome:
     """Act and look once; what may pass by itself is waiting, what can't is Blocked.
 
     :param name: a key of :data:`DEEDS`.
+    :param left_s: seconds until nobody waits any more.
     :raises PermanentError: if the call was wrong.
     """
     try:
-        return DEEDS[name].do(run, subject)
+        return DEEDS[name].do(run, subject, left_s)
     except TransientError as error:
         return Waiting((str(error),), error.retry_after_s)
     except BlockedError as error:
@@ -45,7 +49,7 @@ def attempt(name: str, run: Run, subject: str) -> Outcome:
 
 
 def _step(name: StepName) -> Deed:
-    def do(run: Run, subject: str) -> Outcome:
+    def do(run: Run, subject: str, left_s: float) -> Outcome:
         batch, step = batch_of(run, subject), STEPS[name]
         step.act(run, batch)
         return step.look(run, batch)
@@ -53,8 +57,9 @@ def _step(name: StepName) -> Deed:
     return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)))
 
 
-def _restore(run: Run, group: str) -> Outcome:
-    restore(run, group)
+def _restore(run: Run, group: str, left_s: float) -> Outcome:
+    """Rather a group undone while pods still leave than one left as it is: verify names what remains."""
+    restore(run, group, giving_up=left_s <= GIVING_UP_S)
     return restored(run, group)
 
 
@@ -65,6 +70,6 @@ def batch_of(run: Run, name: str) -> Batch:
 
 DEEDS: Mapping[str, Deed] = {
     **{name.value: _step(name) for name in StepName},
-    PREPARE: Deed(prepare, lambda run, group: GROUP_TIMEOUT_S),
+    PREPARE: Deed(lambda run, group, left_s: prepare(run, group), lambda run, group: GROUP_TIMEOUT_S),
     RESTORE: Deed(_restore, lambda run, group: GROUP_TIMEOUT_S),
 }

@@ -122,7 +122,7 @@ class Airflow:
             try_number=1,
             xcom_pull=self._pull,
             xcom_push=lambda key, value: self.xcoms.update({(task_id, key): value}),
-            get_task_states=lambda **_: {"manual__1": dict(self.states)},
+            get_task_states=self._asked,
         )
         store = self.stores.setdefault(f"{task_id}_{index}", Store())
         run = SimpleNamespace(**{"conf": {}, "partition_key": None, **dag_run})
@@ -150,7 +150,14 @@ class Airflow:
 
         return asyncio.run(first())
 
-    def _pull(self, task_ids: str | list[str], key: str) -> Any:
+    def _asked(self, dag_id: str, run_ids: list[str], task_ids: Any = None, map_index: int | None = None) -> Any:
+        def wanted(name: str) -> bool:
+            task, _, index = name.rpartition("_")
+            return (not task_ids or task in task_ids) and (map_index is None or index == str(map_index))
+
+        return {run: {name: state for name, state in self.states.items() if wanted(name)} for run in run_ids}
+
+    def _pull(self, task_ids: str | list[str], key: str, map_indexes: int | None = None) -> Any:
         return self.pulled if isinstance(task_ids, list) else self.xcoms.get((task_ids, key))
 
     def _xcom(self, message: Any) -> Any:

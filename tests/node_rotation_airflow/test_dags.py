@@ -100,7 +100,12 @@ def test_the_wiring_of_a_rotation(bag: Any) -> None:
     assert dag.get_task("verify").upstream_task_ids == {"restore", "batch.heal", "batch.health_gate"}
 
 
-def test_admission_and_heal_start_in_the_triggerer(bag: Any) -> None:
-    dag = bag.dags["rotate_nodes"]
+def test_every_task_starts_in_a_worker_for_only_there_it_gets_its_name(bag: Any) -> None:
+    assert not [t.task_id for t in tasks(bag) if getattr(t, "start_from_trigger", False)]
 
-    assert [t.task_id for t in dag.tasks if t.start_from_trigger] == ["batch.admit", "batch.heal"]
+
+def test_batches_under_way_go_before_new_ones_when_workers_are_short(bag: Any) -> None:
+    dag = bag.dags["rotate_nodes"]
+    weights = [dag.get_task(f"batch.{step}").weight_rule for step in STEPS]
+
+    assert set(weights) == {"upstream"}

@@ -1,45 +1,59 @@
-"""Admission of a batch, without a worker."""
+"""Admission of a batch: one look in a worker, then without one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import StartTriggerArgs
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from node_rotation_airflow.constants import ADMIT_TIMEOUT
-from node_rotation_airflow.operators.base import RotationOperator
+from node_rotation_airflow.operators.base import RotationOperator, run_of
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
 
 class AdmitOperator(RotationOperator):
-    """Starts and ends in the triggerer.
+    """Takes slots for its batch; if there are none, waits for them in the triggerer, which ends the task.
 
-    :param spec: the batch; mapped, for the instance's name.
+    :param spec: ``{"name": "workers/1", "group": "workers"}``; mapped.
     :param gate_task_id: the task whose states say how earlier batches fared.
     """
 
-    start_from_trigger = True
     template_fields: Sequence[str] = ("spec",)
 
     def __init__(self, *, spec: Any, gate_task_id: str, **kwargs: Any) -> None:
-        super().__init__(**{"map_index_template": "{{ task.spec['name'] }}", **kwargs})
+        # Batches under way come first when workers are short.
+        super().__init__(**{"map_index_template": "{{ task.spec['name'] }}", "weight_rule": "upstream", **kwargs})
         self.spec = spec
         self.gate_task_id = gate_task_id
-        self.start_trigger_args = StartTriggerArgs(
-            trigger_cls="node_rotation_airflow.triggers.admit.AdmitTrigger",
-            trigger_kwargs={"gate_task_id": gate_task_id},
-            next_method="resumed",
-            timeout=ADMIT_TIMEOUT,
-        )
 
     def work(self, context: Context) -> None:
-        """Wait in the trigger; only where Airflow did not start there by itself."""
+        """Be admitted, be refused, or wait.
+
+        :raises AirflowSkipException: if later batches are skipped after a failure.
+        :raises AirflowFailException: if they fail, or nothing may start in this run any more.
+        """
+        from node_rotation.admission import Refuse
+        from node_rotation.outcome import Done
+        from node_rotation_airflow.admission import ask, gates_of
         from node_rotation_airflow.triggers.admit import AdmitTrigger
 
-        self.defer(trigger=AdmitTrigger(self.gate_task_id), method_name="resumed", timeout=ADMIT_TIMEOUT)
+        ti: Any = context["ti"]
+        run = run_of(context)
+        found = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[self.gate_task_id])
+        answer = ask(run, ti.map_index, gates_of(found.get(ti.run_id, {}), self.gate_task_id))
+        name = run.plan.batches[ti.map_index].name
+        if isinstance(answer, Done):
+            self.log.info("%s is admitted. %s", name, answer.detail)
+            return
+        if isinstance(answer, Refuse):
+            refused = AirflowSkipException if answer.how == "skip" else AirflowFailException
+            raise refused(f"{name} is not admitted: {answer.reason}")
+        self.log.info("waits: %s", "; ".join(answer.reasons))
+        trigger = AdmitTrigger(self.gate_task_id, run.plan.id)
+        self.defer(trigger=trigger, method_name="resumed", timeout=ADMIT_TIMEOUT)
 
     def resumed(self, context: Context, event: Any = None) -> None:
         """Nothing: the trigger ends the task by itself."""

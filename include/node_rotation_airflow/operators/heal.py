@@ -1,41 +1,54 @@
-"""Takes a failed batch back, or forward to the end; costs nothing when it passed."""
+"""Takes a failed batch back, or forward to the end; a moment's work when it passed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.triggers.base import StartTriggerArgs
-
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import HEAL_TIMEOUT
-from node_rotation_airflow.operators.step import StepOperator
+from node_rotation_airflow.operators.step import StepOperator, cause_of
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+UNTOUCHED = frozenset({"skipped", "upstream_failed", "removed"})
+
+
+def needs_healing(states: Sequence[str | None]) -> bool:
+    """True unless every step of the batch succeeded, or none was begun."""
+    return not (all(s == "success" for s in states) or all(s in UNTOUCHED for s in states))
+
 
 class HealOperator(StepOperator):
-    """Starts in the triggerer; a worker is asked for only if a step of its batch failed.
+    """Looks at its batch's tasks; heals if one that was begun did not pass.
 
     :param step_task_ids: the batch's other tasks.
     """
 
     deed = StepName.HEAL.value
-    start_from_trigger = True
     ui_color = "#fde2cf"
 
     def __init__(self, *, step_task_ids: Sequence[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.step_task_ids = list(step_task_ids)
-        self.start_trigger_args = StartTriggerArgs(
-            trigger_cls="node_rotation_airflow.triggers.heal.HealTrigger",
-            trigger_kwargs={"task_ids": self.step_task_ids},
-            next_method="heal",
-            timeout=HEAL_TIMEOUT,
-        )
 
-    def heal(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Heal after the trigger found something failed."""
-        self.log.info("not passed: %s", ", ".join(event["failed"]))
-        return self.execute(context)  # type: ignore[no-any-return]
+    def work(self, context: Context) -> dict[str, Any] | None:
+        """Heal if needed; the cause goes to the ledger, for whoever asks later."""
+        from node_rotation.steps.heal import heal
+        from node_rotation_airflow.deeds import batch_of
+        from node_rotation_airflow.operators.base import run_of
+
+        ti: Any = context["ti"]
+        asked = {"run_ids": [ti.run_id], "task_ids": self.step_task_ids, "map_index": ti.map_index}
+        states = ti.get_task_states(dag_id=ti.dag_id, **asked).get(ti.run_id, {})
+        if not needs_healing(list(states.values())):
+            self.log.info("nothing to heal")
+            return None
+        self.log.info("not passed: %s", ", ".join(sorted(n for n, state in states.items() if state != "success")))
+        run = run_of(context)
+        cause = cause_of(context, self.step_task_ids)
+        if cause is not None:
+            batch = batch_of(run, self.subject(context))
+            for line in heal(run, batch, cause.reason, image_fault=cause.image_fault):
+                self.log.info("%s", line)
+        return super().work(context)

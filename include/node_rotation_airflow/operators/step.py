@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import DEFER_MARGIN_S
+from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S
 from node_rotation_airflow.operators.base import RotationOperator, run_of
 from node_rotation_airflow.retry import said_plainly
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
     from node_rotation.run import Run
+    from node_rotation_airflow.documents import Cause
 
 
 class DeedOperator(RotationOperator):
@@ -44,14 +45,14 @@ class DeedOperator(RotationOperator):
         run = run_of(context)
         now = run.clock.now()
         began = _began(context, now)
-        outcome = attempt(self.deed, run, subject)
+        deadline = began + DEEDS[self.deed].timeout_s(run, subject)
+        outcome = attempt(self.deed, run, subject, deadline - now)
         if isinstance(outcome, Done):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
             return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now()).dump()
         if isinstance(outcome, Blocked):
-            raise AirflowFailException(f"{self.deed} of {subject}: {outcome}")
+            raise self._failed(context, f"{self.deed} of {subject}: {outcome}", outcome.image_fault)
         self.log.info("waits: %s", "; ".join(outcome.reasons))
-        deadline = began + DEEDS[self.deed].timeout_s(run, subject)
         self._wait(run, subject, began, deadline, now, resume=resume)
         return None
 
@@ -73,14 +74,33 @@ class DeedOperator(RotationOperator):
         from node_rotation_airflow.triggers.step import DEADLINE, FAILED
 
         if event["status"] == FAILED:
-            raise AirflowFailException(f"{self.deed} of {subject}: {event['reason']}")
+            raise self._failed(context, f"{self.deed} of {subject}: {event['reason']}", event.get("image_fault", False))
         if event["status"] == DEADLINE:
-            raise AirflowFailException(f"{self.deed} of {subject} ran out of time; it waited for {event['reason']}")
+            what = f"{self.deed} of {subject} ran out of time; it waited for {event['reason']}"
+            raise self._failed(context, what)
         with said_plainly():
             self.after(context, subject)
 
     def after(self, context: Context, subject: str) -> None:
         """What is left to do once the deed is done, if a worker was asked for."""
+
+    def _failed(self, context: Context, reason: str, image_fault: bool = False) -> AirflowFailException:
+        """The failure, its cause left in XCom for the heal that follows."""
+        from node_rotation_airflow.documents import Cause
+
+        context["ti"].xcom_push(key=CAUSE_KEY, value=Cause(reason=reason, image_fault=image_fault).dump())
+        return AirflowFailException(reason)
+
+
+def cause_of(context: Context, task_ids: Sequence[str]) -> Cause | None:
+    """Why the first of these tasks failed at the asking task's map index; None if nobody said."""
+    from node_rotation_airflow.documents import Cause
+
+    ti = context["ti"]
+    for task_id in task_ids:
+        if said := ti.xcom_pull(task_ids=task_id, key=CAUSE_KEY, map_indexes=ti.map_index):
+            return Cause.read(said)
+    return None
 
 
 def _began(context: Context, now: float) -> float:

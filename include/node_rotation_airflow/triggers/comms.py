@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -14,6 +14,7 @@ from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom, TaskStatesResult, XComResult
 
 from node_rotation.run import Run
+from node_rotation_airflow.admission import gates_of
 from node_rotation_airflow.constants import PLAN_TASK, ROTATION_KEY
 from node_rotation_airflow.documents import Rotation
 from node_rotation_airflow.runs import open_run
@@ -96,21 +97,14 @@ async def states(ti: TaskInstance, task_id: str, ttl_s: float) -> Mapping[int, s
     """
 
     async def ask() -> Mapping[int, str | None] | None:
-        found = await _task_states(ti, [task_id], None)
-        return None if found is None else _by_index(found, task_id)
+        found = await _task_states(ti, task_id)
+        return None if found is None else gates_of(found, task_id)
 
     return await _shared.get(("states", ti.dag_id, ti.run_id, task_id), ttl_s, ask)
 
 
-async def batch_states(ti: TaskInstance, task_ids: Sequence[str]) -> Mapping[str, str | None] | None:
-    """States of these tasks at the asking task's own map index; None if Airflow can't say now."""
-    return await _task_states(ti, task_ids, ti.map_index)
-
-
-async def _task_states(
-    ti: TaskInstance, task_ids: Sequence[str], map_index: int | None
-) -> Mapping[str, str | None] | None:
-    asked = GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=list(task_ids), map_index=map_index)
+async def _task_states(ti: TaskInstance, task_id: str) -> Mapping[str, str | None] | None:
+    asked = GetTaskStates(dag_id=ti.dag_id, run_ids=[ti.run_id], task_ids=[task_id])
     try:
         answer = await task_runner.SUPERVISOR_COMMS.asend(asked)
     except AirflowRuntimeError:
@@ -119,9 +113,3 @@ async def _task_states(
         return None
     found: Mapping[str, str | None] = answer.task_states.get(ti.run_id, {})
     return found
-
-
-def _by_index(found: Mapping[str, str | None], task_id: str) -> dict[int, str | None]:
-    """Airflow names a mapped task's instances ``<task id>_<map index>``."""
-    start = len(task_id) + 1
-    return {int(name[start:]): state for name, state in found.items() if name[start:].isdigit()}

@@ -58,8 +58,9 @@ class StepTrigger(RotationTrigger):
         run = await the_run(self.ti, self.plan_id)
         narrator = Narrator(self.log.info)
         while True:
+            left_s = self.deadline - run.clock.now()
             try:
-                outcome = await in_thread(deeds.attempt, self.deed, run, self.subject)
+                outcome = await in_thread(deeds.attempt, self.deed, run, self.subject, left_s)
             except PermanentError as error:
                 outcome = Blocked(str(error))
             now = run.clock.now()
@@ -68,7 +69,7 @@ class StepTrigger(RotationTrigger):
                 yield event({"status": DONE}) if self.resume else self._success(now)
                 return
             if isinstance(outcome, Blocked):
-                yield event({"status": FAILED, "reason": str(outcome)})
+                yield event({"status": FAILED, "reason": str(outcome), "image_fault": outcome.image_fault})
                 return
             narrator.waits(outcome.reasons, now)
             if now >= self.deadline:

@@ -9,11 +9,14 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
+from node_rotation import lock
+from node_rotation.outcome import Done, Waiting
 from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow.documents import Request
+from node_rotation_airflow import deeds
+from node_rotation_airflow.documents import Request, Rotation
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
-from node_rotation_airflow.operators.heal import HealOperator
+from node_rotation_airflow.operators.heal import HealOperator, needs_healing
 from node_rotation_airflow.operators.plan import OpenOperator, PlanOperator
 from node_rotation_airflow.operators.report import ReportOperator
 from node_rotation_airflow.operators.step import (
@@ -26,6 +29,7 @@ from node_rotation_airflow.operators.step import (
     TerminateOperator,
 )
 from node_rotation_airflow.operators.verify import VerifyOperator, bad_tasks
+from node_rotation_airflow.runs import open_run
 
 DETACH = {"strategy": "detach", "image": {"ssm": "/images/base/current"}}
 STEPS = (LaunchOperator, CordonOperator, DrainOperator, TerminateOperator, HealthGateOperator)
@@ -51,7 +55,7 @@ def test_every_machine_is_replaced_and_nothing_is_left(airflow: Any) -> None:
     assert run.run(OpenOperator(task_id="opened", batches=batches)) == ["workers"]
     run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
     for index, batch in enumerate(batches):
-        assert admitted(run, batch, index).task_instance_state == "success"
+        admitted(run, batch, index)
         for step in STEPS:
             run.run(step(task_id=f"batch.{step.deed}", spec=batch), index)
     run.run(RestoreOperator(task_id="restore", group="workers"), 0)
@@ -124,8 +128,14 @@ def test_a_machine_that_never_joins_fails_the_launch_and_heal_takes_it_back(airf
     with pytest.raises(AirflowFailException, match="launch of workers/1"):
         run.run(LaunchOperator(task_id="batch.launch", spec=batches[0]), 0)
     heal = HealOperator(task_id="batch.heal", spec=batches[0], step_task_ids=["batch.launch"])
-    run.states["batch.launch_0"] = "failed"
+    run.states |= {"batch.launch_0": "failed", "batch.drain_1": "success"}
     run.run(heal, 0)
+    held = lock.held(open_run("manual__1", Rotation.read(run.xcoms["plan", "rotation"])))
+    assert held
+    claim = held.ledger.claim("workers/1")
+    assert claim
+    assert (claim.state, claim.image_fault) == ("healed", True)
+    assert claim.why.startswith("launch of workers/1: ")
     run.run(RestoreOperator(task_id="restore", group="workers"), 0)
 
     assert len(world.on_image("base-old")) == 2
@@ -133,6 +143,47 @@ def test_a_machine_that_never_joins_fails_the_launch_and_heal_takes_it_back(airf
     with pytest.raises(AirflowFailException, match="drift"):
         run.run(VerifyOperator(task_id="verify"))
     assert run.xcoms["verify", "verdict"]["tasks"] == ["batch.launch_0"]
+
+
+@pytest.mark.parametrize("states", [["success", "success"], ["skipped", "upstream_failed"]])
+def test_a_batch_that_passed_or_never_began_needs_no_healing(airflow: Any, states: list[str]) -> None:
+    world = MemoryWorld.simple(machines=1)
+    run, batches = planned(airflow, world)
+    run.states = {"batch.admit_0": states[0], "batch.launch_0": states[1], "batch.launch_1": "failed"}
+
+    heal = HealOperator(task_id="batch.heal", spec=batches[0], step_task_ids=["batch.admit", "batch.launch"])
+
+    assert run.run(heal, 0) is None
+    assert world.mutations == []
+
+
+@pytest.mark.parametrize(
+    ("states", "needed"),
+    [
+        (["success", "success"], False),
+        (["skipped", "skipped"], False),
+        (["failed", "upstream_failed"], True),
+        (["upstream_failed", "upstream_failed"], False),
+        (["success", "failed"], True),
+        (["success", None], True),
+    ],
+)
+def test_only_a_batch_that_was_begun_and_did_not_pass(states: list[str | None], needed: bool) -> None:
+    assert needs_healing(states) is needed
+
+
+def test_restore_gives_up_waiting_once_its_time_is_nearly_up(airflow: Any) -> None:
+    run, batches = planned(airflow, MemoryWorld.simple(machines=2, stops_after=600.0), strategy="surge")
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    for step in (LaunchOperator, CordonOperator):
+        run.run(step(task_id=f"batch.{step.deed}", spec=batches[0]), 0)
+    with pytest.raises(TaskDeferred):  # pods that take ten minutes to stop
+        DrainOperator(task_id="batch.drain", spec=batches[0]).execute(run.context("batch.drain", 0))
+    rotation = open_run("manual__1", Rotation.read(run.xcoms["plan", "rotation"]))
+
+    assert isinstance(deeds.attempt("restore", rotation, "workers", 1800.0), Waiting)
+    assert isinstance(deeds.attempt("restore", rotation, "workers", 30.0), Done)
 
 
 def test_verify_restores_what_the_run_still_holds(airflow: Any) -> None:

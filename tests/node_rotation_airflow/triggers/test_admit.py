@@ -11,7 +11,7 @@ from node_rotation_airflow.documents import Request
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
 from node_rotation_airflow.operators.step import PrepareOperator
-from node_rotation_airflow.triggers import admit
+from node_rotation_airflow.triggers import comms
 from node_rotation_airflow.triggers.admit import AdmitTrigger
 
 GATE = "batch.health_gate"
@@ -45,7 +45,7 @@ def after(run: Any, monkeypatch: pytest.MonkeyPatch, looks: int, **states: str) 
             raise TimeoutError("admission waits for ever")
 
     monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
-    monkeypatch.setattr(admit.states.__globals__["_shared"], "_clock", run.world.clock.now)
+    monkeypatch.setattr(comms._shared, "_clock", run.world.clock.now)
 
 
 def test_it_is_made_again_from_what_it_says() -> None:
@@ -53,6 +53,7 @@ def test_it_is_made_again_from_what_it_says() -> None:
         "node_rotation_airflow.triggers.admit.AdmitTrigger",
         {"gate_task_id": GATE},
     )
+    assert AdmitTrigger(GATE, "p1").serialize()[1] == {"gate_task_id": GATE, "plan_id": "p1"}
 
 
 def test_the_first_is_admitted_at_once_and_asking_again_changes_nothing(airflow: Any) -> None:

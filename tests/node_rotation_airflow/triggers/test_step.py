@@ -37,7 +37,7 @@ def fire(run: Any, monkeypatch: pytest.MonkeyPatch, *outcomes: Outcome | Excepti
     """The first event of a trigger whose deed has these outcomes, the last one for ever."""
     left = list(outcomes)
 
-    def do(of: Any, subject: str) -> Outcome:
+    def do(of: Any, subject: str, left_s: float) -> Outcome:
         said = left.pop(0) if len(left) > 1 else left[0]
         if isinstance(said, Exception):
             raise said

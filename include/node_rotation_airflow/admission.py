@@ -1,0 +1,72 @@
+"""Whether a batch may start: the ledger's slots together with what only Airflow knows of earlier batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from node_rotation.admission import Refuse
+from node_rotation.errors import PermanentError, TransientError
+from node_rotation.model import StepName
+from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation.policy import OnGateFailure
+from node_rotation.run import Run
+from node_rotation.steps.admit import refusal
+from node_rotation_airflow import deeds
+
+Answer = Done | Waiting | Refuse
+Gates = Mapping[int, str | None]
+"""State of the gate task by map index."""
+
+BAD = frozenset({"failed", "upstream_failed", "skipped", "removed"})
+AWAY = Waiting(("Airflow's API server, to learn how earlier batches fare",), 5.0)
+
+
+def ask(run: Run, index: int, gates: Gates | None) -> Answer:
+    """Claim slots for a batch, or learn why not; asked again, it changes nothing more.
+
+    :param index: the batch's map index.
+    :param gates: None while Airflow can't say.
+    """
+    if gates is None:
+        return AWAY
+    return earlier_failure(run, index, gates) or _claim(run, index)
+
+
+def earlier_failure(run: Run, index: int, gates: Gates) -> Waiting | Refuse | None:
+    """What an earlier batch's gate that did not pass means, as Airflow knows it; None if there is none.
+
+    The ledger knows slots and what failed in them; that a batch was marked, skipped, or failed before it had any,
+    only Airflow knows.
+
+    :param index: the asking batch's map index.
+    """
+    failed = next((run.plan.batches[i] for i in range(index) if gates.get(i) in BAD), None)
+    if failed is None:
+        return None
+    how = run.policy(failed).gate.on_failure
+    if how is OnGateFailure.HOLD:
+        return Waiting((f"the gate of {failed.name} to pass: clear its task {StepName.GATE} once it can",))
+    return Refuse("skip" if how is OnGateFailure.SKIP else "fail", f"{failed.name} did not pass its gate")
+
+
+def gates_of(states: Mapping[str, str | None], task_id: str) -> dict[int, str | None]:
+    """States by map index; Airflow names a mapped task's instances ``<task id>_<map index>``."""
+    start = len(task_id) + 1
+    return {
+        int(name[start:]): state
+        for name, state in states.items()
+        if name.startswith(task_id) and name[start:].isdigit()
+    }
+
+
+def _claim(run: Run, index: int) -> Answer:
+    batch = run.plan.batches[index]
+    try:
+        outcome = deeds.attempt(StepName.ADMIT.value, run, batch.name)
+        if isinstance(outcome, Blocked):
+            return refusal(run, batch) or Refuse("fail", str(outcome))
+    except PermanentError as error:
+        return Refuse("fail", str(error))
+    except TransientError as error:
+        return Waiting((str(error),), error.retry_after_s)
+    return outcome

@@ -1,0 +1,66 @@
+"""Admission begins in a worker: at once, refused in Airflow's own words, or waiting without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow.documents import Request
+from node_rotation_airflow.operators.admit import AdmitOperator
+from node_rotation_airflow.operators.detect import DetectOperator
+from node_rotation_airflow.operators.plan import PlanOperator
+from node_rotation_airflow.operators.step import PrepareOperator
+
+GATE = "batch.health_gate"
+
+
+def prepared(airflow: Any, **policy: Any) -> tuple[Any, list[dict[str, str]]]:
+    world = MemoryWorld.simple(machines=3)
+    run = airflow(world)
+    settings = world.settings(**{"strategy": "detach", "canary": False, "budget": {"max_surge": 1}, **policy})
+    run.xcoms["request", "request"] = Request(settings=settings, groups=("workers",)).dump()
+    drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
+    batches = run.run(PlanOperator(task_id="plan", drifts=[drift]))
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    return run, batches
+
+
+def admit(run: Any, batches: list[dict[str, str]], index: int) -> None:
+    operator = AdmitOperator(task_id="batch.admit", spec=batches[index], gate_task_id=GATE)
+    operator.execute(run.context("batch.admit", index))
+
+
+def test_whoever_finds_slots_is_admitted_without_a_trigger(airflow: Any) -> None:
+    run, batches = prepared(airflow)
+
+    admit(run, batches, 0)
+    mutations = len(run.world.mutations)
+    admit(run, batches, 0)
+
+    assert len(run.world.mutations) == mutations
+
+
+def test_whoever_does_not_waits_in_the_triggerer_for_the_same_plan(airflow: Any) -> None:
+    run, batches = prepared(airflow)
+    admit(run, batches, 0)
+
+    with pytest.raises(TaskDeferred) as deferred:
+        admit(run, batches, 1)
+
+    plan = run.xcoms["plan", "rotation"]["plan"]["id"]
+    assert deferred.value.trigger.serialize()[1] == {"gate_task_id": GATE, "plan_id": plan}
+
+
+@pytest.mark.parametrize(
+    ("rule", "refused"), [("skip", AirflowSkipException), ("fail", AirflowFailException), ("hold", TaskDeferred)]
+)
+def test_a_gate_that_failed_before_skips_fails_or_holds(airflow: Any, rule: str, refused: type[BaseException]) -> None:
+    run, batches = prepared(airflow, gate={"on_failure": rule}, budget={"max_surge": 3})
+    admit(run, batches, 0)
+    run.states[f"{GATE}_0"] = "failed"
+
+    with pytest.raises(refused):
+        admit(run, batches, 1)
