@@ -43,7 +43,10 @@ class Drain:
             return place
         policy, since = run.policy(batch), _since(place)
         if place.claim.drain_since is None and (pause := _pause(place, place.ledger)) > 0:
-            return Waiting((f"wait_between_drains: {span(policy.wait_between_drains)} between two drains",), min(pause, policy.poll))
+            return Waiting(
+                (f"wait_between_drains: {span(policy.wait_between_drains)} between two drains",),
+                min(pause, policy.poll),
+            )
         left = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
         if not left:
             return Done("the old machines are empty")

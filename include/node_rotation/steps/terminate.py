@@ -46,7 +46,11 @@ class Terminate:
         reasons = tuple(_keeps(place, m) or f"instance {m} still runs" for m in going)
         if waited > run.policy(batch).terminate_timeout:
             objects = tuple(f"instance {m}" for m in going)
-            return Blocked(f"{reasons[0]}, for {span(waited)}", objects, "Look at the machine's lifecycle hooks, then clear this step.")
+            return Blocked(
+                f"{reasons[0]}, for {span(waited)}",
+                objects,
+                "Look at the machine's lifecycle hooks, then clear this step.",
+            )
         return Waiting(reasons, run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
