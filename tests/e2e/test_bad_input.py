@@ -78,15 +78,21 @@ class Logs:
         aws = [f"{r.service}:{r.action}" for r in request_log.mutations(self.world.request_log)]
         return [*aws, *self._kubernetes()]
 
-    def _kubernetes(self) -> Iterator[str]:
+    def writes_to(self, node: str) -> list[str]:
+        return [said for said, name in self._writes() if name == node]
+
+    def _kubernetes(self) -> list[str]:
+        return [said for said, _ in self._writes()]
+
+    def _writes(self) -> Iterator[tuple[str, str]]:
         """Of everybody but the ground's own parts, so that a caller without a name counts as well."""
         for line in self.world.audit_log("dev").read_text().splitlines():
             event = json.loads(line)
-            user, verb = event["user"].get("username", ""), event["verb"]
-            resource = (event.get("objectRef") or {}).get("resource", "")
+            user, verb, what = event["user"].get("username", ""), event["verb"], event.get("objectRef") or {}
+            resource = what.get("resource", "")
             ours = user in ("admin", "system:anonymous", "") or user.startswith("system:serviceaccount:default:")
             if ours and verb not in READS and resource not in QUESTIONS:
-                yield f"{user}: {verb} {resource}"
+                yield f"{user}: {verb} {resource}", what.get("name", "")
 
 
 @pytest.fixture
@@ -501,3 +507,19 @@ def test_the_script_itself_says_it_once_and_exits_so(world: ground.Ground, file:
             process.kill()
             process.wait(timeout=10)
     assert logs.mutations() == before
+
+
+def test_a_rotation_leaves_a_node_without_machine_alone(world: ground.Ground, cli: Cli) -> None:
+    core = client.CoreV1Api(new_client_from_config(str(world.kubeconfig("dev")), persist_config=False))
+    core.create_node({"metadata": {"name": "nobodys"}, "spec": {}})
+    logs = Logs(world)
+    before = logs.writes_to("nobodys")
+
+    rotated = cli("rotate", "dev", "-g", "workers")
+
+    assert rotated.code == 0, rotated.out + rotated.err
+    assert "admin: patch nodes" in logs.mutations()
+    assert logs.writes_to("nobodys") == before
+    left = core.read_node("nobodys")
+    assert not left.spec.unschedulable
+    assert not any(taint.key.startswith("node-rotation") for taint in left.spec.taints or [])
