@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import psutil
 import requests
 
+from proving_ground import airflow_database
 from proving_ground.airflow_settings import configuration, free_port, secrets_of
 from proving_ground.control_plane.processes import Processes, Started
 
@@ -180,7 +179,7 @@ def start(
     airflow = Airflow(home=home, url=url, env=_environment(home, env or {}))
     (home / "running.json").write_text(json.dumps({"url": url, "env": dict(airflow.env)}))
     (home / "running.json").chmod(0o600)
-    _database(home, airflow.env)
+    airflow_database.bring(home / "airflow.db", _clean_environment() | dict(airflow.env))
     processes = _processes(home)
     for name, command in COMPONENTS.items():
         port = ("--host", "127.0.0.1", "--port", str(ports[name])) if name in ports else ()
@@ -266,28 +265,6 @@ def _unset() -> list[str]:
     """Another Airflow's settings in our environment must not reach this one (nor ours it)."""
     names = sorted(key for key in os.environ if key.startswith("AIRFLOW_"))
     return ["env", *(word for name in names for word in ("-u", name))] if names else []
-
-
-def _database(home: Path, env: Mapping[str, str]) -> None:
-    """Bring the SQLite database: a migrated, empty one is kept per Airflow version, migrating takes seconds."""
-    target = home / "airflow.db"
-    if target.exists():
-        return
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "node-rotation"
-    template = root / f"airflow-{version('apache-airflow-core')}.db"
-    if not template.exists():
-        subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"],
-            env=_clean_environment() | dict(env),
-            check=True,
-            capture_output=True,
-        )
-        root.mkdir(parents=True, exist_ok=True)
-        part = template.with_suffix(f".{os.getpid()}")
-        shutil.copy(target, part)
-        part.replace(template)
-        return
-    shutil.copy(template, target)
 
 
 def _wait_until_healthy(
