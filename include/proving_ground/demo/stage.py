@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -49,13 +50,18 @@ def start_airflow(running: State, progress: Progress) -> airflow.Airflow:
     """Airflow with connections to this ground, started unless it runs."""
     home = HOME.resolve()
     env = environment(running)
-    found = airflow.find(home)
-    if found and found.env.get("AWS_ENDPOINT_URL") == running.endpoint:
+    if not _belongs(home, running):  # its runs would go on with a world that is gone
+        airflow.stop(home)
+        shutil.rmtree(home, ignore_errors=True)
+    if found := airflow.find(home):
         progress(f"Airflow already runs: {found.url}")
         return found
-    if found:
-        airflow.stop(home)  # it belongs to a proving ground that is gone
     return airflow.start(home, Path("dags").resolve(), Path("plugins").resolve(), env=env, progress=progress)
+
+
+def _belongs(home: Path, running: State) -> bool:
+    said = home / "running.json"
+    return said.exists() and json.loads(said.read_text())["env"].get("AWS_ENDPOINT_URL") == running.endpoint
 
 
 def environment(running: State) -> dict[str, str]:
