@@ -16,7 +16,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task_group
 
 from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, REQUEST_TASK, ROTATE_NODES
 from node_rotation_airflow.defaults import dag_defaults
-from node_rotation_airflow.fleet_file import cluster_names
+from node_rotation_airflow.fleet_file import cluster_names, group_names
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.heal import HealOperator
@@ -41,7 +41,7 @@ BY_GROUP = "{{ task.group }}"
 with DAG(
     ROTATE_NODES,
     schedule=PartitionedAssetTimetable(assets=DRIFT),
-    params=rotation_params(cluster_names()),
+    params=rotation_params(cluster_names(), group_names()),
     max_active_runs=8,
     **dag_defaults(__doc__),
 ) as dag:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -24,9 +25,30 @@ def cluster_names() -> tuple[str, ...]:
 
     :raises ValueError: if there is not even a list of environments.
     """
+    return tuple(f"{environment['name']}.{cluster['name']}" for environment, cluster in _clusters())
+
+
+def group_names() -> dict[str, tuple[str, ...]]:
+    """Every node group's name → the clusters that have one of that name, in the file's order.
+
+    :raises ValueError: as :func:`cluster_names`.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for environment, cluster in _clusters():
+        for group in cluster.get("groups") or ():
+            if isinstance(group, dict) and isinstance(group.get("name"), str):
+                place = f"{environment['name']}.{cluster['name']}"
+                found[group["name"]] = (*found.get(group["name"], ()), place)
+    return found
+
+
+def _clusters() -> list[tuple[dict[str, Any], dict[str, Any]]]:
     file = path()
     try:
         data = yaml.safe_load(file.read_text())
-        return tuple(f"{env['name']}.{c['name']}" for env in data["environments"] for c in env["clusters"])
+        found = [(env, cluster) for env in data["environments"] for cluster in env["clusters"]]
+        if all(env["name"] and cluster["name"] for env, cluster in found):
+            return found
+        raise KeyError("name")
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is no fleet file ({error!r}). Write one, or name it in ${VARIABLE}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
@@ -21,59 +22,159 @@ SHARE = r"^(\d+%?)?$"
 ROLES = ("worker", "control-plane")
 
 
-def _text(section: str, title: str, help_text: str, pattern: str) -> Param:
-    return Param("", type="string", pattern=pattern, section=section, title=title, description=help_text)
+def _text(section: str, title: str, help_text: str, pattern: str, *examples: str) -> Param:
+    """A line of text; what the form leaves empty comes as null."""
+    shown: dict[str, Any] = {"section": section, "title": title, "description": help_text}
+    return Param(None, type=["null", "string"], pattern=pattern, examples=list(examples), **shown)
 
 
-def _choice(section: str, title: str, help_text: str, *choices: str) -> Param:
-    options = [BY_POLICY, *choices]
-    return Param(BY_POLICY, type="string", enum=options, section=section, title=title, description=help_text)
+def _choice(section: str, title: str, help_text: str, empty: str, choices: Mapping[str, str]) -> Param:
+    """One of several, each shown in its own words.
+
+    :param empty: what it means to choose none.
+    """
+    return Param(
+        None,
+        type=["null", "string"],
+        enum=[None, BY_POLICY, *choices] if empty == BY_POLICY else [None, *choices],
+        values_display={"None": empty, **choices},
+        section=section,
+        title=title,
+        description=help_text,
+    )
 
 
-def rotation_params(clusters: Sequence[str]) -> dict[str, Param]:
+def _several(section: str, title: str, help_text: str, items: Mapping[str, Any], choices: Mapping[str, str]) -> Param:
+    return Param(
+        None,
+        type=["null", "array"],
+        items=dict(items),
+        examples=list(choices),
+        values_display=dict(choices),
+        section=section,
+        title=title,
+        description=help_text,
+    )
+
+
+def rotation_params(
+    clusters: Sequence[str], groups: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> dict[str, Param]:
     """The form; every default is valid and means: as the fleet file says.
 
     :param clusters: ``environment.cluster`` names.
+    :param groups: node group name → clusters that have one of that name.
     """
-    empty = "Empty: by policy."
+    shown = {name: f"{name} ({_where(places)})" for name, places in groups.items()}
     return {
-        "cluster": Param(
-            "",
-            type="string",
-            enum=["", *clusters],
-            section="Cluster",
-            title="Cluster",
-            description="Empty only for runs that a partition key started.",
+        "cluster": _choice(
+            "Cluster",
+            "Which cluster?",
+            "One cluster per run. A run that the drift check started has it from its partition key.",
+            "from the partition key",
+            {name: name for name in clusters},
         ),
-        "groups": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            section="Groups",
-            title="Node groups",
-            description="One name per line. Empty: all of the cluster.",
+        "groups": _several(
+            "Groups",
+            "Which node groups?",
+            "Choose none for all node groups of the cluster.",
+            {"type": "string"},
+            shown,
         ),
-        "roles": Param(
-            [],
-            type="array",
-            items={"type": "string", "enum": list(ROLES)},
-            examples=list(ROLES),
-            section="Roles",
-            title="Roles",
-            description="Empty: all.",
+        "roles": _several(
+            "Roles",
+            "Which roles?",
+            "Choose none for all. Control planes go first, one machine at a time.",
+            {"type": "string", "enum": list(ROLES)},
+            {"worker": "workers", "control-plane": "control planes"},
         ),
-        "image": _text("Image", "Image", f"An image id, pinned. {empty}", r"^(ami-[0-9a-z]+)?$"),
-        "max_surge": _text("Budget", "Max surge", f"Machines or a share, such as 25%. {empty}", SHARE),
-        "max_unavailable": _text("Budget", "Max unavailable", f"Machines or a share, such as 25%. {empty}", SHARE),
-        "strategy": _choice("Strategy", "Strategy", "How a machine is replaced.", "surge", "detach"),
-        "drain_timeout": _text("Drain", "Drain timeout", f"Such as 15m. {empty}", DURATION),
-        "drain_grace": _text("Drain", "Grace period", f"Over the pods' own, such as 30s. {empty}", DURATION),
-        "drain_force_after": _text("Drain", "Force after", f"Past budgets, such as 30m. {empty}", DURATION),
-        "gate_settle": _text("Gates", "Settle", f"How long all must be green, such as 15s. {empty}", DURATION),
-        "gate_timeout": _text("Gates", "Gate timeout", f"Such as 15m. {empty}", DURATION),
-        "on_gate_failure": _choice("Gates", "When a gate fails", "For later batches.", "hold", "skip", "fail"),
-        "mode": _choice("Mode", "Mode", "Only plan, or rotate.", "plan", "rotate"),
+        "image": _text(
+            "Image",
+            "Roll out this image",
+            "An image id pins it, an older one rolls back. Empty: the image the fleet file asks for.",
+            r"^(ami-[0-9a-z]+)?$",
+            "ami-0123456789abcdef0",
+        ),
+        "max_surge": _text(
+            "Budget",
+            "Extra machines at once",
+            "A number or a share of the group: 3, 25%. Empty: by policy.",
+            SHARE,
+            "1",
+            "10%",
+            "25%",
+        ),
+        "max_unavailable": _text(
+            "Budget",
+            "Missing machines at once",
+            "Counts for strategies that terminate first: 1, 10%. Empty: by policy.",
+            SHARE,
+            "1",
+            "10%",
+        ),
+        "strategy": _choice(
+            "Strategy",
+            "How is a machine replaced?",
+            "Either way the replacement serves before the old machine is drained.",
+            BY_POLICY,
+            {
+                "surge": "surge: the group grows for a while, then drains and shrinks back",
+                "detach": "detach: the old machine leaves its group, which fills the gap",
+            },
+        ),
+        "drain_timeout": _text(
+            "Drain",
+            "Give up after",
+            "A drain that takes longer fails its batch: 15m. Empty: by policy.",
+            DURATION,
+            "15m",
+        ),
+        "drain_grace": _text(
+            "Drain",
+            "Grace period of pods",
+            "Instead of the pods' own: 30s. Empty: the pods' own, or by policy.",
+            DURATION,
+            "30s",
+        ),
+        "drain_force_after": _text(
+            "Drain",
+            "Delete pods past their disruption budgets after",
+            "DANGER: this can cause an outage. Empty: by policy, which by default never does.",
+            DURATION,
+        ),
+        "gate_settle": _text(
+            "Gates",
+            "Healthy for",
+            "So long all must be as well as before, without a gap: 30s. Empty: by policy.",
+            DURATION,
+            "30s",
+        ),
+        "gate_timeout": _text(
+            "Gates",
+            "Give up after",
+            "A batch that is not healthy by then fails: 15m. Empty: by policy.",
+            DURATION,
+            "15m",
+        ),
+        "on_gate_failure": _choice(
+            "Gates",
+            "When a batch fails, later ones",
+            "Held batches go on by themselves once the failed health_gate is cleared and passes.",
+            BY_POLICY,
+            {"hold": "hold: wait for somebody", "skip": "skip: are left out", "fail": "fail"},
+        ),
+        "mode": _choice(
+            "Mode",
+            "Only plan, or rotate?",
+            "A plan names every machine, its reason, the time it takes and what blocks it; nothing is touched.",
+            BY_POLICY,
+            {"plan": "plan only: touch nothing", "rotate": "rotate: replace the machines"},
+        ),
     }
+
+
+def _where(clusters: Sequence[str]) -> str:
+    return f"in {len(clusters)} clusters" if len(clusters) > 2 else ", ".join(clusters)
 
 
 POLICY_PATHS: Mapping[str, tuple[str, ...]] = {

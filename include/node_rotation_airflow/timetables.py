@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STAGGER = timedelta(minutes=1)
 """A backfill takes runs with the same partition date for one and the same, so no two share theirs."""
+LATE = timedelta(hours=1)
+"""A scheduler that was away for less makes up for a night; later, rotations would begin in working hours."""
 
 
 class FleetTimetable(CronPartitionTimetable):
@@ -58,11 +60,18 @@ class FleetTimetable(CronPartitionTimetable):
     ) -> DagRunInfo | None:
         """Return the night's next cluster, or the first of the next night.
 
-        Who unpauses the DAG for the first time in the afternoon does not mean last night, nor rotations at once.
+        Who unpauses the DAG in the afternoon, or backfills past nights, does not mean last night, nor rotations at
+        once: without catchup, no night is made up for that began long ago. (Airflow goes on from a backfill's runs
+        as from scheduled ones.)
         """
         last = last_dagrun_info
         if last is None and not restriction.catchup:
             return self._coming(restriction)
+        info = self._after(last, restriction)
+        late = info is not None and pendulum.now("UTC") - info.run_after > LATE
+        return self._coming(restriction) if late and not restriction.catchup else info
+
+    def _after(self, last: DagRunInfo | None, restriction: TimeRestriction) -> DagRunInfo | None:
         position = self._position(last)
         if last is not None and last.partition_date is not None and position is not None:
             night = last.partition_date - position * STAGGER

@@ -46,6 +46,17 @@ def test_unpausing_it_the_first_time_waits_for_the_coming_night(timetable: Fleet
     assert pendulum.duration() < info.run_after - pendulum.now("UTC") <= pendulum.duration(days=1)
 
 
+@pytest.mark.parametrize("cluster", [0, 2])
+def test_a_backfill_of_past_nights_does_not_start_tonight(timetable: FleetTimetable, cluster: int) -> None:
+    yesterday = pendulum.now("UTC").subtract(days=1, hours=2)
+    last = list(timetable.iter_partition_dagrun_infos(earliest=yesterday.subtract(days=1), latest=yesterday))[cluster]
+
+    info = following(timetable, last, catchup=False)
+
+    assert info.partition_key.endswith("~dev.one")
+    assert info.run_after > pendulum.now("UTC")
+
+
 def test_a_cluster_that_left_the_fleet_does_not_stop_the_nights(timetable: FleetTimetable) -> None:
     last = following(timetable, None)._replace(partition_key="2026-11-08~gone.one")
 
