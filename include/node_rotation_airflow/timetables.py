@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
@@ -50,7 +50,12 @@ class FleetTimetable(CronPartitionTimetable):
         return cls(data["clusters"], data["cron"])
 
     def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterable[DagRunInfo]:
-        """Every partition of a backfill: night by night, and in each night cluster by cluster."""
+        """Every partition of a backfill: night by night, and in each night cluster by cluster.
+
+        A last date without a time of day (midnight) means that day's night too.
+        """
+        if latest.time() == time.min:
+            latest += timedelta(days=1)
         for night in super().iter_partition_dagrun_infos(earliest=earliest, latest=latest):
             if night.partition_date is not None:
                 yield from self._partitions(night.partition_date)

@@ -27,6 +27,27 @@ def test_every_default_is_valid_and_says_nothing(a_fleet: Fleet) -> None:
     assert policy_of(form) == {}
 
 
+def test_the_form_offers_what_the_fleet_has(a_fleet: Fleet) -> None:
+    groups = {"workers": ["dev.one", "prod.eu-1"], "masters": ["dev.one"], "gpu": ["a.1", "a.2", "a.3"]}
+    form = rotation_params(a_fleet.names, groups)
+
+    assert form["cluster"].schema["enum"] == [None, "dev.one", "prod.eu-1"]
+    assert form["groups"].schema["examples"] == ["workers", "masters", "gpu"]
+    assert form["groups"].schema["values_display"] == {
+        "workers": "workers (dev.one, prod.eu-1)",
+        "masters": "masters (dev.one)",
+        "gpu": "gpu (in 3 clusters)",
+    }
+
+
+def test_what_a_person_clears_again_means_by_policy(a_fleet: Fleet) -> None:
+    form = rotation_params(a_fleet.names)
+
+    assert all(param.resolve(None) is None for param in form.values())
+    assert form["mode"].resolve("by policy") == "by policy"
+    assert policy_of({"mode": "by policy", "max_surge": "", "drain_timeout": None}) == {}
+
+
 def test_the_form_has_its_sections_in_order(a_fleet: Fleet) -> None:
     sections = [param.schema["section"] for param in rotation_params(a_fleet.names).values()]
 

@@ -63,10 +63,11 @@ def test_a_cluster_that_left_the_fleet_does_not_stop_the_nights(timetable: Fleet
     assert following(timetable, last).partition_key == "2026-11-09~dev.one"
 
 
-def test_a_backfill_has_every_partition_once_in_order(timetable: FleetTimetable) -> None:
+@pytest.mark.parametrize("hour", [0, 23])
+def test_a_backfill_has_every_partition_once_in_order(timetable: FleetTimetable, hour: int) -> None:
     infos = list(
         timetable.iter_partition_dagrun_infos(
-            earliest=datetime(2026, 11, 8, tzinfo=UTC), latest=datetime(2026, 11, 9, 23, tzinfo=UTC)
+            earliest=datetime(2026, 11, 8, tzinfo=UTC), latest=datetime(2026, 11, 9, hour, tzinfo=UTC)
         )
     )
 
