@@ -26,7 +26,7 @@ demo: setup ## Airflow finds image drift and replaces every drifted node, watche
 	@$(BIN)/python -m proving_ground.demo
 
 test: setup ## every test, on the real control plane and a real Airflow
-	@$(BIN)/python -m pytest $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(VENV)/.installed ## lint, types, layers
 	@$(BIN)/ruff check .
@@ -35,7 +35,7 @@ check: $(VENV)/.installed ## lint, types, layers
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.installed ## the numbers that the documents quote
-	@for b in bench/*.py; do echo "== $$b"; $(BIN)/python $$b; done
+	@for b in planning makespan dag_parse triggerer memory; do echo "== $$b"; $(BIN)/python -m bench.$$b; done
 
 proving-ground: setup ## a Kubernetes control plane and an AWS to play with, in the background
 	@$(BIN)/python -m proving_ground up $(SCENARIO)
