@@ -15,7 +15,7 @@ from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
-from node_rotation.steps.restore import restore, restored
+from node_rotation.steps.restore import restore, restored, timeout_s
 from node_rotation.steps.scene import ledger_of
 from node_rotation.steps.verify import Verdict, verify
 from node_rotation.sweep import sweep
@@ -229,6 +229,7 @@ class _Rotation:
             self.moving.remove(moving)
             self.failed.append((name, moving.healing))
             self.tell(BatchMoved(now, name, None, moving.healing))
+            self._note(outcome.detail if isinstance(outcome, Done) else str(outcome))
             return False
         if isinstance(outcome, Blocked):
             return self._fails(moving, outcome)
@@ -274,9 +275,11 @@ class _Rotation:
         began = self.run.clock.now()
         self._remember()
         for group in self.run.plan.groups:
-            patience_s = self.run.settings.groups[group.name].drain.timeout
-            while not self._restored(group.name, giving_up=self.run.clock.now() - began > patience_s):
+            while not self._restored(group.name, giving_up=self._impatient(group.name, began)):
                 self.run.clock.wait(self.run.settings.policy.poll)
+
+    def _impatient(self, group: str, since: float) -> bool:
+        return self.run.clock.now() - since > timeout_s(self.run, group)
 
     def _restored(self, group: str, *, giving_up: bool) -> bool:
         try:

@@ -28,7 +28,10 @@ class ClaimState(StrEnum):
 class Baseline(Value):
     """A node group as it was before the run changed anything; times are epoch seconds.
 
-    ``raised_to`` and ``max_raised_to`` are the highest desired and max size that this run asked for.
+    ``raised_to`` and ``max_raised_to`` are the highest desired and max size that this run asked for; ``uneven`` is
+    the difference between the richest and the poorest zone, machines. The image step made ``template_made`` from
+    ``template_before``; where the image was at fault the group launches ``template_back`` again, and the other two
+    are forgotten.
     """
 
     asg: str
@@ -38,11 +41,13 @@ class Baseline(Value):
     desired: int
     suspended_by_us: tuple[str, ...] = ()
     max_raised_to: int | None = None
+    uneven: int = 0
     members: tuple[str, ...] = ()
     raised_to: int | None = None
     taken_at: float
     template_before: TemplateVersion | None = None
     template_made: TemplateVersion | None = None
+    template_back: TemplateVersion | None = None
 
 
 class Sickness(Value):
@@ -120,6 +125,19 @@ class Ledger(Value):
     def with_group(self, name: str, baseline: Baseline) -> Ledger:
         """The same ledger with a group's baseline."""
         return self.model_copy(update={"groups": {**self.groups, name: baseline}})
+
+    def taken_up(self, now: float) -> Ledger:
+        """The same ledger for whoever goes on after a pause: in it nobody worked, so it counts against no timeout.
+
+        :param now: epoch seconds.
+        """
+        ledger = self
+        for claim in (c for c in self.claims if c.open):
+            begun = {"drain_since": claim.drain_since, "terminate_since": claim.terminate_since}
+            again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
+            again |= {"since": now, "gate_since": None, "green_since": None}
+            ledger = ledger.with_claim(claim.model_copy(update=again))
+        return ledger
 
     def without_group(self, name: str) -> Ledger:
         """The same ledger without a group that was restored; its claims stay, for the report."""

@@ -73,9 +73,12 @@ def take_over(run: Run) -> Held | None:
     found = held(run)
     if found is None:
         return None
-    if found.lease.holder != run.id and not expired(found.lease, run.clock.now()):
+    if found.lease.holder == run.id:
+        return Held(_write(run, found.lease, dict(found.lease.annotations)), found.ledger)
+    if not expired(found.lease, run.clock.now()):
         _check(run, found.lease)
-    return Held(_write(run, found.lease, dict(found.lease.annotations)), found.ledger)
+    ledger = found.ledger.taken_up(run.clock.now())
+    return Held(_write(run, found.lease, {**found.lease.annotations, names.LEDGER: dump(ledger)}), ledger)
 
 
 def require(run: Run) -> Held:

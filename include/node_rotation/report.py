@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.engine import BatchMoved, Event, Result
+from node_rotation.ledger import Ledger
 from node_rotation.model import Plan
+from node_rotation.steps.image_step import back_text
 
 REPORT_SCHEMA_VERSION = 1
 WIDTH, ROW, LEFT = 900, 22, 150
@@ -44,10 +46,17 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "passed": list(result.passed),
         "failed": [{"batch": name, **asdict(why)} for name, why in result.failed],
         "skipped": list(result.skipped),
+        "put_back": _put_back(result.ledger),
         "blocked": asdict(result.blocked) if result.blocked else None,
         "verdict": asdict(verdict) if verdict else None,
         "timeline": timeline(events, result.ended_at),
     }
+
+
+def _put_back(ledger: Ledger | None) -> list[str]:
+    """Groups whose image was at fault and that launch their former one again."""
+    groups = ledger.groups.values() if ledger else ()
+    return [back_text(group.asg, group.template_back) for group in groups if group.template_back]
 
 
 def timeline(events: Sequence[Event], ended_at: float) -> list[dict[str, Any]]:
@@ -92,6 +101,7 @@ def page(value: dict[str, Any]) -> str:
 def _findings(value: dict[str, Any]) -> str:
     lines = [f"{f['batch']}: {f['reason']}. {f['remedy']}" for f in value["failed"]]
     lines += [f"{name} was not begun" for name in value["skipped"]]
+    lines += [*value["put_back"]]
     if value["blocked"]:
         lines.append(f"{value['blocked']['reason']}. {value['blocked']['remedy']}")
     for kind, found in (value["verdict"] or {}).items():

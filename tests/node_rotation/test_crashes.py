@@ -11,13 +11,8 @@ from node_rotation.testing.world import MemoryWorld
 STRIDE = 4  # how many crash points one test takes; together they take every one
 
 
-def worlds(strategy: str) -> MemoryWorld:
-    # Surge lets the group choose zones; in one zone, AZRebalance has nothing to even out afterwards.
-    return MemoryWorld.simple(3, replicas=6, zones=1 if strategy == "surge" else 3)
-
-
 def dead(strategy: str, at: int, *, before: bool) -> tuple[MemoryWorld, engine.Run] | None:
-    world = worlds(strategy)
+    world = MemoryWorld.simple(3, replicas=6)
     run = run_for(world, strategy=strategy, budget={"max_surge": 2})
     return (world, run) if dies(run, world, at, before=before) else None
 
@@ -36,7 +31,7 @@ def every_crash(strategy: str, offset: int):
 @pytest.mark.parametrize("again", [True, False])
 def test_a_run_that_died_with_a_bad_image_goes_back_whole(strategy: str, behaviour: str, again: bool) -> None:
     for at in range(1, 60, 2):
-        world = MemoryWorld.simple(3, replicas=6, zones=1, behaviour=behaviour)
+        world = MemoryWorld.simple(3, replicas=6, behaviour=behaviour)
         policy = {"strategy": strategy, "budget": {"max_surge": 2}}
         run = run_for(world, **policy)
         if not dies(run, world, at, before=False):

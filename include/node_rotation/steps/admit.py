@@ -42,6 +42,8 @@ class Admit:
         if claim is not None and claim.state is ClaimState.FAILED:
             heal_claim(run, claim)  # its last try is taken back first, whoever was to do that
         elif isinstance(_decide(run, batch, snapshot, ledger), Yes):
+            if ledger.groups[batch.group].template_back is not None:
+                ensure(run, batch.group)  # a canary that was cleared tries the image again
             lock.change(run, lambda now: _claimed(run, batch, snapshot, now))
 
     def look(self, run: Run, batch: Batch) -> Outcome:

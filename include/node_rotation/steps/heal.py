@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock, names
-from node_rotation.errors import GoneError
+from node_rotation.errors import GoneError, PermanentError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
@@ -13,6 +13,7 @@ from node_rotation.run import Run
 from node_rotation.steps.assignment import assign, newcomers, wanted_desired
 from node_rotation.steps.cordon import cordon, uncordon
 from node_rotation.steps.drain import evict_from
+from node_rotation.steps.image_step import back_text, put_back
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate
@@ -34,7 +35,7 @@ class Heal:
         ledger = ledger_of(run.look().lease, run.id)
         claim = ledger.claim(batch.name) if ledger else None
         if claim is None or not claim.open:
-            return Done("healed" if claim and claim.state is ClaimState.HEALED else "nothing to heal")
+            return Done(_healed(ledger, claim) if ledger and claim and claim.state is ClaimState.HEALED else "")
         return Waiting((f"batch {batch.name} goes back: {claim.why or 'its pods leave the replacement'}",))
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
@@ -81,9 +82,16 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
     finished = [_heal_machine(scene, machine, did) for machine in scene.claim.machines]
     if all(finished):
         _withdraw(run, claim.group, claim.batch, did)
+        did.extend(put_back(run, claim.group))
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         did.append(f"batch {claim.batch} is healed")
     return tuple(did)
+
+
+def _healed(ledger: Ledger, claim: Claim) -> str:
+    baseline = ledger.groups.get(claim.group)
+    back = baseline.template_back if baseline and claim.image_fault else None
+    return f"batch {claim.batch} is healed" + (f"; {back_text(baseline.asg, back)}" if baseline and back else "")
 
 
 def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
@@ -170,7 +178,11 @@ def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
             return False  # its replacement came this moment: it is assigned, and sent away, on the next pass
         _shrink_unfilled(scene, did)
         lock.require(run)
-        run.cloud.attach(asg, [old])
+        try:
+            run.cloud.attach(asg, [old])
+        except PermanentError:  # "already part of": a call whose answer was lost was faster
+            if fresh_group(run, asg).member(old) is None:
+                raise
         did.append(f"instance {old} is back in group {asg}")
     lock.require(run)
     run.cloud.untag_instances([old], [names.DETACHED_FROM, names.RUN])

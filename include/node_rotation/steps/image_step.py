@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from node_rotation import lock
-from node_rotation.errors import BlockedError
-from node_rotation.ledger import Ledger
+from node_rotation.errors import BlockedError, GoneError
+from node_rotation.ledger import ClaimState, Ledger
 from node_rotation.model import GroupPlan, ImageStep, TemplateVersion
 from node_rotation.outcome import Blocked
 from node_rotation.run import Run
+from node_rotation.steps.scene import fresh_group
 from node_rotation.world import ScalingGroup, TemplateSpec
 
 LATEST, DEFAULT = "$Latest", "$Default"
@@ -15,6 +16,13 @@ LATEST, DEFAULT = "$Latest", "$Default"
 
 def trouble(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
     """Why the group's template can't be made to launch the target, or None; asked before anything is touched."""
+    try:
+        return _trouble(run, plan, group)
+    except GoneError as error:
+        return Blocked(str(error), (f"asg {group.name}",), "Have the group, and its overrides, use one that exists.")
+
+
+def _trouble(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
     image = plan.target.image.id
     for spec in group.overrides:
         if spec is not None and run.cloud.template(spec).image_id != image:
@@ -53,14 +61,64 @@ def run_image_step(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
     before = run.cloud.template(group.template).ref
     _remember(run, plan.name, template_before=before.model_copy(update={"version": _said(group.template, before)}))
     lock.require(run)
-    made = run.cloud.new_template_version(before, image, f"{run.plan.id[:32]}-{plan.name}"[:64])
+    made = run.cloud.new_template_version(before, image, f"{run.plan.id[:32]}-{before.version}-{plan.name}"[:64])
     _remember(run, plan.name, template_made=made)
+    _point(run, group, made)
+
+
+def put_back(run: Run, group_name: str) -> tuple[str, ...]:
+    """After an image was at fault: have the group launch what it launched before the image step.
+
+    Nothing if the image step was somebody else's, or a machine of the group has passed on the new image. ``$Latest``
+    can only go forward: it gets one more version, a copy of the former one.
+
+    :returns: one line if anything was done, or was somebody else's to do.
+    """
+    ledger = lock.require(run).ledger
+    baseline, claims = ledger.groups[group_name], ledger.claims_of(group_name)
+    before, made = baseline.template_before, baseline.template_made
+    at_fault = any(c.image_fault for c in claims) and not any(c.state is ClaimState.PASSED for c in claims)
+    if before is None or made is None or not at_fault:
+        return ()
+    group = fresh_group(run, baseline.asg)
+    image, now = _image_of(run, before), run.cloud.template(group.template)
+    back = before
+    if now.image_id == image:
+        back = now.ref  # done already, but the answer was lost
+    elif now.ref.version != made.version:
+        return (f"group {group.name} launches version {now.ref.version} of {now.ref.name} by now: left as it is",)
+    elif group.template.version == LATEST:
+        back = run.cloud.new_template_version(
+            before, image, f"{ledger.plan[:32]}-{made.version}-back-{group_name}"[:64]
+        )
+    else:
+        _point(run, group, before)
+    lock.change(run, lambda ledger: _forgotten(ledger, group_name, back))
+    return (back_text(group.name, back),)
+
+
+def back_text(asg: str, back: TemplateVersion) -> str:
+    """What :func:`put_back` did, for logs and the report."""
+    return f"group {asg} launches its former image again (version {back.version} of template {back.name})"
+
+
+def _point(run: Run, group: ScalingGroup, version: TemplateVersion) -> None:
+    """Make a group launch a version; for ``$Latest`` its being there is enough."""
     lock.require(run)
     if group.template.version in (DEFAULT, ""):
-        run.cloud.set_default_version(made)
+        run.cloud.set_default_version(version)
     elif group.template.version != LATEST:
-        run.cloud.use_template_version(group.name, made)
+        run.cloud.use_template_version(group.name, version)
     run.look.forget()
+
+
+def _image_of(run: Run, version: TemplateVersion) -> str:
+    return run.cloud.template(TemplateSpec(version.name, version.id, version.version)).image_id
+
+
+def _forgotten(ledger: Ledger, group_name: str, back: TemplateVersion) -> Ledger:
+    said = {"template_before": None, "template_made": None, "template_back": back}
+    return ledger.with_group(group_name, ledger.groups[group_name].model_copy(update=said))
 
 
 def _launches(run: Run, group: ScalingGroup, image: str) -> bool:
@@ -75,7 +133,9 @@ def _said(spec: TemplateSpec, resolved: TemplateVersion) -> str:
 def _remember(run: Run, group_name: str, **templates: TemplateVersion) -> None:
     def change(ledger: Ledger) -> Ledger:
         baseline = ledger.groups[group_name]
-        said = {k: v for k, v in templates.items() if getattr(baseline, k) is None}
+        said: dict[str, TemplateVersion | None] = {k: v for k, v in templates.items() if getattr(baseline, k) is None}
+        if said:
+            said["template_back"] = None
         return ledger.with_group(group_name, baseline.model_copy(update=said))
 
     lock.change(run, change)

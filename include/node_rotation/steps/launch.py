@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock, names
+from node_rotation.errors import PermanentError
 from node_rotation.ledger import ClaimState
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
@@ -41,6 +42,8 @@ class Launch:
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place
+        if place.claim.state is ClaimState.PASSED:
+            return Done("the batch has passed")  # what became of its replacements since is no matter of this step
         if refused := _behind_balancer(place):
             return refused
         problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None]
@@ -73,7 +76,11 @@ def _detach(place: Scene) -> None:
         return
     run.cloud.tag_instances(inside, {names.DETACHED_FROM: asg, names.RUN: place.ledger.run})
     lock.require(run)
-    run.cloud.detach(asg, inside)
+    try:
+        run.cloud.detach(asg, inside)
+    except PermanentError:  # "not in InService": somebody, or a call whose answer was lost, was faster
+        if all(_in_service(fresh_group(run, asg), m) for m in inside):
+            raise
     run.look.forget()
 
 

@@ -10,6 +10,7 @@ from node_rotation.model import GroupPlan
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
+from node_rotation.steps.balance import unevenness
 from node_rotation.steps.image_step import run_image_step, trouble
 from node_rotation.steps.scene import fresh_group
 from node_rotation.world import ScalingGroup, Snapshot
@@ -115,6 +116,7 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
         max=group.max,
         desired=group.desired,
         suspended_by_us=tuple(p for p in policy.suspend_processes if p not in group.suspended),
+        uneven=unevenness(group),
         members=tuple(m.instance_id for m in group.members),
         taken_at=run.clock.now(),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from node_rotation import lock
-from node_rotation.ledger import Baseline, Ledger
+from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
 from node_rotation.model import Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.assignment import newcomers
+from node_rotation.steps.balance import even_out, give_up, is_balance
 from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.scene import fresh_group, gone, ledger_of, terminated
 from node_rotation.steps.undo import Before, undo_group, undo_nodes
@@ -40,22 +41,36 @@ def restored(run: Run, group_name: str) -> Outcome:
     if ledger is None or group_name not in ledger.groups:
         return Done(f"group {group_name} is restored")
     machines = sorted(_not_gone_yet(run.look(), ledger, group_name))
-    reasons = [f"batch {c.batch} is being healed" for c in ledger.claims_of(group_name) if c.open]
+    reasons = [_unfinished(c) for c in ledger.claims_of(group_name) if c.open]
     reasons += [f"instance {machine} is shutting down" for machine in machines]
     return Waiting(tuple(reasons) or (f"group {group_name} is being restored",))
 
 
+def timeout_s(run: Run, group_name: str) -> float:
+    """Seconds after which whoever drives restore should call it with ``giving_up``; grows with what it replaces.
+
+    :param group_name: a node group of the run's settings.
+    """
+    policy = run.settings.groups.get(group_name, run.settings.policy)
+    ledger = ledger_of(run.look().lease, run.id)
+    evened = sum(is_balance(c) for c in ledger.claims_of(group_name)) if ledger else 0
+    each = policy.launch_timeout + policy.drain.timeout + policy.terminate_timeout + policy.gate.timeout
+    return policy.drain.timeout + evened * each
+
+
+def _unfinished(claim: Claim) -> str:
+    if is_balance(claim) and claim.state is ClaimState.ADMITTED:
+        return f"batch {claim.batch} evens out the zones of group {claim.group}"
+    return f"batch {claim.batch} is being healed"
+
+
 def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *, giving_up: bool) -> Ledger:
-    for claim in ledger.claims_of(group_name):
-        if claim.open:
-            did.extend(heal_claim(run, claim, "the run ended before it passed"))
+    _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up)
+    run.look.forget()
+    if not _machines_right(run, group_name, did, giving_up=giving_up) and not giving_up:
+        return lock.require(run).ledger
     ledger = lock.require(run).ledger
     baseline = ledger.groups[group_name]
-    run.look.forget()
-    if not giving_up and any(c.open for c in ledger.claims_of(group_name)):
-        return ledger
-    if not _surplus_gone(run, group_name, baseline, ledger, did) and not giving_up:
-        return ledger
     _delete_nodes(run, group_name, ledger, did)
     if _not_gone_yet(run.look(), ledger, group_name) and not giving_up:
         return ledger
@@ -63,6 +78,25 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
     undo_nodes(run, run.look(), machines, did)
     undo_group(run, baseline.asg, Before(baseline.min, baseline.max, baseline.suspended_by_us), did)
     return lock.change(run, lambda now: now.without_group(group_name))
+
+
+def _heal(run: Run, claims: tuple[Claim, ...], did: list[str], *, giving_up: bool) -> None:
+    for claim in claims:
+        if claim.open and not is_balance(claim):
+            did.extend(heal_claim(run, claim, "the run ended before it passed"))
+        elif claim.open and giving_up:
+            give_up(run, claim, "it took too long", did)
+
+
+def _machines_right(run: Run, group_name: str, did: list[str], *, giving_up: bool) -> bool:
+    """No batch is open, our surge has gone, and the zones are even."""
+    ledger = lock.require(run).ledger
+    opened = [c for c in ledger.claims_of(group_name) if c.open]
+    if not all(is_balance(c) for c in opened) and not giving_up:
+        return False
+    if not opened and not _surplus_gone(run, group_name, ledger.groups[group_name], ledger, did):
+        return False
+    return giving_up or even_out(run, group_name, did)
 
 
 def _machines(ledger: Ledger, group_name: str) -> set[str]:

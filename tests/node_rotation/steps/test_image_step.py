@@ -1,0 +1,107 @@
+"""The image step puts the target into a group's template, and takes it out again where the image is at fault."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from tests.node_rotation.crashes import after, run_for
+
+from node_rotation import engine, names
+from node_rotation.ledger import parse
+from node_rotation.model import StepName
+from node_rotation.outcome import Done
+from node_rotation.report import page, report
+from node_rotation.run import Run
+from node_rotation.steps import STEPS
+from node_rotation.steps.heal import heal
+from node_rotation.steps.prepare import prepare
+from node_rotation.testing.scaling_values import TemplateRef
+from node_rotation.testing.world import MemoryWorld
+
+VERSIONS = ("$Latest", "$Default", "a number")
+
+
+def bad_image(version: str, behaviour: str = "never-joins") -> tuple[MemoryWorld, Run]:
+    """A group whose template says the old image, by a version named like this, and an image step that is ours."""
+    world = MemoryWorld.simple(3, replicas=6, behaviour=behaviour)
+    number = world.add_template_version("workers", "base-old")
+    group = world.scaling.groups[world.asg("workers")]
+    ref = group.source.template
+    assert isinstance(ref, TemplateRef)
+    world.ec2.template_named(ref.template_id or ref.template_name or "").default = number
+    group.source = replace(group.source, template=replace(ref, version=number if version == "a number" else version))
+    return world, run_for(world, image_step="launch_template", image={"ssm": "/images/base/current"})
+
+
+def launches(world: MemoryWorld) -> str:
+    asg = world.cloud.groups([world.asg("workers")])[world.asg("workers")]
+    return world.cloud.template(asg.template).image_id
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_good_image_stays_in_the_template(version: str) -> None:
+    world, run = bad_image(version, "good")
+    assert engine.rotate(run).ok
+    assert launches(world) == world.image_id("base-new")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_image_at_fault_is_taken_out_of_the_template_again_and_the_report_says_so(version: str) -> None:
+    world, run = bad_image(version)
+    events: list[engine.Event] = []
+    result = engine.rotate(run, events.append)
+    assert [name for name, _ in result.failed] == ["workers/1"]
+    assert launches(world) == world.image_id("base-old")
+    said = [e.text for e in events if isinstance(e, engine.Note) and "launches its former image again" in e.text]
+    assert len(said) == 1
+    told = report(run.plan, result, events)
+    assert told["put_back"]
+    assert "launches its former image again" in page(json.loads(json.dumps(told)))
+    world.clock.wait(60.0)
+    assert after(world).clean
+    assert len(world.on_image("base-old")) == 3
+
+
+def test_somebody_elses_template_version_is_left_as_it_is() -> None:
+    world, run = bad_image("$Latest")
+
+    def writes(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step == "heal":
+            world.add_template_version("workers", "base-new")
+
+    result = engine.rotate(run, writes)
+    assert launches(world) == world.image_id("base-new")
+    assert not report(run.plan, result)["put_back"]
+
+
+def test_a_cleared_canary_tries_the_image_again() -> None:
+    world, run = bad_image("$Default")
+    seen: list[str] = []
+
+    def hear(event: engine.Event) -> None:
+        lease = world.cluster.lease()
+        if isinstance(event, engine.BatchMoved) and event.failed and lease is not None:
+            back = parse(lease.annotations[names.LEDGER]).groups["workers"].template_back
+            seen.append(launches(world) if back else "")
+
+    engine.rotate(run, hear)
+    assert seen[-1] == world.image_id("base-old")
+    again = engine.rotate(run_for(world, run.id, plan=run.plan, image_step="launch_template"))
+    assert [name for name, _ in again.failed] == ["workers/1"]
+    assert launches(world) == world.image_id("base-old")
+
+
+def test_a_canary_cleared_before_restore_has_the_image_step_run_again() -> None:
+    for version in VERSIONS:
+        world, run = bad_image(version)
+        batch = run.plan.batches[0]
+        prepare(run, batch.group)
+        STEPS[StepName.ADMIT].act(run, batch)
+        heal(run, batch, "its image never joins", image_fault=True)
+        assert launches(world) == world.image_id("base-old")
+        assert "former image" in str(STEPS[StepName.HEAL].look(run, batch))
+        STEPS[StepName.ADMIT].act(run, batch)
+        assert isinstance(STEPS[StepName.ADMIT].look(run, batch), Done)
+        assert launches(world) == world.image_id("base-new"), version
