@@ -25,6 +25,7 @@ from node_rotation.world import (
     ScalingGroup,
     Snapshot,
     Template,
+    TemplateSpec,
 )
 
 ACTIVITIES_S = 3600.0  # how far back scaling activities are read for a group that is short of machines
@@ -131,8 +132,9 @@ def _candidates(
     cloud: Cloud, source: ImageSource, asg: ScalingGroup, running: tuple[str, ...], known: Mapping[str, Image]
 ) -> tuple[Candidates, tuple[Blocker, ...]]:
     blockers: list[Blocker] = []
-    template = _resolve(cloud, asg, blockers)
-    overrides = tuple(cloud.template(spec) for spec in asg.overrides if spec is not None)
+    template = _resolve(cloud, asg, asg.template, blockers)
+    resolved = [_resolve(cloud, asg, spec, blockers) for spec in asg.overrides if spec is not None]
+    overrides = tuple(found for found in resolved if found is not None)
     parameter = _parameter(cloud, source)
     images = _images(cloud, source, template, parameter)
     found = Candidates(
@@ -141,12 +143,20 @@ def _candidates(
     return found, tuple(blockers)
 
 
-def _resolve(cloud: Cloud, asg: ScalingGroup, blockers: list[Blocker]) -> Template | None:
+def _resolve(cloud: Cloud, asg: ScalingGroup, spec: TemplateSpec, blockers: list[Blocker]) -> Template | None:
     try:
-        return cloud.template(asg.template)
+        return cloud.template(spec)
     except GoneError as error:
-        blockers.append(Blocker(reason=str(error), objects=(f"asg {asg.name}",), remedy="Correct its template."))
+        objects = (f"asg {asg.name}", template_label(spec))
+        remedy = "Correct the group's template." if spec == asg.template else "Correct that override's template."
+        blockers.append(Blocker(reason=str(error), objects=objects, remedy=remedy))
         return None
+
+
+def template_label(spec: TemplateSpec) -> str:
+    """A template as messages name it."""
+    kind = "launch configuration" if spec.launch_configuration else "template"
+    return f"{kind} {spec.name or spec.id}" + (f" version {spec.version}" if spec.version else "")
 
 
 def _parameter(cloud: Cloud, source: ImageSource) -> Parameter | None:
@@ -161,13 +171,15 @@ def _parameter(cloud: Cloud, source: ImageSource) -> Parameter | None:
 def _images(
     cloud: Cloud, source: ImageSource, template: Template | None, parameter: Parameter | None
 ) -> tuple[Image, ...]:
-    if source.name and source.owner:
-        return cloud.images(source.owner, source.name, source.architecture)
+    """Everything the source can mean: a parameter's own image need not match the name that answers for the past."""
+    named = cloud.images(source.owner, source.name, source.architecture) if source.name and source.owner else ()
     wanted = source.id or (parameter.value if parameter else None)
-    if wanted is None and not source.ssm and template is not None:
+    if wanted is None and not source.ssm and not source.name and template is not None:
         wanted = template.image_id
-    image = cloud.image(wanted) if wanted else None
-    return (image,) if image else ()
+    if wanted is None or any(image.id == wanted for image in named):
+        return named
+    image = cloud.image(wanted)
+    return (*named, image) if image else named
 
 
 def _ledger(lease: Lease | None) -> Ledger | None:

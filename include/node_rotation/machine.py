@@ -20,6 +20,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
 from node_rotation.steps.drain import evict_from
+from node_rotation.steps.launch import detach as detach_now
 from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
 from node_rotation.steps.terminate import terminate as terminate_now
 from node_rotation.world import Clock, Cloud, Cluster, Node, ScalingGroup, Snapshot
@@ -103,8 +104,7 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
     if for_good:
         tags = {names.RUN: run.id, names.DETACHED_FROM: machine.asg}
         run.cloud.tag_instances([machine.instance_id], tags)
-    run.cloud.detach(machine.asg, [machine.instance_id])
-    run.look.forget()
+    detach_now(run, machine.asg, [machine.instance_id])
 
 
 def drain(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:

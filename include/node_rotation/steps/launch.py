@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_rotation import lock, names
@@ -76,10 +77,19 @@ def _detach(place: Scene) -> None:
         return
     run.cloud.tag_instances(inside, {names.DETACHED_FROM: asg, names.RUN: place.ledger.run})
     lock.require(run)
+    detach(run, asg, inside)
+
+
+def detach(run: Run, asg: str, machines: Sequence[str]) -> None:
+    """Detach members of a group; one that somebody, or a call whose answer was lost, has detached before is no error.
+
+    :raises PermanentError: if they are all still in service.
+    """
     try:
-        run.cloud.detach(asg, inside)
-    except PermanentError:  # "not in InService": somebody, or a call whose answer was lost, was faster
-        if all(_in_service(fresh_group(run, asg), m) for m in inside):
+        run.cloud.detach(asg, machines)
+    except PermanentError:  # AWS: "not in InService or Standby"
+        group = fresh_group(run, asg)
+        if all(_in_service(group, m) for m in machines):
             raise
     run.look.forget()
 
