@@ -1,7 +1,10 @@
-"""Registers the plugin where the package is not installed but only on the path."""
+"""Registers the plugin where the package is only on the path; an installed one registers itself (entry point)."""
 
 from __future__ import annotations
 
-from node_rotation_airflow.plugin import NodeRotationPlugin
+from importlib.metadata import entry_points
 
-__all__ = ["NodeRotationPlugin"]
+if not entry_points(group="airflow.plugins", name="node_rotation"):
+    from node_rotation_airflow.plugin import NodeRotationPlugin
+
+    __all__ = ["NodeRotationPlugin"]
