@@ -54,15 +54,13 @@ class _Desk:
     policies: Mapping[str, Policy]
     foreign: Foreign
     now: float
+    pools: Mapping[str, str]
 
     def is_control_plane(self, batch: Batch) -> bool:
-        return self.plan.group(batch.group).role is Role.CONTROL_PLANE
+        return self.pools[batch.group] == Role.CONTROL_PLANE.value
 
     def pool(self, batch: Batch) -> str:
-        return self.pool_of(self.plan.group(batch.group))
-
-    def pool_of(self, group: GroupPlan) -> str:
-        return Role.CONTROL_PLANE.value if group.role is Role.CONTROL_PLANE else f"group {group.name}"
+        return self.pools[batch.group]
 
     def pool_slots(self, batch: Batch) -> int:
         own = self.plan.group(batch.group).slots
@@ -100,7 +98,8 @@ def decide(
     :raises KeyError: if the plan has no such batch.
     """
     asking = _find(plan, batch)
-    desk = _Desk(plan, claims, policies, foreign, now)
+    disrupted = {group: machines for group, machines in foreign.items() if machines}
+    desk = _Desk(plan, claims, policies, disrupted, now, {group.name: _pool(group) for group in plan.groups})
     if not lock_held:
         return Refuse("fail", f"this run no longer holds the lock of cluster {plan.cluster}: nothing may start")
     if desk.state(batch) in ("admitted", "passed"):
@@ -117,6 +116,10 @@ def _find(plan: Plan, name: str) -> Batch:
         if batch.name == name:
             return batch
     raise KeyError(name)
+
+
+def _pool(group: GroupPlan) -> str:
+    return Role.CONTROL_PLANE.value if group.role is Role.CONTROL_PLANE else f"group {group.name}"
 
 
 def _after_failure(desk: _Desk, asking: Batch) -> Decision | None:
@@ -137,12 +140,14 @@ def _after_failure(desk: _Desk, asking: Batch) -> Decision | None:
 
 
 def _in_order(desk: _Desk, asking: Batch) -> Iterator[str]:
+    behind = not desk.is_control_plane(asking)
     for batch in desk.plan.batches:
-        if batch.name == asking.name or desk.state(batch.name) == "passed":
+        first = behind and desk.is_control_plane(batch)
+        if not (batch.canary or first) or batch.name == asking.name or desk.state(batch.name) == "passed":
             continue
         if batch.canary:
             yield f"the canary {batch.name} has not passed its gate yet"
-        elif desk.is_control_plane(batch) and not desk.is_control_plane(asking):
+        else:
             yield f"control plane first: {batch.name} has not passed its gate yet"
 
 
@@ -162,7 +167,7 @@ def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:
     A batch of machines that are broken already does not stand behind one that waits because of broken machines.
     """
     broken = _is_broken(desk, asking)
-    planned = frozenset(i for batch in desk.plan.batches for i in _ids(batch))
+    planned = frozenset(i for batch in desk.plan.batches for i in _ids(batch)) if desk.foreign else frozenset()
     cluster = len(in_flight(desk.claims.values()))
     pools: dict[str, int] = {}
     stuck: dict[str, str] = {}
@@ -210,7 +215,7 @@ def _why(
 
 
 def _claimed_in(desk: _Desk, pool: str) -> int:
-    names = {batch.name for batch in desk.plan.batches if desk.pool(batch) == pool}
+    names = {batch.name for batch in desk.plan.batches if desk.pools[batch.group] == pool}
     return len(in_flight(claim for claim in desk.claims.values() if claim.batch in names))
 
 
@@ -220,11 +225,9 @@ def _others(desk: _Desk, batch: Batch, planned: frozenset[str]) -> tuple[int, in
     Elsewhere only those count that nobody here will replace: a broken machine of another group would otherwise
     keep this batch waiting for one that comes after it.
     """
-    if _is_broken(desk, batch):
+    if not desk.foreign or _is_broken(desk, batch):
         return 0, 0
-    if not any(desk.foreign.values()):
-        return 0, 0
-    mine = {group.name for group in desk.plan.groups if desk.pool_of(group) == desk.pool(batch)}
+    mine = {group for group, pool in desk.pools.items() if pool == desk.pool(batch)}
     skip = _ids(batch) | in_flight(desk.claims.values())
     found = [
         (group in mine, machine)
@@ -241,7 +244,8 @@ def _is_broken(desk: _Desk, asking: Batch) -> bool:
 
     Without this, as many broken machines as slots would keep their own replacement from ever starting.
     """
-    return _ids(asking) <= set(desk.foreign.get(asking.group, {}))
+    broken = desk.foreign.get(asking.group)
+    return broken is not None and _ids(asking) <= broken.keys()
 
 
 def _ids(batch: Batch) -> frozenset[str]:
