@@ -1,0 +1,123 @@
+"""Any group, any budget, any crash, any hiccup of AWS or Kubernetes: drift 0 or healed, and nothing is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.node_rotation.crashes import after, dies, rotate, run_for, sweep_all
+
+from node_rotation import engine, names
+from node_rotation.ledger import parse
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+
+HICCUPS = ("throttle", "lost_answer")
+AWS = (
+    "CreateTags",
+    "DescribeAutoScalingGroups",
+    "DescribeInstances",
+    "DetachInstances",
+    "TerminateInstanceInAutoScalingGroup",
+    "TerminateInstances",
+    "UpdateAutoScalingGroup",
+)
+KUBERNETES = ("annotate", "cordon", "delete_node", "evict", "nodes", "pods", "untaint", "update_lease")
+
+hiccups = st.builds(
+    lambda kind, action, calls: seeds.Fault(kind, action=action, calls=tuple(sorted(calls))),
+    st.sampled_from(HICCUPS),
+    st.sampled_from(AWS + KUBERNETES),
+    st.sets(st.integers(1, 40), min_size=1, max_size=3),
+)
+
+
+@dataclass(frozen=True)
+class Story:
+    """One rotation that may go wrong, and what is done afterwards."""
+
+    seed: int
+    machines: int
+    zones: int
+    slots: int
+    strategy: str
+    faults: tuple[seeds.Fault, ...]
+    crash: int | None
+    before: bool
+    then: str
+
+    def world(self) -> MemoryWorld:
+        return MemoryWorld.simple(
+            self.machines,
+            replicas=2 * self.machines,
+            zones=self.zones,
+            seed=self.seed,
+            faults=self.faults,
+            boot_jitter=0.3,
+            stop_jitter=0.3,
+            detach=1.0,
+        )
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        return {"strategy": self.strategy, "budget": {"max_surge": self.slots}}
+
+
+stories = st.builds(
+    Story,
+    seed=st.integers(0, 999),
+    machines=st.integers(2, 6),
+    zones=st.integers(1, 3),
+    slots=st.integers(1, 3),
+    strategy=st.sampled_from(["detach", "surge"]),
+    faults=st.lists(hiccups, max_size=3).map(tuple),
+    crash=st.none() | st.integers(1, 90),
+    before=st.booleans(),
+    then=st.sampled_from(["sweep", "same run", "new run"]),
+)
+
+
+def count_claims(world: MemoryWorld) -> None:
+    def in_use(annotations: dict[str, str]) -> Counter[str]:
+        text = annotations.get(names.LEDGER)
+        return Counter({"workers": sum(len(c.machines) for c in parse(text).claims if c.open) if text else 0})
+
+    world.monitor.claims_in_use = in_use
+
+
+def go_on(world: MemoryWorld, run: engine.Run, story: Story) -> None:
+    if story.then == "sweep":
+        assert not sweep_all(world, run).left
+    elif story.then == "same run":
+        engine.rotate(run_for(world, run.id, plan=run.plan, **story.policy))
+    else:
+        world.clock.wait(run.settings.policy.lock_duration * 2)
+        rotate(world, "run-2", **story.policy)
+    world.clock.wait(60.0)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(stories)
+def test_whatever_happens_it_ends_well(story: Story) -> None:
+    world = story.world()
+    count_claims(world)
+    run = run_for(world, **story.policy)
+    if story.crash is None:
+        engine.rotate(run)
+        world.clock.wait(60.0)
+    elif dies(run, world, story.crash, before=story.before):
+        go_on(world, run, story)
+    world.clock.wait(60.0)
+    left = after(world)
+    assert left.clean, left
+    assert world.monitor.max_claimed["workers"] <= story.slots
+    assert len(world.on_image("base-old")) + len(world.on_image("base-new")) == story.machines
+
+    world.journal.faults = []  # whatever was healed, and is old still, goes in the next run
+    rotate(world, "the-last", **story.policy)
+    world.clock.wait(60.0)
+    assert after(world).clean
+    assert after(world).old == 0
