@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Set
+from contextlib import contextmanager
 from typing import Any
 
 from airflow.triggers.base import (
@@ -15,10 +17,29 @@ from airflow.triggers.base import (
 
 from node_rotation.admission import Refuse
 from node_rotation.outcome import Done
+from node_rotation.run import Run
 from node_rotation_airflow.admission import ask
 from node_rotation_airflow.narrator import Narrator
 from node_rotation_airflow.triggers.base import RotationTrigger
 from node_rotation_airflow.triggers.comms import in_thread, states, the_run
+
+NEAR = 8
+"""So many of a run's waiting batches ask at every poll; who stands further back asks half as often."""
+
+_queues: defaultdict[tuple[str, str], set[int]] = defaultdict(set)
+"""Map indices that wait in this process, by DAG and run id; only for how often they ask."""
+
+
+@contextmanager
+def _queued(key: tuple[str, str], index: int) -> Iterator[set[int]]:
+    queue = _queues[key]
+    queue.add(index)
+    try:
+        yield queue
+    finally:
+        queue.discard(index)
+        if not queue:
+            _queues.pop(key, None)
 
 
 class AdmitTrigger(RotationTrigger):
@@ -40,6 +61,10 @@ class AdmitTrigger(RotationTrigger):
         """Ask until admitted or refused."""
         run = await the_run(self.ti, self.plan_id)
         index = self.ti.map_index or 0
+        with _queued((self.ti.dag_id, self.ti.run_id), index) as queue:
+            yield await self._turn(run, index, queue)
+
+    async def _turn(self, run: Run, index: int, queue: Set[int]) -> TriggerEvent:
         name = run.plan.batches[index].name
         narrator = Narrator(self.log.info)
         while True:
@@ -47,11 +72,10 @@ class AdmitTrigger(RotationTrigger):
             answer = await in_thread(ask, run, index, gates)
             if isinstance(answer, Done):
                 self.log.info("%s is admitted. %s", name, answer.detail)
-                yield TaskSuccessEvent()
-                return
+                return TaskSuccessEvent()
             if isinstance(answer, Refuse):
                 self.log.error("%s is not admitted: %s", name, answer.reason)
-                yield TaskSkippedEvent() if answer.how == "skip" else TaskFailedEvent()
-                return
+                return TaskSkippedEvent() if answer.how == "skip" else TaskFailedEvent()
             narrator.waits(answer.reasons, run.clock.now())
-            await sleep(answer.poll_s)
+            ahead = sum(other < index for other in queue)
+            await sleep(answer.poll_s if ahead < NEAR else 2 * answer.poll_s)

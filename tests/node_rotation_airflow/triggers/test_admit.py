@@ -11,7 +11,7 @@ from node_rotation_airflow.documents import Request
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
 from node_rotation_airflow.operators.step import PrepareOperator
-from node_rotation_airflow.triggers import comms
+from node_rotation_airflow.triggers import admit, comms
 from node_rotation_airflow.triggers.admit import AdmitTrigger
 
 GATE = "batch.health_gate"
@@ -100,3 +100,22 @@ def test_all_that_wait_share_one_question(airflow: Any) -> None:
         ask(run, index)
 
     assert run.comms.count("GetTaskStates") == 1
+
+
+def test_who_stands_far_back_asks_half_as_often(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepared(airflow, machines=12)
+    ask(run, 0)
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        raise TimeoutError
+
+    monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
+    monkeypatch.setitem(admit._queues, ("rotate_nodes", "manual__1"), set(range(1, 12)))
+    for index in (1, 11):
+        with pytest.raises(TimeoutError):
+            ask(run, index)
+
+    assert pauses == [2.0, 4.0]
+    assert 1 not in admit._queues["rotate_nodes", "manual__1"]
