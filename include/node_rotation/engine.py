@@ -21,6 +21,7 @@ from node_rotation.steps.verify import Verdict, verify
 from node_rotation.sweep import sweep
 
 PREPARE_S = 1800.0  # how long a dead run's remains may take to be swept
+DEAF_S = 1800.0  # how long AWS or the API server may give no answer before the run gives up
 SHORTEST_S = 0.05
 LONG_S = 3600.0
 
@@ -145,7 +146,7 @@ class _Rotation:
             raise
         self._restore()
         self.skipped += [m.batch.name for m in self.moving]
-        ended, verdict = self.run.clock.now(), verify(self.run)
+        ended, verdict = self.run.clock.now(), self._verified()
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
         return Result(started, ended, *outcome, blocked, verdict, self.ledger)
 
@@ -183,9 +184,16 @@ class _Rotation:
 
     def _batches(self) -> None:
         self.moving = [_Moving(batch) for batch in self.run.plan.batches]
+        heard = self.run.clock.now()
         while self.moving:
-            lock.renew(self.run)
-            pauses = [self._advance(moving) for moving in self._in_turn()]
+            try:
+                lock.renew(self.run)
+                pauses = [self._advance(moving) for moving in self._in_turn()]
+                heard = self.run.clock.now()
+            except TransientError as error:
+                if self.run.clock.now() - heard > DEAF_S:
+                    raise
+                pauses = [error.retry_after_s]
             self._remember()
             if all(m.step == 0 and not m.healing for m in self.moving) and self.failed:
                 return  # nothing is in flight and nothing will be: held
@@ -205,7 +213,7 @@ class _Rotation:
         """One batch as far as it goes now; seconds until the next look is worth it."""
         while True:
             try:
-                STEPS[moving.name].act(self.run, moving.batch)
+                self._act(moving)
                 outcome = STEPS[moving.name].look(self.run, moving.batch)
             except TransientError as error:
                 outcome = Waiting((str(error),), error.retry_after_s)
@@ -221,6 +229,12 @@ class _Rotation:
                 return outcome.poll_s
             if not self._next(moving, outcome):
                 return LONG_S
+
+    def _act(self, moving: _Moving) -> None:
+        if moving.healing:
+            heal(self.run, moving.batch, str(moving.healing), image_fault=moving.healing.image_fault)
+        else:
+            STEPS[moving.name].act(self.run, moving.batch)
 
     def _next(self, moving: _Moving, outcome: Done | Blocked) -> bool:
         """Take the outcome of a step; False once there is nothing more to do for the batch."""
@@ -255,7 +269,6 @@ class _Rotation:
             return False
         moving.healing, moving.since, moving.said = why, now, ()
         self.tell(BatchMoved(now, name, StepName.HEAL, why))
-        heal(self.run, moving.batch, str(why), image_fault=why.image_fault)
         return True
 
     def _overdue(self, moving: _Moving) -> bool:
@@ -275,14 +288,14 @@ class _Rotation:
         began = self.run.clock.now()
         self._remember()
         for group in self.run.plan.groups:
-            while not self._restored(group.name, giving_up=self._impatient(group.name, began)):
+            while not self._restored(group.name, began):
                 self.run.clock.wait(self.run.settings.policy.poll)
 
-    def _impatient(self, group: str, since: float) -> bool:
-        return self.run.clock.now() - since > timeout_s(self.run, group)
-
-    def _restored(self, group: str, *, giving_up: bool) -> bool:
+    def _restored(self, group: str, since: float) -> bool:
+        waited = self.run.clock.now() - since
+        giving_up = waited > DEAF_S
         try:
+            giving_up = waited > timeout_s(self.run, group)
             for line in restore(self.run, group, giving_up=giving_up):
                 self._note(line)
             return giving_up or isinstance(restored(self.run, group), Done)
@@ -293,8 +306,21 @@ class _Rotation:
             self._note(str(error))
             return giving_up
 
+    def _verified(self) -> Verdict:
+        since = self.run.clock.now()
+        while True:
+            try:
+                return verify(self.run)
+            except TransientError as error:
+                if self.run.clock.now() - since > DEAF_S:
+                    raise
+                self.run.clock.wait(error.retry_after_s)
+
     def _remember(self) -> None:
-        lease = self.run.look().lease
+        try:
+            lease = self.run.look().lease
+        except TransientError:
+            return  # the next one will do
         if lease is not None and lease.holder == self.run.id:
             self.ledger = ledger_of(lease, self.run.id)
 

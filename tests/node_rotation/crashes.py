@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from node_rotation import detect, engine
+from node_rotation.errors import TransientError
 from node_rotation.model import Plan
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
@@ -61,7 +62,10 @@ def sweep_all(world: MemoryWorld, run: Run) -> Swept:
     swept = Swept()
     for _ in range(PASSES):
         world.clock.wait(run.settings.policy.lock_duration)
-        swept = sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+        try:
+            swept = sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+        except TransientError:
+            continue
         if not swept.left and not swept.held_by:
             world.clock.wait(60.0)
             return swept
