@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 BY_POLICY = "by policy"
 DURATION = r"^((\d+(\.\d+)?[smhd])+)?$"
 SHARE = r"^(\d+%?)?$"
+OPEN = None
+"""No section: what a run is about stands open; Airflow shows one section at a time, the others are folded."""
 ROLES = ("worker", "control-plane")
+
+
+def _shown(section: str | None, title: str, help_text: str) -> dict[str, Any]:
+    return {"title": title, "description": help_text} | ({"section": section} if section else {})
 
 
 def _text(section: str, title: str, help_text: str, pattern: str, *examples: str) -> Param:
     """A line of text; what the form leaves empty comes as null."""
-    shown: dict[str, Any] = {"section": section, "title": title, "description": help_text}
+    shown = _shown(section, title, help_text)
     return Param(None, type=["null", "string"], pattern=pattern, examples=list(examples), **shown)
 
 
-def _choice(section: str, title: str, help_text: str, empty: str, choices: Mapping[str, str]) -> Param:
+def _choice(section: str | None, title: str, help_text: str, empty: str, choices: Mapping[str, str]) -> Param:
     """One of several, each shown in its own words.
 
     :param empty: what it means to choose none.
@@ -36,24 +42,22 @@ def _choice(section: str, title: str, help_text: str, empty: str, choices: Mappi
     return Param(
         None,
         type=["null", "string"],
-        enum=[None, BY_POLICY, *choices] if empty == BY_POLICY else [None, *choices],
+        enum=[None, *choices],
         values_display={"None": empty, **choices},
-        section=section,
-        title=title,
-        description=help_text,
+        **_shown(section, title, help_text),
     )
 
 
-def _several(section: str, title: str, help_text: str, items: Mapping[str, Any], choices: Mapping[str, str]) -> Param:
+def _several(
+    section: str | None, title: str, help_text: str, items: Mapping[str, Any], choices: Mapping[str, str]
+) -> Param:
     return Param(
         None,
         type=["null", "array"],
         items=dict(items),
         examples=list(choices),
         values_display=dict(choices),
-        section=section,
-        title=title,
-        description=help_text,
+        **_shown(section, title, help_text),
     )
 
 
@@ -68,25 +72,32 @@ def rotation_params(
     shown = {name: f"{name} ({_where(places)})" for name, places in groups.items()}
     return {
         "cluster": _choice(
+            OPEN,
             "Cluster",
-            "Which cluster?",
-            "One cluster per run. A run that the drift check started has it from its partition key.",
+            "One per run. (Runs that the drift check starts have it from their partition key.)",
             "from the partition key",
             {name: name for name in clusters},
         ),
         "groups": _several(
-            "Groups",
-            "Which node groups?",
-            "Choose none for all node groups of the cluster.",
+            OPEN,
+            "Node groups",
+            "None chosen: all of the cluster.",
             {"type": "string"},
             shown,
         ),
         "roles": _several(
+            OPEN,
             "Roles",
-            "Which roles?",
-            "Choose none for all. Control planes go first, one machine at a time.",
+            "None chosen: all. Control planes go first, one machine at a time.",
             {"type": "string", "enum": list(ROLES)},
             {"worker": "workers", "control-plane": "control planes"},
+        ),
+        "mode": _choice(
+            OPEN,
+            "Mode",
+            "A plan names every machine, why it goes, how long it takes and what blocks it; nothing is touched.",
+            BY_POLICY,
+            {"plan": "plan only: touch nothing", "rotate": "rotate: replace the machines"},
         ),
         "image": _text(
             "Image",
@@ -162,13 +173,6 @@ def rotation_params(
             "Held batches go on by themselves once the failed health_gate is cleared and passes.",
             BY_POLICY,
             {"hold": "hold: wait for somebody", "skip": "skip: are left out", "fail": "fail"},
-        ),
-        "mode": _choice(
-            "Mode",
-            "Only plan, or rotate?",
-            "A plan names every machine, its reason, the time it takes and what blocks it; nothing is touched.",
-            BY_POLICY,
-            {"plan": "plan only: touch nothing", "rotate": "rotate: replace the machines"},
         ),
     }
 
