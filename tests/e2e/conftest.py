@@ -1,4 +1,4 @@
-"""A proving ground and a real Airflow on it."""
+"""One proving ground and one real Airflow on it, for all stories of a module."""
 
 from __future__ import annotations
 
@@ -7,27 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.land import CHECK, FLEET, ROTATE, SCENARIO, Land, eventually
 
 from proving_ground import airflow, ground, scenario
 
 ROOT = Path(__file__).parents[2]
-
-FLEET = """
-defaults:
-  strategy: detach
-  image: {ssm: /images/base/current}
-  image_step: launch_template
-  budget: {max_surge: 5}
-  poll: 1s
-environments:
-  - name: dev
-    clusters:
-      - name: dev
-        aws: {region: eu-central-1}
-        kubernetes: {connection: kubernetes_dev}
-        groups:
-          - {name: workers, asg: dev-workers, policy: {gate: {settle: 2s}}}
-"""
+ONE_SLOT = {"core": {"parallelism": 1}}
+"""Every story is told with a single worker slot: whoever held it while waiting would stop everything else."""
 
 
 def connections(world: ground.Ground) -> dict[str, str]:
@@ -47,22 +33,31 @@ def connections(world: ground.Ground) -> dict[str, str]:
     return {"AIRFLOW_CONN_AWS_DEFAULT": json.dumps(aws), **clusters}
 
 
-@pytest.fixture
-def thin(tmp_path: Path) -> Iterator[ground.Ground]:
-    with ground.start(scenario.load("thin"), tmp_path / "ground") as world:
-        yield world
+@pytest.fixture(scope="module")
+def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
+    directory = tmp_path_factory.mktemp("land")
+    (directory / "fleet.yaml").write_text(FLEET)
+    with (
+        ground.start(scenario.Scenario.model_validate(SCENARIO), directory / "ground") as world,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in world.env.items():
+            patch.setenv(name, value)
+        env = {
+            **connections(world),
+            "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
+            "NODE_ROTATION_REPORTS": str(directory / "reports"),
+        }
+        home, folders = directory / "airflow", (ROOT / "dags", ROOT / "plugins")
+        running = airflow.start(home, *folders, env=env, overrides=ONE_SLOT, healthy_s=240)
+        try:
+            eventually("the three DAGs are there", lambda: len(_dags(running)) == 3)
+            for dag_id in (CHECK, ROTATE):
+                running.api("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+            yield Land(world, running, directory / "reports")
+        finally:
+            running.stop()
 
 
-@pytest.fixture
-def thin_airflow(thin: ground.Ground, tmp_path: Path) -> Iterator[airflow.Airflow]:
-    (tmp_path / "fleet.yaml").write_text(FLEET)
-    env = {
-        **connections(thin),
-        "NODE_ROTATION_FLEET": str(tmp_path / "fleet.yaml"),
-        "NODE_ROTATION_REPORTS": str(tmp_path / "reports"),
-    }
-    running = airflow.start(tmp_path / "airflow", ROOT / "dags", ROOT / "plugins", env=env, healthy_s=240)
-    try:
-        yield running
-    finally:
-        running.stop()
+def _dags(running: airflow.Airflow) -> list[str]:
+    return [d["dag_id"] for d in running.api("GET", "/dags", params={"limit": 10})["dags"]]

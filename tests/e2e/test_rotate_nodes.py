@@ -1,67 +1,236 @@
-"""The thin path through real Airflow on a real control plane: check, rotate, verify."""
+"""Rotations through a real Airflow on a real control plane, one story after the other in one world.
+
+Four machines in one group and one in another start on ``base-1``; each story leaves the world to the next.
+"""
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
+import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.e2e.browser import Browser, browser
+from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
 
-from proving_ground.airflow import Airflow
-from proving_ground.ground import Ground
+from proving_ground.observer import residue
 
-pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(420)]
 
-PARSED_S = 60.0
-STARTED_S = 60.0
-ROTATED_S = 400.0
+STEPS = ("admit", "launch", "cordon", "drain", "terminate", "health_gate", "heal")
+SECTIONS = ["Image", "Budget", "Strategy", "Drain", "Gates"]
+STUCK = {
+    "metadata": {"name": "dns"},
+    "spec": {"nodeSelector": {"nowhere": "true"}, "containers": [{"name": "dns", "image": "dns"}]},
+}
+"""A pod of the system that no node takes."""
+WORKERS = [f"workers/{n}" for n in range(1, 5)]
 
 
-def test_the_check_finds_drift_and_starts_a_rotation_that_replaces_every_machine(
-    thin: Ground, thin_airflow: Airflow, tmp_path: Path
-) -> None:
-    unpause(thin_airflow, "rotate_nodes", "ami_drift_check")
+class Watch:
+    """Looks at a run's tasks all the while, in a thread of its own."""
 
-    tonight = datetime.now(UTC).strftime("%Y-%m-%d")
-    check = thin_airflow.trigger("ami_drift_check", partition_key=f"{tonight}~dev.dev")
-    assert thin_airflow.wait_run("ami_drift_check", check, STARTED_S) == "success"
-    rotation = first_run(thin_airflow, "rotate_nodes")
-    assert thin_airflow.wait_run("rotate_nodes", rotation, ROTATED_S) == "success", log_of_failed(
-        thin_airflow, rotation
+    def __init__(self, land: Land, run_id: str) -> None:
+        self.land, self.run_id = land, run_id
+        self.side_by_side: set[frozenset[str]] = set()
+        self.most_running = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=60)
+
+    def _look(self) -> None:
+        while not self._over.wait(0.5):
+            tasks = self.land.airflow.tasks(ROTATE, self.run_id)
+            waiting = {str(t["rendered_map_index"]) for t in tasks if t["state"] == "deferred"}
+            self.side_by_side.add(frozenset(waiting))
+            self.most_running = max(self.most_running, sum(t["state"] == "running" for t in tasks))
+
+
+@pytest.fixture(scope="module")
+def before(land: Land) -> residue.Aws:
+    """The world as it was before any story."""
+    return land.aws()
+
+
+def test_a_backfill_over_two_nights_starts_the_rotation_of_the_night_that_had_drift(land: Land) -> None:
+    """Between the nights a new image came out; the cluster ``staging`` stays on the old one by policy."""
+    first, last = (night.isoformat() for night in NIGHTS)
+    land.airflow.cli(
+        "backfill", "create", "--dag-id", CHECK, "--from-date", first, "--to-date", last, "--max-active-runs", "1"
     )
+    eventually("four checks ended", lambda: _ended(land) == 4)
 
-    batches = {t["map_index"] for t in thin_airflow.tasks("rotate_nodes", rotation) if t["task_id"] == "batch.drain"}
-    assert batches == set(range(6))
-    assert list((tmp_path / "reports").glob("*.json"))
-
-
-def unpause(airflow: Airflow, *dag_ids: str) -> None:
-    until = time.monotonic() + PARSED_S
-    while airflow.api("GET", "/dags", params={"limit": 10})["total_entries"] < 3:
-        assert time.monotonic() < until, airflow.api("GET", "/importErrors")
-        time.sleep(0.5)
-    for dag_id in dag_ids:
-        airflow.api("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
+    checks = {r["partition_key"]: r["state"] for r in land.airflow.runs(CHECK)}
+    assert checks == {f"{night}~{c}": "success" for night in (first, last) for c in ("dev.dev", "staging.staging")}
+    eventually("a rotation", land.rotations)
+    assert list(land.rotations().values()) == [f"{last}~dev.dev"]
 
 
-def first_run(airflow: Airflow, dag_id: str) -> str:
-    until = time.monotonic() + STARTED_S
-    while not (runs := airflow.runs(dag_id)):
-        assert time.monotonic() < until, f"no run of {dag_id}"
-        time.sleep(0.5)
-    return str(runs[0]["dag_run_id"])
+def test_it_replaces_every_machine_and_leaves_nothing(land: Land, before: residue.Aws) -> None:
+    (run,) = land.rotations()
+    with Watch(land, run) as watch:
+        assert land.ends(run) == "success"
+
+    assert set(land.machines("dev-workers").values()) == {land.image("base-2")}
+    assert set(land.machines("dev-batch").values()) == {land.image("base-2")}
+    assert set(land.machines("staging-workers").values()) == {land.image("base-1")}
+    assert land.left(before) == []
+    assert watch.most_running <= 1
+    most = max(watch.side_by_side, key=len)
+    assert len(most) >= 4, f"with one worker slot, at most {sorted(most)} waited side by side"
 
 
-def log_of_failed(airflow: Airflow, run_id: str) -> str:
-    """What the tasks that failed, or still run, said last."""
-    said = []
-    for task in airflow.tasks("rotate_nodes", run_id):
-        name = f"{task['task_id']}[{task['map_index']}]"
-        said.append(f"{name} {task['state']} {task['duration']}")
-        if task["state"] in ("failed", "deferred", "up_for_retry"):
-            log = airflow.log(
-                "rotate_nodes", run_id, task["task_id"], map_index=task["map_index"], attempt=max(1, task["try_number"])
-            )
-            said.append(log[-2500:])
-    return "\n".join(said)
+def test_every_task_of_it_has_its_name_and_its_say(land: Land) -> None:
+    (run,) = land.rotations()
+    tasks = land.airflow.tasks(ROTATE, run)
+
+    assert {t["state"] for t in tasks} == {"success"}
+    for step in STEPS:
+        named = {t["rendered_map_index"] for t in tasks if t["task_id"] == f"batch.{step}"}
+        assert named == {*WORKERS, "batch/1"}, step
+    for task in ("detect", "prepare", "restore"):
+        assert {t["rendered_map_index"] for t in tasks if t["task_id"] == task} == {"workers", "batch"}
+    report = json.loads(next(land.reports.glob("*.json")).read_text())
+    assert sorted(report["passed"]) == ["batch/1", *WORKERS]
+    assert next(land.reports.glob("*.html")).exists()
+    assert "waits: " in land.airflow.log(ROTATE, run, "batch.launch", map_index=0)
+
+
+def test_a_plan_asked_for_by_api_touches_nothing(land: Land) -> None:
+    land.publish("base-3")
+    mutations = land.mutations()
+
+    run = land.run({"cluster": "dev.dev", "groups": ["batch"], "mode": "plan"})
+
+    assert land.ends(run) == "success"
+    assert _batches(land, run) == ["batch/1"]
+    assert land.mutations() == mutations
+
+
+def test_a_rotation_of_one_group_leaves_the_others_alone(land: Land, before: residue.Aws) -> None:
+    workers = land.machines("dev-workers")
+
+    run = land.run({"cluster": "dev.dev", "groups": ["batch"], "mode": "rotate"})
+
+    assert land.ends(run) == "success"
+    assert set(land.machines("dev-batch").values()) == {land.image("base-3")}
+    assert land.machines("dev-workers") == workers
+    assert land.left(before) == []
+
+
+def test_the_form_plans_and_then_rotates_the_group_that_was_chosen(land: Land, tmp_path: Path) -> None:
+    known, mutations = set(land.rotations()), land.mutations()
+    with browser(land.airflow.url, tmp_path / "profile") as person:
+        person.open_form(ROTATE)
+        person.shoot("form-1-opened")
+        assert person.sections()[1:-1] == SECTIONS  # between Airflow's own two
+        _fill_in(person, "plan only")
+        person.shoot("form-2-plan")
+        for section in SECTIONS:
+            person.unfold(section)
+            person.shoot(f"form-3-{section.lower()}")
+        person.submit()
+        plan = _new(land, known)
+        assert land.ends(plan) == "success"
+        assert _batches(land, plan) == WORKERS
+        assert land.mutations() == mutations
+        person.show_run(ROTATE, plan, "run-1-plan")
+
+        person.open_form(ROTATE)
+        _fill_in(person, "rotate")
+        person.unfold("Budget")
+        person.write("max_surge", "1")
+        person.shoot("form-4-rotate")
+        person.submit()
+        rotation = _new(land, {*known, plan})
+        eventually("a drain has begun", lambda: _has(land, rotation, "batch.drain", "deferred", "running", "success"))
+        person.show_run(ROTATE, rotation, "run-2-drains")
+
+
+def test_a_run_marked_failed_while_it_drains_is_healed_and_restored(land: Land, before: residue.Aws) -> None:
+    """The run that the form started."""
+    run = list(land.rotations())[-1]
+    assert _has(land, run, "batch.health_gate", "success") == []
+
+    land.airflow.api("PATCH", f"/dags/{ROTATE}/dagRuns/{run}", json={"state": "failed"})
+
+    eventually("its report is written", lambda: _has(land, run, "report", "success", "failed"))
+    assert land.left(before) == []
+    assert len(land.machines("dev-workers")) == 4
+    assert not any(node.spec.unschedulable for node in land.core.list_node().items)
+    assert land.airflow.wait_run(ROTATE, run, 60) == "failed"
+
+
+def test_a_failed_gate_holds_later_batches_until_it_is_cleared(land: Land, before: residue.Aws) -> None:
+    """The next run finishes what the last one left, though something breaks meanwhile."""
+    conf = {"cluster": "dev.dev", "groups": ["workers"], "mode": "rotate", "max_surge": "1", "gate_timeout": "3s"}
+    run = land.run(conf)
+    eventually("the first batch begins", lambda: _has(land, run, "batch.launch", "running", "deferred", "success"))
+    land.core.create_namespaced_pod("kube-system", STUCK)
+    eventually("the first gate fails", lambda: _has(land, run, "batch.health_gate", "failed"))
+    eventually("its heal ends", lambda: _has(land, run, "batch.heal", "success"))
+
+    (failed,) = _has(land, run, "batch.health_gate", "failed")
+    later = {index: state for index, state in land.states(run, "batch.admit").items() if index != failed}
+    assert set(later.values()) == {"deferred"}
+    said = land.airflow.log(ROTATE, run, "batch.health_gate", map_index=failed)
+    assert "pod kube-system/dns, not scheduled, is not Ready" in said
+    assert "clear this gate" in said
+
+    land.core.delete_namespaced_pod("dns", "kube-system", grace_period_seconds=0)
+    land.clear(run, "batch.health_gate", failed)
+
+    assert land.ends(run) == "success"
+    assert set(land.machines("dev-workers").values()) == {land.newest()}
+    assert land.left(before) == []
+
+
+@pytest.mark.parametrize("what", ["a step", "the run"])
+def test_clearing_what_is_done_changes_no_machine(land: Land, before: residue.Aws, what: str) -> None:
+    run = list(land.rotations())[-1]
+    machines = land.machines("dev-workers")
+
+    if what == "a step":
+        land.clear(run, "batch.terminate", 0)
+    else:
+        land.airflow.api("POST", f"/dags/{ROTATE}/dagRuns/{run}/clear", json={"dry_run": False})
+
+    assert land.ends(run) == "success"
+    assert land.machines("dev-workers") == machines
+    assert land.left(before) == []
+
+
+def _ended(land: Land) -> int:
+    runs: list[dict[str, Any]] = land.airflow.runs(CHECK)
+    return sum(r["state"] in ("success", "failed") for r in runs)
+
+
+def _fill_in(person: Browser, mode: str) -> None:
+    person.choose("cluster", "dev.dev")
+    person.choose("groups", "workers")
+    person.choose("mode", mode)
+
+
+def _new(land: Land, known: set[str]) -> str:
+    eventually("a new run", lambda: set(land.rotations()) - known)
+    (run,) = set(land.rotations()) - known
+    return run
+
+
+def _batches(land: Land, run: str) -> list[str]:
+    path = f"/dags/{ROTATE}/dagRuns/{run}/taskInstances/plan/xcomEntries/rotation"
+    value = land.airflow.api("GET", path, params={"deserialize": "true"})["value"]
+    return [batch["name"] for batch in value["plan"]["batches"]]
+
+
+def _has(land: Land, run: str, task: str, *states: str) -> list[int]:
+    """The instances of a task that are in one of these states."""
+    return [index for index, state in land.states(run, task).items() if state in states]
