@@ -28,10 +28,9 @@ def _shown(section: str | None, title: str, help_text: str) -> dict[str, Any]:
     return {"title": title, "description": help_text} | ({"section": section} if section else {})
 
 
-def _text(section: str, title: str, help_text: str, pattern: str, *examples: str) -> Param:
+def _text(section: str, title: str, help_text: str, pattern: str) -> Param:
     """A line of text; what the form leaves empty comes as null."""
-    shown = _shown(section, title, help_text)
-    return Param(None, type=["null", "string"], pattern=pattern, examples=list(examples), **shown)
+    return Param(None, type=["null", "string"], pattern=pattern, **_shown(section, title, help_text))
 
 
 def _choice(section: str | None, title: str, help_text: str, empty: str, choices: Mapping[str, str]) -> Param:
@@ -102,26 +101,20 @@ def rotation_params(
         "image": _text(
             "Image",
             "Roll out this image",
-            "An image id pins it, an older one rolls back. Empty: the image the fleet file asks for.",
+            "An id such as ami-0123456789abcdef0; an older one rolls back. Empty: what the fleet file asks for.",
             r"^(ami-[0-9a-z]+)?$",
-            "ami-0123456789abcdef0",
         ),
         "max_surge": _text(
             "Budget",
             "Extra machines at once",
             "A number or a share of the group: 3, 25%. Empty: by policy.",
             SHARE,
-            "1",
-            "10%",
-            "25%",
         ),
         "max_unavailable": _text(
             "Budget",
             "Missing machines at once",
             "Counts for strategies that terminate first: 1, 10%. Empty: by policy.",
             SHARE,
-            "1",
-            "10%",
         ),
         "strategy": _choice(
             "Strategy",
@@ -138,14 +131,12 @@ def rotation_params(
             "Give up after",
             "A drain that takes longer fails its batch: 15m. Empty: by policy.",
             DURATION,
-            "15m",
         ),
         "drain_grace": _text(
             "Drain",
             "Grace period of pods",
             "Instead of the pods' own: 30s. Empty: the pods' own, or by policy.",
             DURATION,
-            "30s",
         ),
         "drain_force_after": _text(
             "Drain",
@@ -158,18 +149,16 @@ def rotation_params(
             "Healthy for",
             "So long all must be as well as before, without a gap: 30s. Empty: by policy.",
             DURATION,
-            "30s",
         ),
         "gate_timeout": _text(
             "Gates",
             "Give up after",
             "A batch that is not healthy by then fails: 15m. Empty: by policy.",
             DURATION,
-            "15m",
         ),
         "on_gate_failure": _choice(
             "Gates",
-            "When a batch fails, later ones",
+            "If a batch fails, later ones",
             "Held batches go on by themselves once the failed health_gate is cleared and passes.",
             BY_POLICY,
             {"hold": "hold: wait for somebody", "skip": "skip: are left out", "fail": "fail"},
