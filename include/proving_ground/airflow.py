@@ -112,10 +112,10 @@ class Airflow:
                 return found
 
     def log(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, attempt: int = 1) -> str:
-        """A task's log, one event per line."""
+        """A task's log, one event per line, and the messages of exceptions."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
         content = self.api("GET", path, params={"map_index": map_index, "full_content": "true"})["content"]
-        return "\n".join(str(e["event"]) if isinstance(e, dict) else str(e) for e in content)
+        return "\n".join(_event(e) for e in content)
 
     def cli(self, *args: str, timeout_s: float = 120.0) -> str:
         """Run an ``airflow`` command; its output.
@@ -147,6 +147,13 @@ class Airflow:
 
 
 _TOKENS: dict[str, str] = {}
+
+
+def _event(line: Any) -> str:
+    if not isinstance(line, dict):
+        return str(line)
+    errors = [str(error.get("exc_value", "")) for error in line.get("error_detail") or ()]
+    return ": ".join([str(line["event"]), *errors])
 
 
 def start(

@@ -158,7 +158,8 @@ def test_the_form_plans_and_then_rotates_the_group_that_was_chosen(land: Land, t
 def test_a_run_marked_failed_while_it_drains_is_healed_and_restored(land: Land, before: residue.Aws) -> None:
     """The run that the form started."""
     run = list(land.rotations())[-1]
-    assert _has(land, run, "batch.health_gate", "success") == []
+    assert _has(land, run, "batch.drain", "deferred", "running", "success")
+    assert land.left(before) != []
 
     land.airflow.api("PATCH", f"/dags/{ROTATE}/dagRuns/{run}", json={"state": "failed"})
 
