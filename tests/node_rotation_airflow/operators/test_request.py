@@ -66,7 +66,10 @@ def test_a_night_to_come_is_refused(request_of: Callable[..., list[str]]) -> Non
 @pytest.mark.parametrize(
     ("conf", "message"),
     [
-        ({"clutser": "dev.one"}, "conf clutser: is no parameter of this DAG. Known: cluster, groups, roles, mode, image,"),
+        (
+            {"clutser": "dev.one"},
+            "conf clutser: is no parameter of this DAG. Known: cluster, groups, roles, mode, image,",
+        ),
         ({"cluster": "dev.one", "dry_run": True}, "conf dry_run: is no parameter of this DAG."),
         ({"cluster": "dev.two"}, "cluster: there is no cluster 'dev.two' in the fleet. Known: dev.one, prod.eu-1."),
         ({"cluster": "dev.one", "groups": ["gpu"]}, "groups: dev.one has no node group gpu. Known: workers, masters."),
