@@ -11,7 +11,7 @@ RUN python -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 # The lock first: the layer is built again only when the lock changes.
 COPY requirements.lock /src/
-RUN pip install --require-hashes -r /src/requirements.lock
+RUN pip install --no-deps --require-hashes -r /src/requirements.lock
 COPY pyproject.toml README.md /src/
 COPY include /src/include
 # Built with the lock's setuptools: nothing that is not pinned comes in.

@@ -17,7 +17,7 @@ def setup_recipe() -> str:
 
 def test_it_installs_the_lock_with_hashes_and_the_project_without_dependencies() -> None:
     assert INSTALLS == [
-        "pip install --require-hashes -r /src/requirements.lock",
+        "pip install --no-deps --require-hashes -r /src/requirements.lock",
         "pip install --no-deps --no-build-isolation /src",
     ]
 
