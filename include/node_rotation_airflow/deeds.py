@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
@@ -11,9 +12,10 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
+from node_rotation.steps import restore as restoring
 from node_rotation.steps.prepare import prepare
-from node_rotation.steps.restore import restore, restored
 
+log = logging.getLogger(__name__)
 PREPARE = "prepare"
 RESTORE = "restore"
 GROUP_TIMEOUT_S = 1800.0
@@ -59,8 +61,9 @@ def _step(name: StepName) -> Deed:
 
 def _restore(run: Run, group: str, left_s: float) -> Outcome:
     """Rather a group undone while pods still leave than one left as it is: verify names what remains."""
-    restore(run, group, giving_up=left_s <= GIVING_UP_S)
-    return restored(run, group)
+    for line in restoring.restore(run, group, giving_up=left_s <= GIVING_UP_S):
+        log.info(line)
+    return restoring.restored(run, group)
 
 
 def batch_of(run: Run, name: str) -> Batch:
@@ -71,5 +74,5 @@ def batch_of(run: Run, name: str) -> Batch:
 DEEDS: Mapping[str, Deed] = {
     **{name.value: _step(name) for name in StepName},
     PREPARE: Deed(lambda run, group, left_s: prepare(run, group), lambda run, group: GROUP_TIMEOUT_S),
-    RESTORE: Deed(_restore, lambda run, group: GROUP_TIMEOUT_S),
+    RESTORE: Deed(_restore, restoring.timeout_s),
 }
