@@ -85,12 +85,12 @@ def api_client(session: boto3.Session, cluster: str) -> ApiClient:
 
 
 def _describe(session: boto3.Session, cluster: str) -> Any:
-    client = Calls(session).eks
+    calls = Calls(session)
     try:
         with translated("eks", "DescribeCluster", f"EKS cluster {cluster}"):
-            return client.describe_cluster(name=cluster)["cluster"]
+            return calls.eks.describe_cluster(name=cluster)["cluster"]
     except GoneError as error:
-        problem = f"there is no EKS cluster {cluster!r} in {client.meta.region_name}."
+        problem = f"there is no EKS cluster {cluster!r} in {session.region_name}."
         remedy = "Correct it, or the region and account of the cluster."
         raise BadInputError("kubernetes.eks_cluster", problem, remedy) from error
 

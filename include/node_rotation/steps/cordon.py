@@ -9,7 +9,7 @@ from node_rotation.errors import GoneError
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps.scene import acting, scene
+from node_rotation.steps.scene import acting, over, scene
 from node_rotation.world import Node
 
 TIMEOUT_S = 300.0
@@ -24,6 +24,8 @@ class Cordon:
 
     def act(self, run: Run, batch: Batch) -> None:
         """Cordon what is not cordoned yet, with a mark that it was us."""
+        if over(run, batch):
+            return
         place = acting(run, batch)
         if not place.claim.open:
             return
@@ -33,6 +35,8 @@ class Cordon:
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or the nodes that still take pods."""
+        if over(run, batch):
+            return Done("the old machines are gone")
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place

@@ -13,7 +13,7 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
-from node_rotation.steps.scene import Scene, acting, busy_pods, scene, span
+from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.world import Node, Pod, RefusedByBudget, Snapshot, Throttled
 
@@ -26,6 +26,8 @@ class Drain:
 
     def act(self, run: Run, batch: Batch) -> None:
         """Evict what may be evicted now."""
+        if over(run, batch):
+            return
         place = acting(run, batch)
         if not place.claim.open or not place.old_nodes():
             return
@@ -38,6 +40,8 @@ class Drain:
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or each pod that is still there and why; Blocked by a pod or once the time is up."""
+        if over(run, batch):
+            return Done("the old machines are gone")
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place

@@ -85,6 +85,17 @@ def acting(run: Run, batch: Batch) -> Scene:
     return placed
 
 
+def over(run: Run, batch: Batch) -> bool:
+    """True if nothing is left to do on a batch: its machines are gone, and this run holds no slots for it.
+
+    So it is when a step is cleared after its run has ended.
+    """
+    snapshot = run.look()
+    ledger = ledger_of(snapshot.lease, run.id)
+    held = ledger is not None and ledger.claim(batch.name) is not None
+    return not held and all(gone(snapshot.instances.get(m.instance_id)) for m in batch.machines)
+
+
 def fresh_group(run: Run, asg: str) -> ScalingGroup:
     """A group read now, for changes that depend on its exact state.
 

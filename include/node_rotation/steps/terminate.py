@@ -10,7 +10,7 @@ from node_rotation.ledger import claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, scene, span, stays
+from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays
 from node_rotation.steps.step import MARGIN_S
 
 
@@ -22,6 +22,8 @@ class Terminate:
 
     def act(self, run: Run, batch: Batch) -> None:
         """Terminate each old machine that is cordoned and empty."""
+        if over(run, batch):
+            return
         place = acting(run, batch)
         if not place.claim.open:
             return
@@ -34,6 +36,8 @@ class Terminate:
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or which machine still runs."""
+        if over(run, batch):
+            return Done("the old machines are gone")
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place
