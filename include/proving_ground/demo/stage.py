@@ -50,7 +50,7 @@ def start_airflow(running: State, progress: Progress) -> airflow.Airflow:
     """Airflow with connections to this ground, started unless it runs."""
     home = HOME.resolve()
     env = environment(running)
-    if not _belongs(home, running):  # its runs would go on with a world that is gone
+    if home.exists() and not _belongs(home, running):  # its runs would go on with a world that is gone
         airflow.stop(home)
         shutil.rmtree(home, ignore_errors=True)
     if found := airflow.find(home):
