@@ -27,7 +27,7 @@ from proving_ground.scenario import Scenario
 Result = TypeVar("Result")
 WITHIN_S = 60.0  # of a busy machine; a calm one takes a second or two
 CALM_WITHIN_S = 120.0
-STUCK_AFTER_S = 15.0
+CALM_LOOKS = 5
 WORKERS, MIXED, CONFIGURED, ALIASED = "dev-workers", "dev-mixed", "dev-configured", "dev-aliased"
 SCENARIO: dict[str, Any] = {
     "name": "contract",
@@ -207,10 +207,15 @@ def _calm(world: World) -> World:
     _end_outsiders(world)
     for node in cluster.nodes():
         _clean(cluster, node)
-    if not world.until(lambda: not _unsettled(world), STUCK_AFTER_S):
-        _end_stuck(world)
-        world.until(lambda: not _unsettled(world), CALM_WITHIN_S)
-    assert _unsettled(world) == []
+    looks = 0
+
+    def calm() -> bool:
+        """Between a pod's end and its successor everything looks well for a moment: one look is not enough."""
+        nonlocal looks
+        looks = 0 if _unsettled(world) else looks + 1
+        return looks >= CALM_LOOKS
+
+    assert world.until(calm, CALM_WITHIN_S), _unsettled(world)
     return world
 
 
@@ -219,13 +224,6 @@ def _end_ghosts(world: World) -> None:
     nodes = {n.name for n in world.cluster.nodes()}
     for pod in world.cluster.pods():
         if pod.node and pod.node not in nodes:
-            world.cluster.delete_pod(pod, grace_s=0)
-
-
-def _end_stuck(world: World) -> None:
-    """kwok now and then leaves a pod Pending on a node that has just joined; another one starts."""
-    for pod in world.cluster.pods():
-        if not pod.ready:
             world.cluster.delete_pod(pod, grace_s=0)
 
 
