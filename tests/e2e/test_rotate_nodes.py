@@ -194,7 +194,7 @@ def test_a_failed_gate_holds_later_batches_until_it_is_cleared(land: Land, befor
     assert land.left(before) == []
 
 
-@pytest.mark.parametrize("what", ["the run"])
+@pytest.mark.parametrize("what", ["a step", "the run"])
 def test_clearing_what_is_done_changes_no_machine(land: Land, before: residue.Aws, what: str) -> None:
     run = list(land.rotations())[-1]
     machines = land.machines("dev-workers")
