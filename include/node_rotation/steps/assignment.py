@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from node_rotation import lock
 from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
@@ -40,11 +40,19 @@ def assigned(
         lasting = claim.terminate_since is not None or claim.state is ClaimState.FAILED
         kept = {old: new for old, new in claim.replacements.items() if new in present or lasting}
         for old in claim.machines:
-            if old not in kept and free:
+            if old not in kept and free and not _stays(claim, old, present):
                 kept[old] = free.pop(0)
         if kept != claim.replacements:
             ledger = ledger.with_claim(claim.model_copy(update={"replacements": kept}))
     return ledger
+
+
+def _stays(claim: Claim, old: str, present: Set[str]) -> bool:
+    """True for a machine that is still to be detached: nobody has come for it yet, whoever was first in line.
+
+    Given another's newcomer, it would never be detached, and the other waited for one that nobody launches.
+    """
+    return claim.strategy is Strategy.DETACH and claim.terminate_since is None and old in present
 
 
 def newcomers(ledger: Ledger, baseline: Baseline, group: ScalingGroup, instances: Mapping[str, Instance]) -> list[str]:

@@ -79,6 +79,28 @@ def test_the_second_batch_waits_for_the_canary() -> None:
     assert "canary workers/1" in outcome.reasons[0]
 
 
+def test_a_newcomer_is_for_the_machine_that_made_room() -> None:
+    world = MemoryWorld.simple(4, replicas=4)
+    run = run_for(world, strategy="detach", canary=False, budget={"max_surge": 2})
+    first, second, *_ = run.plan.batches
+    up_to(world, run, first, StepName.ADMIT)
+    up_to(world, run, second, StepName.ADMIT)
+    launch = STEPS[StepName.LAUNCH]
+
+    launch.act(run, second)  # the first in line has not got so far yet
+    world.clock.wait(5.0)
+    launch.act(run, second)
+    launch.act(run, first)
+    world.clock.wait(5.0)
+    launch.act(run, first)
+
+    ledger = lock.read(run)
+    assert ledger is not None
+    detached = [m for m in world.mutations if m.action == "DetachInstances"]
+    assert len(detached) == 2
+    assert [len(claim.replacements) for claim in ledger.claims] == [1, 1]
+
+
 def test_launch_says_what_aws_says() -> None:
     world = MemoryWorld.simple(3, faults=[seeds.Fault(kind="capacity")])
     run = run_for(world)
