@@ -56,7 +56,7 @@ def prepared() -> tuple[MemoryWorld, Run]:
     drift = detect(settings, "workers", world.cloud, world.cluster, world.clock)
     plan = make_plan(settings, [drift], observe(settings, world.cloud, world.cluster, world.clock), world.clock.now())
     rotation = Rotation(settings=settings, plan=plan)
-    task_runner.SUPERVISOR_COMMS = Comms(rotation)  # type: ignore[attr-defined]
+    task_runner.SUPERVISOR_COMMS = Comms(rotation)  # type: ignore[assignment]
     runs.connect = lambda settings: runs.World(world.cloud, world.cluster, world.clock)
     run = runs.open_run("run", rotation)
     prepare(run, "workers")

@@ -12,11 +12,15 @@ OWNER = "node-rotation"
 TAG = "node-rotation"
 
 DRIFT_ASSET = "node_rotation_drift"
-DRIFT_ASSET_URI = "node-rotation://drift"
+DRIFT_ASSET_URI = "x-node-rotation://drift"  # for other schemes Airflow imports every provider, in every task
 
 REQUEST_TASK = "request"
 PLAN_TASK = "plan"
 BATCH_GROUP = "batch"
+
+PREPARE = "prepare"
+RESTORE = "restore"
+"""Deeds on a node group; those on a batch are named as its steps."""
 
 REQUEST_KEY = "request"
 """XCom of the request task: a ``documents.Request``."""

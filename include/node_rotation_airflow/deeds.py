@@ -14,10 +14,9 @@ from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps import restore as restoring
 from node_rotation.steps.prepare import prepare
+from node_rotation_airflow.constants import PREPARE, RESTORE
 
 log = logging.getLogger(__name__)
-PREPARE = "prepare"
-RESTORE = "restore"
 GROUP_TIMEOUT_S = 1800.0
 GIVING_UP_S = 60.0
 """So long before its deadline restore stops waiting for pods and machines."""

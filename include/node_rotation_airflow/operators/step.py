@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S
+from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S, PREPARE, RESTORE
 from node_rotation_airflow.operators.base import RotationOperator, run_of
 from node_rotation_airflow.retry import said_plainly
 
@@ -186,10 +186,10 @@ class GroupOperator(DeedOperator):
 class PrepareOperator(GroupOperator):
     """Takes the lock and makes a group ready."""
 
-    deed = "prepare"
+    deed = PREPARE
 
 
 class RestoreOperator(GroupOperator):
     """Puts a group back as it was, whatever happened."""
 
-    deed = "restore"
+    deed = RESTORE

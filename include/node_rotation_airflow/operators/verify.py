@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, VERDICT_KEY
-from node_rotation_airflow.deeds import RESTORE
+from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, RESTORE, VERDICT_KEY
 from node_rotation_airflow.operators.base import rotation_of, run_of
 from node_rotation_airflow.operators.step import DeedOperator
 
