@@ -14,10 +14,11 @@ from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task_group
 
-from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, REQUEST_TASK, ROTATE_NODES
+from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, REQUEST_TASK, ROTATE_NODES, WAIT_TASK
 from node_rotation_airflow.defaults import dag_defaults
 from node_rotation_airflow.fleet_file import cluster_names, group_names
 from node_rotation_airflow.operators.admit import AdmitOperator
+from node_rotation_airflow.operators.clear import ClearOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.heal import HealOperator
 from node_rotation_airflow.operators.plan import OpenOperator, PlanOperator
@@ -49,6 +50,7 @@ with DAG(
     detect = DetectOperator.partial(task_id="detect", map_index_template=BY_GROUP).expand(group=request.output)
     plan = PlanOperator(task_id=PLAN_TASK, drifts=detect.output)
 
+    wait = ClearOperator(task_id=WAIT_TASK, batches=plan.output)
     opened = OpenOperator(task_id="opened", batches=plan.output)
     opened.is_setup = True
     prepare = PrepareOperator.partial(task_id="prepare", map_index_template=BY_GROUP).expand(group=opened.output)
@@ -78,7 +80,7 @@ with DAG(
     verify = VerifyOperator(task_id="verify").as_teardown(on_failure_fail_dagrun=True)
     report = ReportOperator(task_id="report").as_teardown()
 
-    plan >> opened >> prepare >> batch >> restore >> verify >> report
+    plan >> wait >> opened >> prepare >> batch >> restore >> verify >> report
     heal >> restore
     batch >> verify
     heal >> verify

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from node_rotation import fitting
 from node_rotation.budget import Claim, in_flight
 from node_rotation.model import Batch, GroupPlan, Plan, Role
 from node_rotation.policy import OnGateFailure, Policy
@@ -107,7 +108,8 @@ def decide(
     refused = _after_failure(desk, asking)
     if refused is not None:
         return refused
-    reasons = (*_in_order(desk, asking), *_pause(desk, asking)) or _room(desk, asking)
+    hours = fitting.waits(asking, policies[asking.group], now)
+    reasons = (*hours, *_in_order(desk, asking), *_pause(desk, asking)) or _room(desk, asking)
     return Wait(reasons) if reasons else Admit()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from node_rotation import lock
+from node_rotation import clearance, lock
 from node_rotation.errors import BlockedError, PermanentError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
@@ -137,6 +137,8 @@ class _Rotation:
     ledger: Ledger | None = None
 
     def carry_out(self, started: float) -> Result:
+        if refused := self._refused():
+            return Result(started, self.run.clock.now(), blocked=refused)
         try:
             blocked = self._forward()
         except KeyboardInterrupt:
@@ -149,6 +151,19 @@ class _Rotation:
         ended, verdict = self.run.clock.now(), self._verified()
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
         return Result(started, ended, *outcome, blocked, verdict, self.ledger)
+
+    def _refused(self) -> Blocked | None:
+        """Wait until the run may begin; nothing is touched before that, so nothing has to be restored."""
+        said: tuple[str, ...] = ()
+        try:
+            while isinstance(answer := clearance.look(self.run), Waiting):
+                if answer.reasons != said:
+                    said = answer.reasons
+                    self._note(f"waits: {'; '.join(said)}")
+                self.run.clock.wait(answer.poll_s)
+        except KeyboardInterrupt:
+            return Blocked("the rotation was interrupted before it began", (), "Start it again.")
+        return answer if isinstance(answer, Blocked) else None
 
     def _forward(self) -> Blocked | None:
         try:

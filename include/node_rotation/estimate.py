@@ -58,6 +58,14 @@ def estimate(
     )
 
 
+def batch_s(machines: int, policy: Policy, timing: Timing = USUAL) -> float:
+    """How long one batch takes from its admission to its gate, seconds.
+
+    :param machines: of the batch.
+    """
+    return timing.overlap_s + policy.gate.settle + policy.wait_between_drains * (machines - 1)
+
+
 @dataclass(slots=True)
 class _Queue:
     """Batches in plan order, each started as soon as its slots are free; blockers may leave groups without slots."""
@@ -79,8 +87,7 @@ class _Queue:
         start_s = self._start(batch, group)
         if policy.wait_between_rotations and self.end_s:
             start_s = max(start_s, self._last_end(start_s) + policy.wait_between_rotations)
-        length_s = self.timing.overlap_s + policy.gate.settle
-        length_s += policy.wait_between_drains * (len(batch.machines) - 1)
+        length_s = batch_s(len(batch.machines), policy, self.timing)
         self._clock_s = start_s
         self.end_s = max(self.end_s, start_s + length_s)
         self._running.append((start_s + length_s, batch.group, len(batch.machines)))

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
+from node_rotation.fitting import shortfall
 from node_rotation.model import Kind, Role, Value
 from node_rotation.policy import Policy, merge
 
@@ -162,6 +163,7 @@ class Fleet(Value):
         except ValidationError as error:
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
         _some_slots(merged, run)
+        _some_hours(merged, run)
         return merged
 
 
@@ -206,6 +208,25 @@ def _some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
                 f"{policy.budget.max_surge} leaves 0 slots: no machine of group {name} could ever be replaced.",
                 "Set it to at least 1, or take the group out of the fleet.",
             )
+
+
+def _some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse windows that no batch fits into, that differ within a cluster, or that the file itself switches off."""
+    where = "run parameters" if run else f"policy of {settings.name}"
+    if settings.policy.outside_windows and "outside_windows" not in run:
+        raise BadInputError(
+            f"{where}: outside_windows", "would switch the windows off for good.", "Say it for a single run instead."
+        )
+    for name, policy in settings.groups.items():
+        if policy.hours != settings.policy.hours:
+            raise BadInputError(
+                f"node group {name} of {settings.name}: windows",
+                "are not the cluster's: preparing a run touches all groups of a cluster.",
+                "Give windows and blackouts to the cluster or its environment.",
+            )
+        if why := shortfall(policy):
+            remedy = "Make the window longer, or lower gate.settle."
+            raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)
 
 
 def _account(cluster: Cluster) -> str:

@@ -11,6 +11,7 @@ from node_rotation import estimate as estimating
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
 from node_rotation.drift import cluster_notes
+from node_rotation.fitting import too_long
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.model import (
     MAX_BATCHES,
@@ -52,10 +53,23 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         batches=batches,
         slots=cluster_slots,
         estimate=estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots),
-        blockers=blockers(subjects, drifts, snapshot),
-        notes=(*(n for drift in drifts for n in drift.notes), *notes(subjects), *cluster_notes(snapshot)),
+        blockers=(*blockers(subjects, drifts, snapshot), *too_long(batches, settings.groups)),
+        notes=(
+            *(n for drift in drifts for n in drift.notes),
+            *notes(subjects),
+            *_windows(settings.policy),
+            *cluster_notes(snapshot),
+        ),
     )
     return plan.model_copy(update={"id": content_id(plan)})
+
+
+def _windows(policy: Policy) -> Iterator[str]:
+    if policy.outside_windows:
+        yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"
+    else:
+        yield from (f"only in the maintenance window {window}" for window in policy.windows)
+        yield from (f"not during the blackout from {blackout}" for blackout in policy.blackouts)
 
 
 def content_id(plan: Plan) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from node_rotation.model import ImageStep, Strategy, Value
+from node_rotation.windows import Blackout, Hours, Window
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -168,6 +169,16 @@ class Policy(Value):
     lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")
+    windows: tuple[Window, ...] = Field(default=(), description="machines are replaced only in these; none: always")
+    blackouts: tuple[Blackout, ...] = Field(default=(), description="dates on which nothing is touched")
+    outside_windows: str | None = Field(
+        default=None, pattern=r"\S", description="for one run: why it may work outside its windows; goes on record"
+    )
+
+    @property
+    def hours(self) -> Hours:
+        """When the cluster may be touched."""
+        return Hours() if self.outside_windows else Hours(self.windows, self.blackouts)
 
 
 _SOURCES = frozenset({"template", "ssm", "owner", "name", "id"})

@@ -47,6 +47,7 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "failed": [{"batch": name, **asdict(why)} for name, why in result.failed],
         "skipped": list(result.skipped),
         "put_back": _put_back(result.ledger),
+        "notes": list(plan.notes),
         "blocked": asdict(result.blocked) if result.blocked else None,
         "verdict": asdict(verdict) if verdict else None,
         "timeline": timeline(events, result.ended_at),
@@ -107,7 +108,9 @@ def _findings(value: dict[str, Any]) -> str:
     for kind, found in (value["verdict"] or {}).items():
         lines += [f"{kind}: {line}" for line in found]
     items = "".join(f"<li>{_text(line)}</li>" for line in lines)
-    return f"<h2>What is not well</h2><ul>{items}</ul>" if items else ""
+    found = f"<h2>What is not well</h2><ul>{items}</ul>" if items else ""
+    notes = "".join(f"<li>{_text(line)}</li>" for line in value["notes"])
+    return found + (f"<h2>Worth knowing</h2><ul>{notes}</ul>" if notes else "")
 
 
 def _picture(spans: Sequence[dict[str, Any]]) -> str:

@@ -16,6 +16,7 @@ DRIFT_ASSET_URI = "x-node-rotation://drift"  # for other schemes Airflow imports
 
 REQUEST_TASK = "request"
 PLAN_TASK = "plan"
+WAIT_TASK = "wait"
 BATCH_GROUP = "batch"
 
 PREPARE = "prepare"
@@ -33,5 +34,7 @@ CAUSE_KEY = "cause"
 RETRIES = 3
 RETRY_DELAY = timedelta(seconds=10)
 ADMIT_TIMEOUT = timedelta(days=3)
+CLEAR_TIMEOUT = timedelta(days=30)
+"""Windows and promotions take their time; a newer run takes the place of one that waits."""
 DEFER_MARGIN_S = 120.0
 """How much later than its own deadline Airflow would end a deferred task that said nothing."""

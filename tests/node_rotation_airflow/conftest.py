@@ -183,6 +183,7 @@ def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setattr(runs, "connect", lambda settings: runs.World(world.cloud, world.cluster, world.clock))
         monkeypatch.setattr("node_rotation_airflow.triggers.step.sleep", sleep)
         monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
+        monkeypatch.setattr("node_rotation_airflow.triggers.clear.sleep", sleep)
         return Airflow(world, comms, **policy)
 
     yield make
