@@ -12,7 +12,7 @@ from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.ledger import Ledger, parse
 from node_rotation.model import Blocker, GroupDrift, Image, Plan
 from node_rotation.policy import ImageSource
-from node_rotation.run import Look, Run, SharedLook
+from node_rotation.run import Connect, Look, Others, Run, SharedLook
 from node_rotation.target import Candidates, choose
 from node_rotation.world import (
     Activity,
@@ -117,15 +117,23 @@ def detect(
 
 
 def make_run(
-    run_id: str, plan: Plan, settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, look: Look | None = None
+    run_id: str,
+    plan: Plan,
+    settings: Settings,
+    cloud: Cloud,
+    cluster: Cluster,
+    clock: Clock,
+    look: Look | None = None,
+    others: Connect | None = None,
 ) -> Run:
     """Everything the steps need.
 
     :param run_id: the lock's holder, and what residue is named after.
     :param look: a look shared with other runs of this process; made anew if None.
+    :param others: makes the clients of the fleet's other clusters, for promotion.
     """
     shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock), clock, settings.policy.poll)
-    return Run(run_id, plan, settings, cloud, cluster, clock, shared)
+    return Run(run_id, plan, settings, cloud, cluster, clock, shared, Others(others))
 
 
 def _candidates(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from node_rotation import clearance, lock
+from node_rotation.clearance import Superseded
 from node_rotation.errors import BlockedError, PermanentError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
@@ -67,6 +68,7 @@ class Result:
     :param failed: what blocked each batch that did not.
     :param blocked: why the run as a whole stopped, e.g. the lock is another run's.
     :param ledger: as it was before it was given back, for the report.
+    :param superseded: why a newer image or run takes its place; then nothing was touched.
     """
 
     started_at: float
@@ -77,6 +79,7 @@ class Result:
     blocked: Blocked | None = None
     verdict: Verdict | None = None
     ledger: Ledger | None = None
+    superseded: str = ""
 
     @property
     def ok(self) -> bool:
@@ -137,8 +140,11 @@ class _Rotation:
     ledger: Ledger | None = None
 
     def carry_out(self, started: float) -> Result:
-        if refused := self._refused():
-            return Result(started, self.run.clock.now(), blocked=refused)
+        cleared = self._cleared()
+        if isinstance(cleared, Superseded):
+            return Result(started, self.run.clock.now(), superseded=cleared.reason)
+        if isinstance(cleared, Blocked):
+            return Result(started, self.run.clock.now(), blocked=cleared)
         try:
             blocked = self._forward()
         except KeyboardInterrupt:
@@ -152,7 +158,7 @@ class _Rotation:
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
         return Result(started, ended, *outcome, blocked, verdict, self.ledger)
 
-    def _refused(self) -> Blocked | None:
+    def _cleared(self) -> Done | Blocked | Superseded:
         """Wait until the run may begin; nothing is touched before that, so nothing has to be restored."""
         said: tuple[str, ...] = ()
         try:
@@ -163,7 +169,7 @@ class _Rotation:
                 self.run.clock.wait(answer.poll_s)
         except KeyboardInterrupt:
             return Blocked("the rotation was interrupted before it began", (), "Start it again.")
-        return answer if isinstance(answer, Blocked) else None
+        return answer
 
     def _forward(self) -> Blocked | None:
         try:

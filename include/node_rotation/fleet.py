@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.fitting import shortfall
+from node_rotation.lineage import alike
 from node_rotation.model import Kind, Role, Value
-from node_rotation.policy import Policy, merge
+from node_rotation.policy import Policy, PromotionPolicy, merge
+from node_rotation.promotion_order import no_circles, promoted_from
+
+OF_CLUSTERS = ("windows", "blackouts", "promotion")
+"""Settings that no node group has for itself."""
 
 
 class AwsAccess(Value):
@@ -82,12 +87,16 @@ class Environment(Value):
 
 
 class Settings(Value):
-    """One cluster with everything that holds for it, policies merged per group."""
+    """One cluster with everything that holds for it, policies merged per group.
+
+    ``before`` are the clusters that an image must have proven itself in first.
+    """
 
     environment: str
     cluster: Cluster
     policy: Policy
     groups: dict[str, Policy]
+    before: tuple[Before, ...] = ()
 
     @property
     def name(self) -> str:
@@ -114,6 +123,13 @@ class Settings(Value):
         cluster = self.cluster.model_copy(update={"groups": kept})
         policies = {group.name: self.groups[group.name] for group in kept}
         return self.model_copy(update={"cluster": cluster, "groups": policies})
+
+
+class Before(Value):
+    """A cluster of an environment before; ``groups``: a group of ours → the groups there that count for it."""
+
+    settings: Settings
+    groups: dict[str, tuple[str, ...]]
 
 
 class Fleet(Value):
@@ -152,9 +168,16 @@ class Fleet(Value):
         raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
 
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
+        merged = self._laid(env, cluster, run)
+        _some_slots(merged, run)
+        _some_hours(merged, run)
+        return merged.model_copy(update={"before": tuple(self._before(env, cluster, merged.policy.promotion))})
+
+    def _laid(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
+        """One cluster by itself: its layers over each other."""
         layers = (self.defaults, env.policy, cluster.policy)
         try:
-            merged = Settings(
+            return Settings(
                 environment=env.name,
                 cluster=cluster,
                 policy=merge(*layers, run),
@@ -162,9 +185,25 @@ class Fleet(Value):
             )
         except ValidationError as error:
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
-        _some_slots(merged, run)
-        _some_hours(merged, run)
-        return merged
+
+    def _before(self, env: Environment, cluster: Cluster, promotion: PromotionPolicy) -> Iterator[Before]:
+        """The clusters to be promoted from; families by the fleet file, whatever is pinned for a run."""
+        own = self._laid(env, cluster, {})
+        for other in promoted_from(env.name, promotion, [e.name for e in self.environments]):
+            there = next(e for e in self.environments if e.name == other)
+            for candidate in there.clusters:
+                theirs = self._laid(there, candidate, {})
+                yield Before(settings=theirs, groups={g: _required(own, g, theirs, promotion) for g in own.groups})
+
+
+Settings.model_rebuild()
+
+
+def _required(own: Settings, group: str, theirs: Settings, promotion: PromotionPolicy) -> tuple[str, ...]:
+    if promotion.groups:
+        return tuple(name for name in theirs.groups if name in promotion.groups)
+    source = own.groups[group].image
+    return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
 
 
 def load(path: Path) -> Fleet:
@@ -186,8 +225,8 @@ def load(path: Path) -> Fleet:
         where, problem, remedy = explain(error, data, Fleet)
         raise BadInputError(f"{path}: {where}", problem, remedy) from error
     try:
-        for name in fleet.names:  # what the layers say together must be a policy as well
-            fleet.settings(name)
+        told = [fleet.settings(name) for name in fleet.names]  # what the layers say together must be a policy as well
+        no_circles({s.name: (s.environment, s.policy.promotion) for s in told}, [e.name for e in fleet.environments])
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.where}", error.problem, error.remedy) from error
     return fleet
@@ -218,12 +257,13 @@ def _some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
             f"{where}: outside_windows", "would switch the windows off for good.", "Say it for a single run instead."
         )
     for name, policy in settings.groups.items():
-        if policy.hours != settings.policy.hours:
-            raise BadInputError(
-                f"node group {name} of {settings.name}: windows",
-                "are not the cluster's: preparing a run touches all groups of a cluster.",
-                "Give windows and blackouts to the cluster or its environment.",
-            )
+        for what in OF_CLUSTERS:
+            if getattr(policy, what) != getattr(settings.policy, what):
+                raise BadInputError(
+                    f"node group {name} of {settings.name}: {what}",
+                    "differs from the cluster's: a run begins for all groups of a cluster at once.",
+                    "Give it to the cluster or its environment.",
+                )
         if why := shortfall(policy):
             remedy = "Make the window longer, or lower gate.settle."
             raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)

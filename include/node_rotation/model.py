@@ -78,6 +78,7 @@ class Image(Value):
     created: datetime
     architecture: str = "x86_64"
     deprecated: datetime | None = None
+    copied_from: str = Field(default="", description="id of the image it is a copy of")
 
 
 class TemplateVersion(Value):

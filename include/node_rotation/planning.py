@@ -57,14 +57,17 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         notes=(
             *(n for drift in drifts for n in drift.notes),
             *notes(subjects),
-            *_windows(settings.policy),
+            *_begins(settings),
             *cluster_notes(snapshot),
         ),
     )
     return plan.model_copy(update={"id": content_id(plan)})
 
 
-def _windows(policy: Policy) -> Iterator[str]:
+def _begins(settings: Settings) -> Iterator[str]:
+    """What the run will wait for before it touches anything."""
+    yield from (f"only once {before.settings.name} has proven the image" for before in settings.before)
+    policy = settings.policy
     if policy.outside_windows:
         yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"
     else:

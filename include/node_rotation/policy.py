@@ -143,6 +143,27 @@ class DriftPolicy(Value):
     max_age: Duration | None = Field(default=None, description="machines older than this are replaced")
 
 
+class Empty(StrEnum):
+    """What it means that an environment before has nothing to prove an image on."""
+
+    HOLD = "hold"
+    ALLOW = "allow"
+
+
+class PromotionPolicy(Value):
+    """Where an image must have proven itself first: every machine of the required groups runs it.
+
+    Required are the groups named, else those that take their images from where the group to be rotated does.
+    """
+
+    after: Literal["previous"] | tuple[str, ...] = Field(
+        default=(), description="previous: the environment before this one in the fleet file; or names of environments"
+    )
+    soak: Duration = Field(default=86400.0, description="so long a healthy node must have been running it there")
+    groups: tuple[str, ...] = Field(default=(), description="names of the node groups that count there")
+    empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
+
+
 class Policy(Value):
     """Every setting of a rotation. Merged: defaults < environment < cluster < node group < run."""
 
@@ -169,6 +190,7 @@ class Policy(Value):
     lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")
+    promotion: PromotionPolicy = PromotionPolicy()
     windows: tuple[Window, ...] = Field(default=(), description="machines are replaced only in these; none: always")
     blackouts: tuple[Blackout, ...] = Field(default=(), description="dates on which nothing is touched")
     outside_windows: str | None = Field(

@@ -49,6 +49,7 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "put_back": _put_back(result.ledger),
         "notes": list(plan.notes),
         "blocked": asdict(result.blocked) if result.blocked else None,
+        "superseded": result.superseded or None,
         "verdict": asdict(verdict) if verdict else None,
         "timeline": timeline(events, result.ended_at),
     }
@@ -82,7 +83,7 @@ def page(value: dict[str, Any]) -> str:
     """
     title = f"Rotation of {value['environment']}.{value['cluster']}"
     facts = [
-        ("Result", "well" if value["ok"] else "not well"),
+        ("Result", _in_short(value)),
         ("Machines", value["machines"]),
         ("Took", f"{value['duration_s']:.0f} s (estimated {value['estimate_s']:.0f} s)"),
         ("From", value["started_at"]),
@@ -97,6 +98,12 @@ def page(value: dict[str, Any]) -> str:
         f"<h1>{_text(title)}</h1><table>{rows}</table>{_findings(value)}"
         f"<h2>Timeline</h2>{_picture(value['timeline'])}</html>"
     )
+
+
+def _in_short(value: dict[str, Any]) -> str:
+    if value["superseded"]:
+        return f"superseded, nothing was touched: {value['superseded']}"
+    return "well" if value["ok"] else "not well"
 
 
 def _findings(value: dict[str, Any]) -> str:

@@ -17,6 +17,8 @@ DRIFT_ASSET_URI = "x-node-rotation://drift"  # for other schemes Airflow imports
 REQUEST_TASK = "request"
 PLAN_TASK = "plan"
 WAIT_TASK = "wait"
+BEFORE_OPENED = (WAIT_TASK,)
+"""Tasks that may end a run, skipped, before anything is touched."""
 BATCH_GROUP = "batch"
 
 PREPARE = "prepare"
@@ -28,6 +30,8 @@ REQUEST_KEY = "request"
 ROTATION_KEY = "rotation"
 """XCom of the plan task: a ``documents.Rotation``."""
 VERDICT_KEY = "verdict"
+ENDED_KEY = "ended"
+"""XCom of a task that ended its run before anything was touched: why, for verify and the report."""
 CAUSE_KEY = "cause"
 """XCom of a step that failed: a ``documents.Cause``."""
 

@@ -34,6 +34,12 @@ def connect(settings: Settings) -> World:
     return World(aws.cloud(), ClusterHook.of(settings).cluster(), WallClock())
 
 
+def others(settings: Settings) -> tuple[Cloud, Cluster]:
+    """The clients of another cluster of the fleet, for what only it can tell."""
+    world = connect(settings)
+    return world.cloud, world.cluster
+
+
 def open_run(run_id: str, rotation: Rotation) -> Run:
     """The run with its clients, made once per process; to be called off the event loop.
 
@@ -44,7 +50,8 @@ def open_run(run_id: str, rotation: Rotation) -> Run:
     key = (run_id, rotation.plan.id)
     with _lock:
         if key not in _runs:
-            _runs[key] = make_run(run_id, rotation.plan, rotation.settings, *connect(rotation.settings))
+            world = connect(rotation.settings)
+            _runs[key] = make_run(run_id, rotation.plan, rotation.settings, *world, others=others)
             while len(_runs) > KEPT:
                 _runs.popitem(last=False)
         _runs.move_to_end(key)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from node_rotation import detect, engine, lock, machine
+from node_rotation import engine, lock, machine
 from node_rotation.cli import exits, plan_file, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
@@ -93,7 +93,7 @@ def rotate_plan(file: Path, output: Output, cluster: str, policy: Layer, source:
 
 def _carry_out(session: Session, made: Plan, output: Output) -> ExitCode:
     run_id = session.run_id()
-    run = detect.make_run(run_id, made, session.settings, session.cloud, session.cluster, session.clock)
+    run = session.run(run_id, made)
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
     with progress(made, session.clock, out) as on_event:

@@ -15,6 +15,7 @@ from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.planning import make_plan
+from node_rotation.run import Run
 from node_rotation.world import Clock, Cloud, Cluster, Snapshot
 
 
@@ -66,6 +67,11 @@ class Session:
         """Look, and plan from what was seen."""
         snapshot = self.observe()
         return make_plan(self.settings, self.drift(snapshot), snapshot, self.clock.now())
+
+    def run(self, run_id: str, plan: Plan) -> Run:
+        """A run of a plan, able to reach the fleet's other clusters."""
+        world = (self.cloud, self.cluster, self.clock)
+        return detect.make_run(run_id, plan, self.settings, *world, others=connect)
 
     def run_id(self) -> str:
         """An id that nobody else has: it becomes the lock's holder."""

@@ -153,6 +153,7 @@ def image(found: Answer) -> Image:
         created=moment(found["CreationDate"]),
         architecture=found.get("Architecture", "x86_64"),
         deprecated=moment(deprecated) if deprecated else None,
+        copied_from=found.get("SourceImageId", ""),
     )
 
 

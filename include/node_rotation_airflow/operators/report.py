@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from node_rotation.model import StepName
 from node_rotation_airflow.constants import BATCH_GROUP, VERDICT_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of
+from node_rotation_airflow.operators.verify import ended_early
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,9 @@ class ReportOperator(RotationOperator):
         ti: Any = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
         spans = _spans(ti)
-        value = report(rotation.plan, _result(rotation.plan, spans, states, ti))
+        ended = ended_early(context)
+        result = _ended(ended) if ended else _result(rotation.plan, spans, states, ti)
+        value = report(rotation.plan, result)
         value |= {
             "run_id": ti.run_id,
             "timeline": [{"batch": s.subject, "step": s.deed, "from": s.began, "to": s.ended} for s in spans],
@@ -74,6 +77,14 @@ def _result(plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None],
         skipped=tuple(name for name, state in gates.items() if state in ("skipped", None)),
         verdict=Verdict(**{k: tuple(v) for k, v in found.items() if k != "tasks"}) if found else None,
     )
+
+
+def _ended(why: str) -> Result:
+    from node_rotation.clients.wall import WallClock
+    from node_rotation.engine import Result
+
+    now = WallClock().now()
+    return Result(started_at=now, ended_at=now, superseded=why)
 
 
 def _write(run_id: str, value: Mapping[str, Any], html: str) -> Path:
