@@ -35,10 +35,12 @@ class Refuse:
     """Not in this run.
 
     :param how: ``skip`` leaves the batch out, ``fail`` fails it.
+    :param remedy: what to do about it.
     """
 
     how: Literal["skip", "fail"]
     reason: str
+    remedy: str = "Clear the batch that failed, then this one."
 
 
 Decision = Admit | Wait | Refuse
@@ -81,6 +83,7 @@ def decide(
     foreign: Foreign,
     lock_held: bool,
     now: float,
+    frozen: str = "",
 ) -> Decision:
     """Decide whether a batch may start.
 
@@ -96,6 +99,7 @@ def decide(
     :param foreign: machines that are NotReady or disrupted by others, per node group.
     :param lock_held: this run holds the cluster's lock.
     :param now: epoch seconds.
+    :param frozen: why the batch's image may not be rolled out any more.
     :raises KeyError: if the plan has no such batch.
     """
     asking = _find(plan, batch)
@@ -108,6 +112,8 @@ def decide(
     refused = _after_failure(desk, asking)
     if refused is not None:
         return refused
+    if frozen:
+        return Refuse("fail", frozen, "Publish a better image, or lift it with node-rotation unfreeze.")
     hours = fitting.waits(asking, policies[asking.group], now)
     reasons = (*hours, *_in_order(desk, asking), *_pause(desk, asking)) or _room(desk, asking)
     return Wait(reasons) if reasons else Admit()

@@ -38,6 +38,8 @@ def look(run: Run) -> Clearance:
     :param run: its plan has at least one batch.
     """
     try:
+        if frozen := _frozen(run):
+            return frozen
         if newer := _newer(run):
             return Superseded(newer)
         stages = {group.name: tuple(_stages(run, group.name)) for group in run.plan.groups}
@@ -55,6 +57,14 @@ def look(run: Run) -> Clearance:
     return Waiting(unique, LOOKS_APART * run.settings.policy.poll) if unique else Done("nothing is in its way")
 
 
+def _frozen(run: Run) -> Blocked | None:
+    for plan in run.plan.groups:
+        if record := run.freezes.of(plan.target.image):
+            objects = (f"image {plan.target.image.id}", f"group {plan.name}")
+            return Blocked(str(record), objects, "Publish a better image, or lift it with node-rotation unfreeze.")
+    return None
+
+
 def _newer(run: Run) -> str:
     """What the image source says now, if that is newer than the plan's target; a pinned image is never overtaken.
 
@@ -63,7 +73,9 @@ def _newer(run: Run) -> str:
     for plan in run.plan.groups:
         if run.settings.groups[plan.name].image.id:
             continue
-        found = detect(run.settings, plan.name, run.cloud, run.cluster, run.clock, snapshot=run.look())
+        found = detect(
+            run.settings, plan.name, run.cloud, run.cluster, run.clock, snapshot=run.look(), frozen=run.freezes()
+        )
         target, planned = found.target, plan.target.image
         if target is not None and target.image.created > planned.created and not same(target.image, planned):
             newest, old = (f"{image.id} ({image.name})" for image in (target.image, planned))

@@ -9,6 +9,8 @@ from node_rotation import names
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.freeze import Frozen
+from node_rotation.freezes import ConnectAccount, Freezes
 from node_rotation.ledger import Ledger, parse
 from node_rotation.model import Blocker, GroupDrift, Image, Plan
 from node_rotation.policy import ImageSource
@@ -88,6 +90,7 @@ def detect(
     as_of: datetime | None = None,
     image: str | None = None,
     snapshot: Snapshot | None = None,
+    frozen: Sequence[Frozen] = (),
 ) -> GroupDrift:
     """Say which machines of a node group are not what they should be, and why. Reads only.
 
@@ -95,6 +98,7 @@ def detect(
     :param as_of: what would have been the image then; None is now.
     :param image: an image id that overrides the policy's source.
     :param snapshot: an observation to reuse for several groups.
+    :param frozen: images that nobody may roll out, from :class:`node_rotation.freezes.Freezes`.
     """
     found = next((g for g in settings.cluster.groups if g.name == group), None)
     if found is None:
@@ -110,7 +114,8 @@ def detect(
     known_images = {i: found_image for i in sorted(set(running)) if (found_image := cloud.image(i)) is not None}
     candidates, blockers = _candidates(cloud, source, asg, running, known_images)
     now = clock.now()
-    choice = choose(source, candidates, group=group, now=now, as_of=as_of.timestamp() if as_of is not None else None)
+    moment = as_of.timestamp() if as_of is not None else None
+    choice = choose(source, candidates, group=group, now=now, as_of=moment, frozen=frozen)
     images = {**known_images, **{i.id: i for i in candidates.images}}
     drift = drift_of(group, asg.name, choice, seen, policy, images=images, now=now)
     return drift.model_copy(update={"blockers": (*blockers, *drift.blockers)}) if blockers else drift
@@ -125,15 +130,18 @@ def make_run(
     clock: Clock,
     look: Look | None = None,
     others: Connect | None = None,
+    accounts: ConnectAccount | None = None,
 ) -> Run:
     """Everything the steps need.
 
     :param run_id: the lock's holder, and what residue is named after.
     :param look: a look shared with other runs of this process; made anew if None.
     :param others: makes the clients of the fleet's other clusters, for promotion.
+    :param accounts: makes the client of another account, for frozen images.
     """
     shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock), clock, settings.policy.poll)
-    return Run(run_id, plan, settings, cloud, cluster, clock, shared, Others(others))
+    freezes = Freezes(settings, cloud, clock, accounts)
+    return Run(run_id, plan, settings, cloud, cluster, clock, shared, Others(others), freezes)
 
 
 def _candidates(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from node_rotation import clearance, lock
 from node_rotation.clearance import Superseded
-from node_rotation.errors import BlockedError, PermanentError, TransientError
+from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
@@ -68,6 +68,7 @@ class Result:
     :param failed: what blocked each batch that did not.
     :param blocked: why the run as a whole stopped, e.g. the lock is another run's.
     :param ledger: as it was before it was given back, for the report.
+    :param frozen: which of the plan's images are frozen by now, and why.
     :param superseded: why a newer image or run takes its place; then nothing was touched.
     """
 
@@ -80,6 +81,7 @@ class Result:
     verdict: Verdict | None = None
     ledger: Ledger | None = None
     superseded: str = ""
+    frozen: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -102,6 +104,15 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
         _sweep_the_dead(run)
         return Result(started, run.clock.now())
     return _Rotation(run, on_event or (lambda event: None)).carry_out(started)
+
+
+def frozen_targets(run: Run) -> tuple[str, ...]:
+    """Which of the plan's images are frozen by now, and why; nothing if that can't be learned."""
+    try:
+        records = [run.freezes.of(group.target.image) for group in run.plan.groups]
+    except RotationError:
+        return ()
+    return tuple(dict.fromkeys(str(record) for record in records if record))
 
 
 def _sweep_the_dead(run: Run) -> None:
@@ -156,7 +167,7 @@ class _Rotation:
         self.skipped += [m.batch.name for m in self.moving]
         ended, verdict = self.run.clock.now(), self._verified()
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
-        return Result(started, ended, *outcome, blocked, verdict, self.ledger)
+        return Result(started, ended, *outcome, blocked, verdict, self.ledger, frozen=frozen_targets(self.run))
 
     def _cleared(self) -> Done | Blocked | Superseded:
         """Wait until the run may begin; nothing is touched before that, so nothing has to be restored."""

@@ -28,6 +28,10 @@ class AwsAccess(Value):
     connection: str = Field(default="aws_default", description="Airflow connection id")
     profile: str | None = Field(default=None, description="for the CLI: a profile of the AWS config")
 
+    def __str__(self) -> str:
+        """As messages call it."""
+        return f"{self.region} ({self.profile or self.connection})"
+
 
 class KubernetesAccess(Value):
     """How to reach a cluster's API server."""
@@ -89,7 +93,7 @@ class Environment(Value):
 class Settings(Value):
     """One cluster with everything that holds for it, policies merged per group.
 
-    ``before`` are the clusters that an image must have proven itself in first.
+    ``before`` are the clusters that an image must have proven itself in first, ``accounts`` those of the whole fleet.
     """
 
     environment: str
@@ -97,6 +101,7 @@ class Settings(Value):
     policy: Policy
     groups: dict[str, Policy]
     before: tuple[Before, ...] = ()
+    accounts: tuple[AwsAccess, ...] = ()
 
     @property
     def name(self) -> str:
@@ -153,6 +158,11 @@ class Fleet(Value):
         """Every ``environment.cluster``, in promotion order."""
         return tuple(f"{env.name}.{c.name}" for env in self.environments for c in env.clusters)
 
+    @property
+    def accounts(self) -> tuple[AwsAccess, ...]:
+        """Every account and region, in promotion order."""
+        return tuple(dict.fromkeys(c.aws for env in self.environments for c in env.clusters))
+
     def settings(self, cluster: str, run: Mapping[str, Any] | None = None) -> Settings:
         """What holds for one cluster, run parameters on top.
 
@@ -171,7 +181,8 @@ class Fleet(Value):
         merged = self._laid(env, cluster, run)
         _some_slots(merged, run)
         _some_hours(merged, run)
-        return merged.model_copy(update={"before": tuple(self._before(env, cluster, merged.policy.promotion))})
+        before = tuple(self._before(env, cluster, merged.policy.promotion))
+        return merged.model_copy(update={"before": before, "accounts": self.accounts})
 
     def _laid(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         """One cluster by itself: its layers over each other."""
@@ -271,7 +282,7 @@ def _some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
 
 def _account(cluster: Cluster) -> str:
     """Clusters may share an account and a region; the same group name there is the same group."""
-    return f"{cluster.aws.region} ({cluster.aws.profile or cluster.aws.connection})"
+    return str(cluster.aws)
 
 
 def _no_twins(what: str, names: list[str]) -> None:

@@ -47,6 +47,7 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "failed": [{"batch": name, **asdict(why)} for name, why in result.failed],
         "skipped": list(result.skipped),
         "put_back": _put_back(result.ledger),
+        "frozen": list(result.frozen),
         "notes": list(plan.notes),
         "blocked": asdict(result.blocked) if result.blocked else None,
         "superseded": result.superseded or None,
@@ -109,7 +110,7 @@ def _in_short(value: dict[str, Any]) -> str:
 def _findings(value: dict[str, Any]) -> str:
     lines = [f"{f['batch']}: {f['reason']}. {f['remedy']}" for f in value["failed"]]
     lines += [f"{name} was not begun" for name in value["skipped"]]
-    lines += [*value["put_back"]]
+    lines += [*value["put_back"], *value["frozen"]]
     if value["blocked"]:
         lines.append(f"{value['blocked']['reason']}. {value['blocked']['remedy']}")
     for kind, found in (value["verdict"] or {}).items():

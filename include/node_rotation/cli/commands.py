@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from node_rotation import engine, lock, machine
-from node_rotation.cli import exits, plan_file, render
+from node_rotation import engine, fleet, lock, machine
+from node_rotation.cli import exits, freezing, plan_file, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.cli.progress import progress
@@ -168,9 +168,13 @@ def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tel
 def status(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Show the lock and the ledger of clusters."""
     found = [_status_of(open_session(file, name)) for name in cluster_names(file, clusters)]
+    frozen = freezing.freezes(fleet.load(file))()
     if output is Output.JSON:
-        render.write_json({"schema_version": 1, "clusters": found})
+        records = [record.model_dump(mode="json") for record in frozen]
+        render.write_json({"schema_version": 1, "clusters": found, "frozen": records})
         return ExitCode.OK
+    for record in frozen:
+        render.console().print(str(record), markup=False, soft_wrap=True)
     for one in found:
         _show_status(one)
     return ExitCode.OK

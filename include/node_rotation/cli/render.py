@@ -161,6 +161,8 @@ def show_result(out: Console, cluster: str, result: Result) -> None:
         out.print(f"  blocked: {result.blocked}", markup=False, soft_wrap=True)
     for batch, blocked in result.failed:
         out.print(f"  {batch} failed: {blocked}", markup=False, soft_wrap=True)
+    for line in result.frozen:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
     if result.skipped:
         out.print(f"  not begun: {', '.join(result.skipped)}", markup=False)
     if result.verdict:
@@ -187,6 +189,7 @@ def result_document(run_id: str, plan: Plan, result: Result) -> Mapping[str, Any
         "skipped": result.skipped,
         "blocked": asdict(result.blocked) if result.blocked else None,
         "superseded": result.superseded or None,
+        "frozen": result.frozen,
         "verdict": asdict(result.verdict) if result.verdict else None,
     }
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from node_rotation import detect, fleet
 from node_rotation.errors import BadInputError
-from node_rotation.fleet import Settings
+from node_rotation.fleet import AwsAccess, Settings
+from node_rotation.freezes import Freezes
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
@@ -24,6 +25,13 @@ def connect(settings: Settings) -> tuple[Cloud, Cluster]:
     from node_rotation.clients.connect import connect as reach  # boto3 and kubernetes: `--help` does without
 
     return reach(settings)
+
+
+def account(access: AwsAccess) -> Cloud:
+    """Reach one account and region by the standard AWS chain; tests put another world here."""
+    from node_rotation.clients.connect import account as reach
+
+    return reach(access)
 
 
 def wall_clock() -> Clock:
@@ -58,10 +66,14 @@ class Session:
 
     def drift(self, snapshot: Snapshot) -> tuple[GroupDrift, ...]:
         """The drift of every chosen group, all from one observation."""
+        world, frozen = (self.cloud, self.cluster, self.clock), self.freezes()()
         return tuple(
-            detect.detect(self.settings, group, self.cloud, self.cluster, self.clock, snapshot=snapshot)
-            for group in self.groups
+            detect.detect(self.settings, group, *world, snapshot=snapshot, frozen=frozen) for group in self.groups
         )
+
+    def freezes(self) -> Freezes:
+        """The images that nobody may roll out."""
+        return Freezes(self.settings, self.cloud, self.clock, account)
 
     def plan(self) -> Plan:
         """Look, and plan from what was seen."""
@@ -71,7 +83,7 @@ class Session:
     def run(self, run_id: str, plan: Plan) -> Run:
         """A run of a plan, able to reach the fleet's other clusters."""
         world = (self.cloud, self.cluster, self.clock)
-        return detect.make_run(run_id, plan, self.settings, *world, others=connect)
+        return detect.make_run(run_id, plan, self.settings, *world, others=connect, accounts=account)
 
     def run_id(self) -> str:
         """An id that nobody else has: it becomes the lock's holder."""

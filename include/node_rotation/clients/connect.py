@@ -20,7 +20,7 @@ from node_rotation.errors import BadInputError
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-    from node_rotation.fleet import KubernetesAccess, Settings
+    from node_rotation.fleet import AwsAccess, KubernetesAccess, Settings
     from node_rotation.world import Cloud, Cluster
 
 
@@ -34,16 +34,27 @@ def connect(settings: Settings) -> tuple[Cloud, Cluster]:
     return AwsCloud(session), KubernetesCluster(kubernetes_client(settings, session))
 
 
+def account(access: AwsAccess) -> Cloud:
+    """The client of one account and region; nothing is changed, credentials are not yet tried.
+
+    :raises BlockedError: there is no such profile.
+    """
+    return AwsCloud(_session(access, str(access)))
+
+
 def aws_session(settings: Settings) -> boto3.Session:
     """boto3's standard chain with the fleet's region and profile.
 
     :raises BlockedError: there is no such profile.
     """
-    access = settings.cluster.aws
+    return _session(settings.cluster.aws, f"cluster {settings.name}")
+
+
+def _session(access: AwsAccess, what: str) -> boto3.Session:
     try:
         return boto3.Session(region_name=access.region, profile_name=access.profile)
     except BotoCoreError as error:
-        raise translate_core(error, "sts", "GetCallerIdentity", f"cluster {settings.name}") from error
+        raise translate_core(error, "sts", "GetCallerIdentity", what) from error
 
 
 def kubernetes_client(settings: Settings, session: boto3.Session) -> ApiClient:

@@ -31,8 +31,10 @@ class ReadOnlyCloud:
         self.image = cloud.image
         self.images = cloud.images
         self.parameter = cloud.parameter
+        self.parameters = cloud.parameters
         self.template = cloud.template
 
+    put_parameter: Any = _refused("PutParameter")
     new_template_version: Any = _refused("CreateLaunchTemplateVersion")
     use_template_version: Any = _refused("UpdateAutoScalingGroup")
     set_default_version: Any = _refused("ModifyLaunchTemplate")

@@ -8,7 +8,7 @@ from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
-from node_rotation.errors import BlockedError
+from node_rotation.errors import BlockedError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
@@ -57,7 +57,7 @@ class Admit:
             return Waiting((f"batch {batch.name} is being healed from its last try",), run.policy(batch).poll)
         decision = _decide(run, batch, snapshot, ledger)
         if isinstance(decision, Refuse):
-            return Blocked(decision.reason, (f"batch {batch.name}",), "Clear the batch that failed, then this one.")
+            return Blocked(decision.reason, (f"batch {batch.name}",), decision.remedy)
         reasons = decision.reasons if isinstance(decision, Wait) else ("its turn has come",)
         return Waiting(reasons, run.policy(batch).poll)
 
@@ -80,6 +80,10 @@ def _has_slots(ledger: Ledger, batch: Batch) -> bool:
 
 def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -> Decision:
     claims = {c.batch: c for c in ledger.claims} if ledger else {}
+    try:
+        record = run.freezes.of(run.group(batch).target.image)
+    except RotationError as error:  # whoever can't be asked may have frozen it
+        return Wait((f"frozen images can't be read: {error}",))
     return decide(
         run.plan,
         batch.name,
@@ -88,6 +92,7 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         foreign={g.name: _foreign(snapshot, g.asg, g.name, ledger) for g in run.plan.groups if ledger},
         lock_held=ledger is not None,
         now=run.clock.now(),
+        frozen=str(record) if record else "",
     )
 
 

@@ -13,6 +13,7 @@ from node_rotation.run import Run
 from node_rotation.steps.assignment import assign, newcomers, wanted_desired
 from node_rotation.steps.cordon import cordon, uncordon
 from node_rotation.steps.drain import evict_from
+from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
 from node_rotation.steps.step import MARGIN_S
@@ -83,6 +84,7 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
     if all(finished):
         _withdraw(run, claim.group, claim.batch, did)
         did.extend(put_back(run, claim.group))
+        did.extend(freeze_at_fault(run, scene.claim))
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         did.append(f"batch {claim.batch} is healed")
     return tuple(did)

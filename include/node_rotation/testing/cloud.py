@@ -108,6 +108,17 @@ class MemoryCloud:
         self._journal.read("ssm", "GetParameter")
         return self._ec2.parameter(name)
 
+    def parameters(self, path: str) -> tuple[Parameter, ...]:
+        """Every SSM parameter directly below a path."""
+        self._journal.read("ssm", "GetParametersByPath")
+        found = self._ec2.parameters.values()
+        return tuple(one for one in found if one.name.rpartition("/")[0] == path)
+
+    def put_parameter(self, name: str, value: str) -> None:
+        """Write an SSM parameter."""
+        with self._write("ssm", "PutParameter", name=name):
+            self._ec2.put_parameter(name, value)
+
     def template(self, spec: TemplateSpec) -> Template:
         """What a template launches now; :raises GoneError: if there is no such template or version."""
         self._journal.read("ec2", "DescribeLaunchTemplateVersions")

@@ -13,7 +13,8 @@ from node_rotation.testing.world import MemoryWorld
 from node_rotation.world import Cloud, Cluster
 
 CLOUD_READS = {
-    "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter", "template",
+    "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter",
+    "parameters", "template",
 }  # fmt: skip
 CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "minor_version", "lease"}
 
