@@ -69,7 +69,7 @@ class Result:
     :param blocked: why the run as a whole stopped, e.g. the lock is another run's.
     :param ledger: as it was before it was given back, for the report.
     :param frozen: which of the plan's images are frozen by now, and why.
-    :param superseded: why a newer image or run takes its place; then nothing was touched.
+    :param not_begun: why it ended before anything was touched, e.g. superseded by a newer image.
     """
 
     started_at: float
@@ -80,7 +80,7 @@ class Result:
     blocked: Blocked | None = None
     verdict: Verdict | None = None
     ledger: Ledger | None = None
-    superseded: str = ""
+    not_begun: str = ""
     frozen: tuple[str, ...] = ()
 
     @property
@@ -153,7 +153,7 @@ class _Rotation:
     def carry_out(self, started: float) -> Result:
         cleared = self._cleared()
         if isinstance(cleared, Superseded):
-            return Result(started, self.run.clock.now(), superseded=cleared.reason)
+            return Result(started, self.run.clock.now(), not_begun=f"superseded: {cleared.reason}")
         if isinstance(cleared, Blocked):
             return Result(started, self.run.clock.now(), blocked=cleared)
         try:

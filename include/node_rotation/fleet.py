@@ -17,7 +17,7 @@ from node_rotation.model import Kind, Role, Value
 from node_rotation.policy import Policy, PromotionPolicy, merge
 from node_rotation.promotion_order import no_circles, promoted_from
 
-OF_CLUSTERS = ("windows", "blackouts", "promotion")
+OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
 """Settings that no node group has for itself."""
 
 

@@ -163,6 +163,7 @@ class Plan(Value):
     groups: tuple[GroupPlan, ...]
     batches: tuple[Batch, ...]
     slots: int = Field(ge=0, description="machines of the whole cluster that may be in flight at once")
+    cluster_machines: int = Field(default=0, ge=0, description="machines of all the cluster's groups")
     estimate: Estimate
     blockers: tuple[Blocker, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="named and left alone: half machines, foreign nodes")

@@ -52,6 +52,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         groups=groups,
         batches=batches,
         slots=cluster_slots,
+        cluster_machines=sum(len(group.members) for group in snapshot.groups.values()),
         estimate=estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots),
         blockers=(*blockers(subjects, drifts, snapshot), *too_long(batches, settings.groups)),
         notes=(

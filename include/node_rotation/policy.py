@@ -164,6 +164,21 @@ class PromotionPolicy(Value):
     empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
 
 
+class BlastRadius(Value):
+    """What a plan must not exceed without approval."""
+
+    share: Share | None = Field(default=None, description="machines, or a percentage of the cluster's: 25%")
+    control_plane: bool = Field(default=False, description="any control plane at all")
+
+
+class ApprovalPolicy(Value):
+    """Which plans somebody has to approve before anything is touched."""
+
+    required: bool = Field(default=False, description="every plan")
+    above: BlastRadius = BlastRadius()
+    timeout: Duration = Field(default=28800.0, gt=0, description="not answered by then, nothing is done")
+
+
 class Policy(Value):
     """Every setting of a rotation. Merged: defaults < environment < cluster < node group < run."""
 
@@ -190,6 +205,7 @@ class Policy(Value):
     lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")
+    approval: ApprovalPolicy = ApprovalPolicy()
     promotion: PromotionPolicy = PromotionPolicy()
     windows: tuple[Window, ...] = Field(default=(), description="machines are replaced only in these; none: always")
     blackouts: tuple[Blackout, ...] = Field(default=(), description="dates on which nothing is touched")

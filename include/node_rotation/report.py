@@ -50,7 +50,8 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "frozen": list(result.frozen),
         "notes": list(plan.notes),
         "blocked": asdict(result.blocked) if result.blocked else None,
-        "superseded": result.superseded or None,
+        "not_begun": result.not_begun or None,
+        "approval": None,
         "verdict": asdict(verdict) if verdict else None,
         "timeline": timeline(events, result.ended_at),
     }
@@ -91,6 +92,8 @@ def page(value: dict[str, Any]) -> str:
         ("To", value["finished_at"]),
         ("Images", ", ".join(f"{group}: {image}" for group, image in value["targets"].items())),
     ]
+    if approval := value["approval"]:
+        facts.append(("Approved by", f"{approval['by']}, {approval['at']}"))
     rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(said)}</td></tr>" for name, said in facts)
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title>"
@@ -102,8 +105,8 @@ def page(value: dict[str, Any]) -> str:
 
 
 def _in_short(value: dict[str, Any]) -> str:
-    if value["superseded"]:
-        return f"superseded, nothing was touched: {value['superseded']}"
+    if value["not_begun"]:
+        return f"nothing was touched: {value['not_begun']}"
     return "well" if value["ok"] else "not well"
 
 

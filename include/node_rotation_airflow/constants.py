@@ -16,8 +16,9 @@ DRIFT_ASSET_URI = "x-node-rotation://drift"  # for other schemes Airflow imports
 
 REQUEST_TASK = "request"
 PLAN_TASK = "plan"
+APPROVE_TASK = "approve"
 WAIT_TASK = "wait"
-BEFORE_OPENED = (WAIT_TASK,)
+BEFORE_OPENED = (APPROVE_TASK, WAIT_TASK)
 """Tasks that may end a run, skipped, before anything is touched."""
 BATCH_GROUP = "batch"
 
@@ -30,6 +31,8 @@ REQUEST_KEY = "request"
 ROTATION_KEY = "rotation"
 """XCom of the plan task: a ``documents.Rotation``."""
 VERDICT_KEY = "verdict"
+APPROVAL_KEY = "approval"
+"""XCom of the approve task: a ``documents.Approval``."""
 ENDED_KEY = "ended"
 """XCom of a task that ended its run before anything was touched: why, for verify and the report."""
 CAUSE_KEY = "cause"

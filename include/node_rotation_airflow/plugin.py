@@ -18,6 +18,7 @@ FOR_PARSING = (
     "airflow.dag_processing.dagbag",
     "airflow.sdk.definitions.decorators",
     "node_rotation_airflow.operators.admit",
+    "node_rotation_airflow.operators.approve",
     "node_rotation_airflow.operators.clear",
     "node_rotation_airflow.operators.detect",
     "node_rotation_airflow.operators.heal",

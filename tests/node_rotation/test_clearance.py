@@ -123,8 +123,8 @@ def test_a_newer_image_supersedes_a_run_that_waits_and_nothing_was_touched() -> 
 
     result = engine.rotate(prod)
 
-    assert result.superseded.startswith("group workers is to run ")
-    assert "(base-newest) by now, newer than" in result.superseded
+    assert result.not_begun.startswith("superseded: group workers is to run ")
+    assert "(base-newest) by now, newer than" in result.not_begun
     assert (result.ok, land.prod.mutations) == (True, [])
 
 

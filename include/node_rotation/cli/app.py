@@ -94,15 +94,16 @@ def rotate(
     max_surge: options.MaxSurge = None,
     mode: options.InMode = None,
     sets: options.Sets = None,
+    yes: options.Yes = False,
 ) -> None:
     """Replaces every drifted machine of a cluster, batch after batch, within its budget."""
     said = _globals(context)
     policy = options.overrides(image=image, strategy=strategy, max_surge=max_surge, mode=mode, sets=sets)
     if plan_file is None:
-        raise typer.Exit(commands.rotate(said.fleet, said.output, cluster, policy, groups, role))
+        raise typer.Exit(commands.rotate(said.fleet, said.output, cluster, policy, groups, role, yes=yes))
     if groups or role:
         raise typer.BadParameter("a plan says which groups: leave --group and --role out", param_hint="--plan")
-    raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file))
+    raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file, yes=yes))
 
 
 @app.command()

@@ -152,8 +152,8 @@ def show_result(out: Console, cluster: str, result: Result) -> None:
     :param cluster: ``environment.cluster``.
     """
     took = duration(result.ended_at - result.started_at)
-    if result.superseded:
-        out.print(f"{cluster}: superseded, nothing was touched: {result.superseded}", markup=False, soft_wrap=True)
+    if result.not_begun:
+        out.print(f"{cluster}: {result.not_begun}. Nothing was touched.", markup=False, soft_wrap=True)
         return
     state = "done" if result.ok else "not done"
     out.print(f"{cluster}: {state}, {len(result.passed)} batches passed in {took}.", markup=False)
@@ -188,7 +188,7 @@ def result_document(run_id: str, plan: Plan, result: Result) -> Mapping[str, Any
         "failed": [{"batch": batch, **asdict(blocked)} for batch, blocked in result.failed],
         "skipped": result.skipped,
         "blocked": asdict(result.blocked) if result.blocked else None,
-        "superseded": result.superseded or None,
+        "not_begun": result.not_begun or None,
         "frozen": result.frozen,
         "verdict": asdict(result.verdict) if result.verdict else None,
     }

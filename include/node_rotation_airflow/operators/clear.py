@@ -53,8 +53,9 @@ class ClearOperator(RotationOperator):
             self.log.info("the run may begin: %s", answer.detail)
             return
         if isinstance(answer, Superseded):
-            context["ti"].xcom_push(key=ENDED_KEY, value=answer.reason)
-            raise AirflowSkipException(f"superseded: {answer.reason}")
+            why = f"superseded: {answer.reason}"
+            context["ti"].xcom_push(key=ENDED_KEY, value=why)
+            raise AirflowSkipException(why)
         if isinstance(answer, Blocked):
             raise BlockedError(answer)
         self.log.info("waits: %s", "; ".join(answer.reasons))

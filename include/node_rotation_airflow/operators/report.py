@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import BATCH_GROUP, VERDICT_KEY
+from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, VERDICT_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
 from node_rotation_airflow.operators.verify import ended_early
 
@@ -46,6 +46,7 @@ class ReportOperator(RotationOperator):
         value = report(rotation.plan, result)
         value |= {
             "run_id": ti.run_id,
+            "approval": ti.xcom_pull(task_ids=APPROVE_TASK, key=APPROVAL_KEY),
             "timeline": [{"batch": s.subject, "step": s.deed, "from": s.began, "to": s.ended} for s in spans],
             "tasks": dict(sorted(states.items())),
         }
@@ -89,7 +90,7 @@ def _ended(why: str) -> Result:
     from node_rotation.engine import Result
 
     now = WallClock().now()
-    return Result(started_at=now, ended_at=now, superseded=why)
+    return Result(started_at=now, ended_at=now, not_begun=why)
 
 
 def _write(run_id: str, value: Mapping[str, Any], html: str) -> Path:

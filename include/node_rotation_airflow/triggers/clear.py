@@ -49,7 +49,7 @@ class ClearTrigger(RotationTrigger):
                 return
             if isinstance(answer, Superseded):
                 self.log.info("superseded: %s", answer.reason)
-                yield TaskSkippedEvent(xcoms={ENDED_KEY: answer.reason})
+                yield TaskSkippedEvent(xcoms={ENDED_KEY: f"superseded: {answer.reason}"})
                 return
             if isinstance(answer, Blocked):
                 self.log.error("the run can't begin: %s", answer)

@@ -93,13 +93,13 @@ def test_a_newer_image_ends_it_in_the_worker_and_the_report_says_so(
     with pytest.raises(AirflowSkipException, match=r"superseded: .*base-newest"):
         wait.execute(run.context("wait"))
     run.states["wait"] = "skipped"
-    with pytest.raises(AirflowSkipException, match="nothing was begun: group workers is to run"):
+    with pytest.raises(AirflowSkipException, match="nothing was begun: superseded: group workers is to run"):
         run.run(VerifyOperator(task_id="verify"))
     page = run.run(ReportOperator(task_id="report"))
 
     value = json.loads(Path(page).with_suffix(".json").read_text())
-    assert "base-newest" in value["superseded"]
-    assert "superseded, nothing was touched" in Path(page).read_text()
+    assert "base-newest" in value["not_begun"]
+    assert "nothing was touched: superseded: group workers is to run" in Path(page).read_text()
     assert world.mutations == []
 
 
@@ -115,7 +115,7 @@ def test_a_newer_run_takes_the_place_of_one_that_waits(airflow: Any) -> None:
     event = run.fire(waits_in(run), run.context("wait")["ti"])
 
     assert event.task_instance_state == "skipped"
-    assert event.xcoms == {"ended": "run scheduled__2 is newer and does the same"}
+    assert event.xcoms == {"ended": "superseded: run scheduled__2 is newer and does the same"}
     assert world.mutations == []
 
 
