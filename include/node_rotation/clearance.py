@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import promotion
 from node_rotation.detect import asg_name, detect, observe
-from node_rotation.errors import BlockedError, RotationError, TransientError
+from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.fitting import waits
-from node_rotation.fleet import Before
+from node_rotation.fleet import Settings
 from node_rotation.lineage import same
 from node_rotation.model import GroupPlan, Image
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.policy import Empty
 from node_rotation.promotion import Machine, Stage
 from node_rotation.run import Run
-from node_rotation.world import Cloud, Snapshot
+from node_rotation.world import Snapshot
 
 LOOKS_APART = 15
 """So many times the shared look's seconds pass between two questions: what is waited for takes hours."""
@@ -29,6 +29,8 @@ class Superseded:
     reason: str
 
 
+Stages = Mapping[str, Sequence[Stage]]
+"""A group of the plan → the groups it is promoted from."""
 Clearance = Done | Waiting | Blocked | Superseded
 
 
@@ -42,10 +44,9 @@ def look(run: Run) -> Clearance:
             return frozen
         if newer := _newer(run):
             return Superseded(newer)
-        stages = {group.name: tuple(_stages(run, group.name)) for group in run.plan.groups}
-        for group in run.plan.groups:
-            if reason := promotion.overtaken(group.target.image, stages[group.name]):
-                return Superseded(reason)
+        stages = _stages(run)
+        if newer := _gone_on(run, stages):
+            return Superseded(newer)
         reasons = (*_promotion(run, stages), *_window(run))
     except _Unreachable as error:
         reasons = (str(error),)
@@ -53,6 +54,8 @@ def look(run: Run) -> Clearance:
         return Waiting((str(error),), error.retry_after_s)
     except BlockedError as error:
         return error.blocked
+    except PermanentError as error:
+        return Blocked(str(error), (f"cluster {run.settings.name}",))
     unique = tuple(dict.fromkeys(reasons))
     return Waiting(unique, LOOKS_APART * run.settings.policy.poll) if unique else Done("nothing is in its way")
 
@@ -70,9 +73,7 @@ def _newer(run: Run) -> str:
 
     So a past night's run ends here if its image is not the newest any more.
     """
-    for plan in run.plan.groups:
-        if run.settings.groups[plan.name].image.id:
-            continue
+    for plan in _unpinned(run):
         found = detect(
             run.settings, plan.name, run.cloud, run.cluster, run.clock, snapshot=run.look(), frozen=run.freezes()
         )
@@ -81,6 +82,15 @@ def _newer(run: Run) -> str:
             newest, old = (f"{image.id} ({image.name})" for image in (target.image, planned))
             return f"group {plan.name} is to run {newest} by now, newer than {old}"
     return ""
+
+
+def _gone_on(run: Run, stages: Stages) -> str:
+    found = (promotion.overtaken(group.target.image, stages[group.name]) for group in _unpinned(run))
+    return next(filter(None, found), "")
+
+
+def _unpinned(run: Run) -> Iterator[GroupPlan]:
+    return (group for group in run.plan.groups if not run.settings.groups[group.name].image.id)
 
 
 def _window(run: Run) -> Iterator[str]:
@@ -93,44 +103,40 @@ class _Unreachable(Exception):  # noqa: N818 - never leaves this module
     """A cluster that can't be asked proves nothing, and the run waits."""
 
 
-def _promotion(run: Run, stages: dict[str, tuple[Stage, ...]]) -> Iterator[str]:
+def _promotion(run: Run, stages: Stages) -> Iterator[str]:
     policy = run.settings.policy.promotion
     for group in run.plan.groups:
         if run.settings.before and not stages[group.name] and policy.empty is Empty.HOLD:
-            yield f"{_whence(run)}: no group takes its image from where group {group.name} does (promotion.empty: hold)"
+            there = " and ".join(before.settings.name for before in run.settings.before)
+            yield f"{there}: no group takes its image from where group {group.name} does (promotion.empty: hold)"
         yield from promotion.waits(group.target.image, stages[group.name], policy, run.clock.now())
 
 
-def _whence(run: Run) -> str:
-    return " and ".join(before.settings.name for before in run.settings.before)
-
-
-def _stages(run: Run, group: str) -> Iterator[Stage]:
+def _stages(run: Run) -> Stages:
+    """Each cluster before is looked at once, whatever the number of groups."""
+    found: dict[str, list[Stage]] = {group.name: [] for group in run.plan.groups}
     for before in run.settings.before:
-        if before.groups.get(group):
-            yield from _stages_in(run, before, before.groups[group], run.plan.group(group))
+        counts = {group: before.groups.get(group, ()) for group in found}
+        there = _there(run, before.settings, {name for names in counts.values() for name in names})
+        for group, names in counts.items():
+            found[group] += [there[name] for name in names]
+    return found
 
 
-def _stages_in(run: Run, before: Before, groups: tuple[str, ...], plan: GroupPlan) -> Iterator[Stage]:
-    settings = before.settings
+def _there(run: Run, settings: Settings, wanted: set[str]) -> dict[str, Stage]:
+    if not wanted:
+        return {}
     try:
         cloud, cluster = run.others.reach(settings)
         snapshot = observe(settings, cloud, cluster, run.clock)
-        known = _images(cloud, snapshot, plan.target.image)
-        asgs = {g.name: asg_name(g, settings, cloud) for g in settings.cluster.groups if g.name in groups}
+        known = {i: cloud.image(i) for i in sorted({one.image_id for one in snapshot.instances.values()})}
+        asgs = {g.name: asg_name(g, settings, cloud) for g in settings.cluster.groups if g.name in wanted}
     except RotationError as error:
-        raise _Unreachable(f"{settings.name} can't be asked whether {plan.target.image.id} is well: {error}") from error
-    for name, asg in asgs.items():
-        yield Stage(f"{settings.name} group {name}", tuple(_machines(snapshot, asg, known)))
+        raise _Unreachable(f"{settings.name} can't be asked whether the image is well there: {error}") from error
+    return {n: Stage(f"{settings.name} group {n}", tuple(_machines(snapshot, asg, known))) for n, asg in asgs.items()}
 
 
-def _images(cloud: Cloud, snapshot: Snapshot, target: Image) -> dict[str, Image]:
-    ids = sorted({instance.image_id for instance in snapshot.instances.values()})
-    found = {i: target if i == target.id else cloud.image(i) for i in ids}
-    return {i: image for i, image in found.items() if image is not None}
-
-
-def _machines(snapshot: Snapshot, asg: str, known: dict[str, Image]) -> Iterator[Machine]:
+def _machines(snapshot: Snapshot, asg: str, known: Mapping[str, Image | None]) -> Iterator[Machine]:
     for member in snapshot.groups[asg].members:
         instance = snapshot.instances.get(member.instance_id)
         if instance is not None:

@@ -11,7 +11,7 @@ from node_rotation import clearance, detect, engine
 from node_rotation.clearance import Superseded
 from node_rotation.errors import TransientError
 from node_rotation.fleet import Fleet, Settings
-from node_rotation.outcome import Done, Waiting
+from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
 from node_rotation.testing import seeds
@@ -95,7 +95,7 @@ def test_an_environment_that_cannot_be_asked_holds() -> None:
     prod = land.run("prod")
     land.dev.journal.faults = [seeds.Fault(kind="throttle", service="autoscaling")]
 
-    assert why(clearance.look(prod)).startswith("dev.dev can't be asked whether ")
+    assert why(clearance.look(prod)).startswith("dev.dev can't be asked whether the image is well there: ")
 
 
 def test_a_run_that_knows_no_way_to_the_others_holds_and_says_so() -> None:
@@ -113,6 +113,15 @@ def test_an_api_that_is_away_is_waited_for() -> None:
     land.prod.journal.faults = [seeds.Fault(kind="throttle", service="autoscaling")]
 
     assert isinstance(clearance.look(prod), Waiting)
+
+
+def test_what_will_never_work_is_blocked() -> None:
+    land = Land()
+    prod = land.run("prod")
+    prod.look.forget()
+    land.prod.journal.faults = [seeds.Fault(kind="error", action="DescribeAutoScalingGroups", code="ValidationError")]
+
+    assert isinstance(clearance.look(prod), Blocked)
 
 
 def test_a_newer_image_supersedes_a_run_that_waits_and_nothing_was_touched() -> None:
@@ -136,9 +145,18 @@ def test_a_pinned_image_is_not_overtaken() -> None:
     assert isinstance(clearance.look(prod), Done)
 
 
-def test_an_environment_before_that_went_on_supersedes() -> None:
+def test_a_pinned_image_waits_even_for_an_environment_that_went_on() -> None:
     land = Land()
     prod = land.run("prod", image={"id": land.prod.image_id("base-new")})
+    land.publish("base-newest")
+    assert engine.rotate(land.run("dev")).ok
+
+    assert "2 of 2 machines do not run" in why(clearance.look(prod))
+
+
+def test_an_environment_before_that_went_on_supersedes() -> None:
+    land = Land()
+    prod = land.run("prod", image={**NAMED, "soak": "90m"})  # too young for prod, but not for dev
     land.publish("base-newest")
     assert engine.rotate(land.run("dev")).ok
     answer = clearance.look(prod)
