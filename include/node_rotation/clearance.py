@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from node_rotation import promotion
+from node_rotation import lock, promotion
 from node_rotation.detect import asg_name, detect, observe
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.fitting import waits
@@ -37,9 +37,14 @@ Clearance = Done | Waiting | Blocked | Superseded
 def look(run: Run) -> Clearance:
     """Whether a run may begin: Done, what it waits for and until when, or why it never will.
 
+    One that holds the lock has begun, and goes on whatever the time: admission keeps back what must not start.
+
     :param run: its plan has at least one batch.
     """
     try:
+        held = lock.held(run)
+        if held is not None and held.lease.holder == run.id:
+            return Done("the run has begun already")
         if frozen := _frozen(run):
             return frozen
         if newer := _newer(run):

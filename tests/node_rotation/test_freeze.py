@@ -176,7 +176,21 @@ def test_a_store_that_does_not_answer_holds():
     waits = STEPS[StepName.ADMIT].look(run, second)
     assert isinstance(waits, Waiting)
     assert "frozen images can't be read" in waits.reasons[0]
+
+
+def test_before_a_run_begins_it_holds_as_well():
+    world = MemoryWorld.simple(3)
+    run = run_for(world)
+    world.journal.faults = [seeds.Fault(kind="throttle", service="ssm")]
     assert isinstance(clearance.look(run), Waiting)
+
+
+def test_a_run_that_has_begun_goes_on_to_its_end_whatever_was_frozen_meanwhile():
+    world = MemoryWorld.simple(3)
+    run, *_ = admitted(world)
+    run.freezes.freeze(run.plan.groups[0].target.image, "a CVE in it", "cli me")
+
+    assert clearance.look(run) == Done("the run has begun already")
 
 
 class Accounts:
