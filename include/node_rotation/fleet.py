@@ -173,16 +173,24 @@ class Fleet(Value):
         for env in self.environments:
             for candidate in env.clusters:
                 if cluster in (candidate.name, f"{env.name}.{candidate.name}"):
-                    return self._merged(env, candidate, run or {})
+                    merged = self._merged(env, candidate, run or {})
+                    before = tuple(self._before(env, candidate, merged.policy.promotion))
+                    return merged.model_copy(update={"before": before, "accounts": self.accounts})
         known = ", ".join(self.names)
         raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
+
+    def each(self) -> Iterator[Settings]:
+        """Every cluster by itself: without who comes before it.
+
+        :raises BadInputError: if what its layers say together is no policy.
+        """
+        return (self._merged(env, cluster, {}) for env in self.environments for cluster in env.clusters)
 
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         merged = self._laid(env, cluster, run)
         _some_slots(merged, run)
         _some_hours(merged, run)
-        before = tuple(self._before(env, cluster, merged.policy.promotion))
-        return merged.model_copy(update={"before": before, "accounts": self.accounts})
+        return merged
 
     def _laid(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         """One cluster by itself: its layers over each other."""
@@ -236,7 +244,7 @@ def load(path: Path) -> Fleet:
         where, problem, remedy = explain(error, data, Fleet)
         raise BadInputError(f"{path}: {where}", problem, remedy) from error
     try:
-        told = [fleet.settings(name) for name in fleet.names]  # what the layers say together must be a policy as well
+        told = list(fleet.each())  # what the layers say together must be a policy as well
         no_circles({s.name: (s.environment, s.policy.promotion) for s in told}, [e.name for e in fleet.environments])
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.where}", error.problem, error.remedy) from error
