@@ -55,7 +55,7 @@ def freezes(known: Fleet) -> Freezes:
 def _accounts(known: Fleet) -> Iterator[Settings]:
     """One cluster of each account and region."""
     seen = set()
-    for settings in map(known.settings, known.names):
+    for settings in known.each():
         if settings.cluster.aws not in seen:
             seen.add(settings.cluster.aws)
             yield settings
