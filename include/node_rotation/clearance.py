@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from node_rotation import lock, promotion
+from node_rotation import lock, names, promotion
 from node_rotation.detect import asg_name, detect, observe
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.fitting import waits
@@ -16,6 +16,7 @@ from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.policy import Empty
 from node_rotation.promotion import Machine, Stage
 from node_rotation.run import Run
+from node_rotation.steps.scene import gone
 from node_rotation.world import Snapshot
 
 LOOKS_APART = 15
@@ -122,9 +123,9 @@ def _stages(run: Run) -> Stages:
     found: dict[str, list[Stage]] = {group.name: [] for group in run.plan.groups}
     for before in run.settings.before:
         counts = {group: before.groups.get(group, ()) for group in found}
-        there = _there(run, before.settings, {name for names in counts.values() for name in names})
-        for group, names in counts.items():
-            found[group] += [there[name] for name in names]
+        there = _there(run, before.settings, {name for required in counts.values() for name in required})
+        for group, required in counts.items():
+            found[group] += [there[name] for name in required]
     return found
 
 
@@ -142,9 +143,11 @@ def _there(run: Run, settings: Settings, wanted: set[str]) -> dict[str, Stage]:
 
 
 def _machines(snapshot: Snapshot, asg: str, known: Mapping[str, Image | None]) -> Iterator[Machine]:
-    for member in snapshot.groups[asg].members:
-        instance = snapshot.instances.get(member.instance_id)
-        if instance is not None:
-            node = snapshot.node_of(member.instance_id)
+    """The members of a group, and what was detached from it and still runs: until it is gone, that is drift."""
+    members = {member.instance_id for member in snapshot.groups[asg].members}
+    for instance in snapshot.instances.values():
+        detached = instance.tags.get(names.DETACHED_FROM) == asg and not gone(instance)
+        if instance.id in members or detached:
+            node = snapshot.node_of(instance.id)
             ready = node is not None and node.ready
             yield Machine(instance.id, known.get(instance.image_id), instance.launched_at, ready)

@@ -59,7 +59,7 @@ def test_a_backfill_brings_both_environments_to_the_nights_image_in_order(land: 
     assert land.ends(staging) == "success"
     assert set(land.machines("dev-workers").values()) == {land.image("base-2")}
     assert set(land.machines("staging-workers").values()) == {land.image("base-2")}
-    assert _time(land, staging, "opened") > _time(land, dev, "batch.health_gate")
+    assert _time(land, staging, "opened") > max(_times(land, dev, "batch.drain", "end_date"))
     assert _report(land, staging)["approval"]["by"]
 
 
@@ -133,8 +133,11 @@ def _skipped(land: Land, run: str) -> set[str]:
 
 def _time(land: Land, run: str, task: str) -> datetime:
     """When the first instance of a task began."""
-    began = [t["start_date"] for t in _tasks(land, run) if t["task_id"] == task and t["start_date"]]
-    return min(datetime.fromisoformat(text) for text in began)
+    return min(_times(land, run, task, "start_date"))
+
+
+def _times(land: Land, run: str, task: str, which: str) -> list[datetime]:
+    return [datetime.fromisoformat(t[which]) for t in _tasks(land, run) if t["task_id"] == task and t[which]]
 
 
 def _report(land: Land, run: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from node_rotation import clearance, detect, engine
 from node_rotation.clearance import Superseded
 from node_rotation.errors import TransientError
 from node_rotation.fleet import Fleet, Settings
+from node_rotation.model import StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
@@ -88,6 +89,22 @@ def test_a_rotation_waits_by_itself_says_for_what_and_then_goes_on() -> None:
     assert land.prod.mutations[0].at > land.dev.clock.now() + 3000
     notes = [event.text for event in said if isinstance(event, engine.Note)]
     assert "soaks until" in notes[0]
+
+
+def test_machines_that_were_detached_but_still_run_are_not_on_the_image_yet() -> None:
+    land = Land(soak="0s")
+    prod, reasons = land.run("prod"), []
+
+    def ask(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.DRAIN:
+            reasons.append(why(clearance.look(prod)))
+
+    assert engine.rotate(land.run("dev", strategy="detach", canary=False, budget={"max_surge": 2}), ask).ok
+
+    assert len(reasons) == 2
+    assert "2 of 4 machines do not run" in reasons[-1]
+    land.prod.clock.wait(600.0)
+    assert isinstance(clearance.look(prod), Done)
 
 
 def test_an_environment_that_cannot_be_asked_holds() -> None:
