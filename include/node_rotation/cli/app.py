@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from node_rotation.cli import commands, options
+from node_rotation.cli import checkups, commands, options
 from node_rotation.cli.exits import ExitCode, of_error
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
@@ -123,6 +123,13 @@ def drain(
     policy = options.overrides(sets=sets)
     wanted = commands.Drain(node, detach=detach, terminate=terminate)
     raise typer.Exit(commands.drain(said.fleet, said.output, cluster, policy, wanted))
+
+
+@app.command()
+def doctor(context: typer.Context, clusters: options.ClusterNames = None) -> None:
+    """Finds before the night what would stop a rotation: rights, groups, budgets, addresses, quotas. Reads only."""
+    said = _globals(context)
+    raise typer.Exit(checkups.doctor(said.fleet, said.output, clusters))
 
 
 @app.command()

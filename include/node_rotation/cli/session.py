@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from node_rotation import detect, fleet
+from node_rotation.checkup import Access, Account
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation.model import GroupDrift, Plan, Role
@@ -21,6 +22,13 @@ from node_rotation.world import Clock, Cloud, Cluster, Snapshot
 def connect(settings: Settings) -> tuple[Cloud, Cluster]:
     """Reach a cluster by the standard AWS and kubeconfig chains; tests put another world here."""
     from node_rotation.clients.connect import connect as reach  # boto3 and kubernetes: `--help` does without
+
+    return reach(settings)
+
+
+def askers(settings: Settings) -> tuple[Account, Access]:
+    """What a check-up asks, by the same chains; tests put another world here."""
+    from node_rotation.clients.connect import askers as reach
 
     return reach(settings)
 
