@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.model import Kind, Role, Value
 from node_rotation.policy import Policy, merge
+from node_rotation.prices import PriceTable, RegionPrices
+from node_rotation.prices import read as read_prices
+
+Prices = Annotated[
+    PriceTable | None,
+    WithJsonSchema({"type": "string", "description": "a price table beside this file, e.g. prices.yaml"}),
+]
 
 
 class AwsAccess(Value):
@@ -87,6 +94,7 @@ class Settings(Value):
     cluster: Cluster
     policy: Policy
     groups: dict[str, Policy]
+    prices: RegionPrices | None = None
 
     @property
     def name(self) -> str:
@@ -120,6 +128,7 @@ class Fleet(Value):
 
     schema_version: Literal[1] = 1
     defaults: Policy = Policy()
+    prices: Prices = None
     environments: tuple[Environment, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -158,6 +167,7 @@ class Fleet(Value):
                 cluster=cluster,
                 policy=merge(*layers, run),
                 groups={g.name: merge(*layers, g.policy, run) for g in cluster.groups},
+                prices=self.prices.of(cluster.aws.region) if self.prices else None,
             )
         except ValidationError as error:
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
@@ -178,6 +188,8 @@ def load(path: Path) -> Fleet:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise BadInputError(str(path), f"is not YAML: {said}.", "Correct it there.") from error
+    if isinstance(data, dict) and isinstance(data.get("prices"), str):
+        data["prices"] = read_prices(path.parent / data["prices"])
     try:
         fleet = Fleet.model_validate(data)
     except ValidationError as error:
