@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -92,20 +93,24 @@ class AwsAccount:
         return Quota(name, answer["Quota"]["Value"], used)
 
     def _used(self, code: str) -> int:
-        """What runs On-Demand, in vCPUs, in the whole account and region, whoever it belongs to."""
+        """The vCPUs of a class that run On-Demand in the whole account and region, whoever they belong to."""
+        ours = [found for found in self._running if _class_of(found)[0] == code]
+        vcpus = self.vcpus(ours)
+        return sum(vcpus.get(found, 0) for found in ours)
+
+    @cached_property
+    def _running(self) -> tuple[str, ...]:
+        """The type of each instance that runs On-Demand: a long list, read once for all groups of a check-up."""
         pages = self._calls.ec2.get_paginator("describe_instances")
         running = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
         with translated("ec2", "DescribeInstances", "running instances"):
-            types = [
+            return tuple(
                 str(instance["InstanceType"])
                 for page in pages.paginate(Filters=running)
                 for reservation in page["Reservations"]
                 for instance in reservation["Instances"]
                 if "InstanceLifecycle" not in instance  # Spot has quotas of its own
-            ]
-        ours = [found for found in types if _class_of(found)[0] == code]
-        vcpus = self.vcpus(ours)
-        return sum(vcpus.get(found, 0) for found in ours)
+            )
 
     def _reads(self, group: ScalingGroup) -> Mapping[str, Callable[[], Any]]:
         scaling, ec2, name = self._calls.autoscaling, self._calls.ec2, group.name
