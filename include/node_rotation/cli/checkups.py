@@ -14,6 +14,8 @@ from node_rotation.errors import RotationError
 from node_rotation.examine import Patient, examine
 from node_rotation.fleet import Settings
 
+LINE = 2000  # nobody's terminal: in a log a finding stays one line, to be searched for
+
 
 def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Examine clusters; a blocking finding ends it with ``BLOCKED``."""
@@ -41,7 +43,10 @@ def _show(clusters: Sequence[str], found: Sequence[Finding]) -> None:
     out = render.console()
     if found:
         rows = ((f.cluster, f.severity, f.check, f.what, f.object, f.remedy) for f in found)
-        out.print(render.table("cluster", "severity", "check", "what", "object", "remedy", rows=rows))
+        table = render.table("cluster", "severity", "check", "what", "object", "remedy", rows=rows)
+        if not out.is_terminal:
+            out.width = LINE
+        out.print(table)
     for name in clusters:
         counts = [sum(f.cluster == name and f.severity is severity for f in found) for severity in Severity]
         said = ", ".join(f"{count} {severity}" for count, severity in zip(counts, Severity, strict=True) if count)
