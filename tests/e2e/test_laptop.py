@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "library.md"
 LONGEST_CALL = 15
 WITHIN_S = 180
+CLI = (sys.executable, "-m", "node_rotation.cli")
+Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def cluster(name: str, machines: int) -> dict[str, Any]:
@@ -89,6 +95,18 @@ def fleet(world: Ground, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def cli(env: dict[str, str]) -> Cli:
+    """The command line as somebody else has it: on another machine, with the same fleet file."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*CLI, *arguments], env=env, capture_output=True, text=True, timeout=WITHIN_S, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
 def env(world: Ground, fleet: Path) -> dict[str, str]:
     """What a shell on that laptop has."""
     return {
@@ -135,3 +153,84 @@ def test_the_documented_call_rotates_a_cluster(world: Ground, fleet: Path, env: 
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "True ('workers/1', 'workers/2') () None"
     assert images(world, "dev-workers") == {"base-2"}
+
+
+def test_one_machine_is_detached_drained_and_terminated(world: Ground, cli: Cli) -> None:
+    scaling = world.aws.client("autoscaling")
+
+    def members() -> set[str]:
+        (found,) = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=["dev-workers"])["AutoScalingGroups"]
+        return {m["InstanceId"] for m in found["Instances"] if m["LifecycleState"] == "InService"}
+
+    before = members()
+    old = min(before)
+    ran = cli("-o", "json", "drain", old, "--cluster", "dev", "--detach", "--terminate")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["did"] == ["detached", "drained", "terminated"]
+    (reservation,) = world.aws.client("ec2").describe_instances(InstanceIds=[old])["Reservations"]
+    assert reservation["Instances"][0]["State"]["Name"] == "terminated"
+    eventually(lambda: len(members()) == len(before))
+    assert old not in members()
+    assert held(cli, "dev")["held_by"] is None
+
+
+def test_a_rotation_killed_on_a_laptop_is_seen_swept_and_finished_elsewhere(
+    world: Ground, cli: Cli, env: dict[str, str]
+) -> None:
+    first = killed_at_work(cli, env)
+    assert (first["began"]["place"], first["began"]["who"].split("@")[0]) == ("command line", "alice")
+    refused = cli("rotate", "staging")
+    assert refused.returncode == 3, refused.stdout
+    assert first["held_by"] in refused.stderr + refused.stdout
+
+    dead = until_dead(cli)
+    assert "node-rotation sweep staging.staging" in dead["advice"]
+    swept = cli("sweep", "staging")
+    assert swept.returncode == 0, swept.stdout + swept.stderr
+    assert held(cli)["held_by"] is None
+    assert images(world, "staging-workers") & {"base-1"}
+
+    killed_at_work(cli, env)
+    until_dead(cli)
+    finished = cli("rotate", "staging")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert held(cli)["held_by"] is None
+    assert images(world, "staging-workers") == {"base-2"}
+
+
+def killed_at_work(cli: Cli, env: dict[str, str]) -> dict[str, Any]:
+    """Start a rotation as alice, kill it while a machine is on its way; what everybody then sees."""
+    laptop = subprocess.Popen(
+        [*CLI, "rotate", "staging"],
+        env={**env, "LOGNAME": "alice"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        eventually(lambda: held(cli).get("batches", {}).get("admitted", 0) > 0)
+    finally:
+        laptop.send_signal(signal.SIGKILL)
+        laptop.wait(timeout=30)
+    return held(cli)
+
+
+def held(cli: Cli, cluster: str = "staging") -> dict[str, Any]:
+    """What `status` says of a cluster."""
+    ran = cli("-o", "json", "status", cluster)
+    assert ran.returncode == 0, ran.stderr
+    found: dict[str, Any] = json.loads(ran.stdout)["clusters"][0]
+    return found
+
+
+def until_dead(cli: Cli) -> dict[str, Any]:
+    """Wait until the lock of a killed run has expired."""
+    eventually(lambda: held(cli)["expired"])
+    return held(cli)
+
+
+def eventually(look: Callable[[], bool]) -> None:
+    """Look until it is so."""
+    deadline = time.monotonic() + WITHIN_S
+    while not look():
+        assert time.monotonic() < deadline, "not in time"
+        threading.Event().wait(0.2)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import re
 import secrets
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +20,7 @@ from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.planning import make_plan
+from node_rotation.status import cli_run_id
 from node_rotation.world import Clock, Cloud, Cluster, Snapshot
 
 
@@ -78,7 +83,16 @@ class Session:
     def run_id(self) -> str:
         """An id that nobody else has: it becomes the lock's holder."""
         moment = datetime.fromtimestamp(self.clock.now(), UTC)
-        return f"cli-{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        return cli_run_id(f"{moment:%Y%m%dT%H%M%SZ}", secrets.token_hex(3), _who())
+
+
+def _who() -> str:
+    """``user@host``, so that whoever meets the lock knows whom to ask."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name (OSError since Python 3.13)
+        user = f"uid-{os.getuid()}"
+    return re.sub(r"[^\w.@-]", "_", f"{user}@{socket.gethostname()}", flags=re.ASCII)  # it becomes an EC2 tag's value
 
 
 def open_session(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.node_rotation.cli.conftest import Cli
+from tests.node_rotation.crashes import dies, run_for
 
 from node_rotation.model import Plan
 from node_rotation.testing.world import MemoryWorld
@@ -45,6 +46,18 @@ def test_a_plan_for_people_names_batches_budget_and_time(cli: Cli, name: str) ->
     ran = cli("plan", name, "--max-surge", "3")
     assert "6 machines in 6 batches, 3 at once" in ran.out
     assert "workers/1 (canary)" in ran.out
+
+
+def test_a_plan_says_what_it_costs_and_which_type_has_no_price(cli: Cli, name: str, fleet_file: Path) -> None:
+    assert "extra instance-hours." in cli("plan", name).out
+    table = {"currency": "USD", "as_of": "2026-11-01", "regions": {"eu-central-1": {"m6i.large": 10.0}}}
+    (fleet_file.parent / "prices.yaml").write_text(json.dumps(table))
+    fleet_file.write_text(fleet_file.read_text() + "prices: prices.yaml\n")
+    assert "USD by prices of 2026-11-01." in cli("plan", name).out
+    cost = cli("-o", "json", "plan", name).document["estimate"]["cost"]
+    assert cost["amount"] > 0
+    (fleet_file.parent / "prices.yaml").write_text(json.dumps({**table, "regions": {}}))
+    assert "without m6i.large: no price" in cli("plan", name).out
 
 
 def test_an_image_that_is_not_there_blocks_with_object_and_remedy(cli: Cli, name: str, world: MemoryWorld) -> None:
@@ -177,6 +190,15 @@ def test_a_sweep_with_nothing_to_do_says_so(cli: Cli, world: MemoryWorld) -> Non
     ran = cli("sweep")
     assert (ran.code, world.mutations) == (0, [])
     assert "nothing to sweep" in ran.out
+
+
+def test_a_sweep_goes_on_until_the_dead_run_has_left_nothing(cli: Cli, world: MemoryWorld) -> None:
+    """It died with a surplus machine that pods leave at their own pace: one sweep is one command all the same."""
+    assert dies(run_for(world, strategy="surge"), world, 16, before=False)
+    world.clock.wait(3600.0)
+    ran = cli("sweep")
+    assert ran.code == 0, ran.out
+    assert (world.cluster.lease(), world.orphans(), world.residue()) == (None, (), ())
 
 
 def test_a_sweep_leaves_a_live_run_alone(cli: Cli, world: MemoryWorld) -> None:
