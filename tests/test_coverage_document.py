@@ -21,6 +21,7 @@ REPLACED = (
     "the EKS pipeline",
     "kops' rolling update, EKS managed update, instance refresh, Karpenter drift",
 )
+SKIPPING = {"skip", "skipif", "xfail", "importorskip", "skipTest"}
 NAMED = sorted(set(TEST.findall(DOCUMENT)))
 
 
@@ -49,10 +50,17 @@ def function(path: str, name: str) -> ast.FunctionDef | ast.AsyncFunctionDef | N
     return found[-1] if found else None
 
 
-def skips(node: ast.AST) -> list[str]:
-    """Marks and calls by which pytest would not run a test, or not mind its failure."""
-    words = {"skip", "skipif", "xfail", "importorskip"}
-    return [found.attr for found in ast.walk(node) if isinstance(found, ast.Attribute) and found.attr in words]
+def skips(path: str) -> list[str]:
+    """By what a module, or a conftest above it, could have a test not run or its failure not minded."""
+    above = [folder / "conftest.py" for folder in Path(path).parents]
+    files = [path, *(str(file) for file in above if (ROOT / file).is_file())]
+    names = [
+        found.attr if isinstance(found, ast.Attribute) else found.id
+        for file in files
+        for found in ast.walk(module(file))
+        if isinstance(found, ast.Attribute | ast.Name)
+    ]
+    return [name for name in names if name in SKIPPING]
 
 
 @pytest.mark.parametrize(("path", "name"), NAMED, ids=[name for _, name in NAMED])
@@ -60,10 +68,8 @@ def test_a_named_test_exists_and_is_always_run(path: str, name: str) -> None:
     assert name.startswith("test_")
     assert (ROOT / path).name.startswith("test_")
     assert (ROOT / path).is_file(), f"{path} does not exist"
-    found = function(path, name)
-    assert found is not None, f"{path} has no test {name}"
-    outside = [node for node in module(path).body if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    assert [word for node in (found, *outside) for word in skips(node)] == []
+    assert function(path, name) is not None, f"{path} has no test {name}"
+    assert skips(path) == []
 
 
 def test_every_system_that_is_replaced_has_its_row() -> None:

@@ -48,6 +48,24 @@ def test_a_run_from_the_command_line_bears_its_user(cli: Cli, name: str, world: 
     assert "@" in seen[0]
 
 
+@pytest.mark.parametrize(("user", "shown"), [("DOMAIN\\al ice", "DOMAIN_al_ice@"), (None, "uid-")])
+def test_a_user_that_no_tag_can_hold_or_without_a_name(
+    cli: Cli, name: str, world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, user: str | None, shown: str
+) -> None:
+    """A domain's user has a backslash, a container's often has no name; the id becomes an EC2 tag's value."""
+
+    def getuser() -> str:
+        if user is None:
+            raise KeyError("getpwuid(): uid not found: 1001")
+        return user
+
+    monkeypatch.setattr("getpass.getuser", getuser)
+    holders = []
+    world.cluster.on_lease = lambda lease: holders.append(lease.holder) if lease else None
+    cli("rotate", name)
+    assert shown in holders[0]
+
+
 def test_a_cluster_that_does_not_answer_does_not_hide_the_others(
     cli: Cli, world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
