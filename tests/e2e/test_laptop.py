@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from proving_ground.ground import Ground, start
-from proving_ground.scenario import Scenario
+from proving_ground.scenario import Fault, Scenario
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(400)]
 
@@ -153,6 +153,17 @@ def test_the_documented_call_rotates_a_cluster(world: Ground, fleet: Path, env: 
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "True ('workers/1', 'workers/2') () None"
     assert images(world, "dev-workers") == {"base-2"}
+
+
+def test_the_doctor_finds_nothing_in_a_good_fleet_and_names_what_aws_denies(world: Ground, cli: Cli) -> None:
+    well = cli("-o", "json", "doctor")
+    assert (well.returncode, json.loads(well.stdout)["findings"]) == (0, []), well.stderr
+    denied = {"kind": "error", "code": "AccessDenied", "status": 403}
+    world.aws.world.faults.add(Fault(service="autoscaling", action="DetachInstances", **denied))
+    ill = cli("doctor", "dev")
+    world.aws.world.faults.clear()
+    assert ill.returncode == 3, ill.stdout
+    assert "may not autoscaling:DetachInstances" in ill.stdout
 
 
 def test_one_machine_is_detached_drained_and_terminated(world: Ground, cli: Cli) -> None:
