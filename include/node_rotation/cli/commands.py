@@ -12,7 +12,7 @@ from node_rotation import detect, engine, machine
 from node_rotation.cli import exits, plan_file, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.cli.progress import progress
+from node_rotation.cli.progress import progress, told
 from node_rotation.cli.session import Session, cluster_names, open_session
 from node_rotation.drift import cluster_notes
 from node_rotation.errors import BadInputError
@@ -95,7 +95,7 @@ def _carry_out(session: Session, made: Plan, output: Output) -> ExitCode:
     run = detect.make_run(run_id, made, session.settings, session.cloud, session.cluster, session.clock)
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
-    with progress(made, session.clock, out) as on_event:
+    with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
         result = engine.rotate(run, on_event)
     if output is Output.JSON:
         render.write_json(render.result_document(run_id, made, result))
