@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -237,3 +238,19 @@ def test_what_cannot_be_right_is_one_message_and_exit_1(
     assert said in ran.err
     assert len(ran.err.strip().splitlines()) == 1
     assert world.mutations == []
+
+
+def test_an_image_command_that_fails_shows_its_output_blocks_and_leaves_nothing(
+    cli: Cli, name: str, world: MemoryWorld
+) -> None:
+    """The clock jumps while the program runs on the wall's time, so its time limit is long."""
+    world.add_template_version("workers", "base-old")
+    code = "import sys; print('reading the state'); sys.exit('no such instance group')"
+    command = json.dumps({"argv": [sys.executable, "-c", code], "timeout": "1000d"})
+    policy = ["--set", "image.ssm=/images/base/current", "--set", "image_step=command"]
+    ran = cli("rotate", name, *policy, "--set", f"image_command={command}")
+    assert ran.code == 3
+    assert "reading the state\n" in ran.out
+    assert "the image command of group workers failed with exit code 1" in ran.err + ran.out
+    assert world.residue() == ()
+    assert len(world.on_image("base-old")) == 6
