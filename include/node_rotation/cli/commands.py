@@ -19,6 +19,7 @@ from node_rotation.errors import BadInputError
 from node_rotation.model import Plan, Role
 from node_rotation.policy import Mode
 from node_rotation.run import Run
+from node_rotation.steps.prepare import SWEEP_S
 from node_rotation.sweep import Swept
 from node_rotation.sweep import sweep as sweep_cluster
 
@@ -167,7 +168,7 @@ def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tel
 def _swept(session: Session) -> Swept:
     """Sweep until nothing is left: pods leave at their own pace, and a sweep that stops midway keeps the lock."""
     holder, did = session.run_id(), list[str]()
-    deadline = session.clock.now() + engine.PREPARE_S
+    deadline = session.clock.now() + SWEEP_S
     while True:
         swept = sweep_cluster(session.settings, session.cloud, session.cluster, session.clock, holder)
         did += swept.did

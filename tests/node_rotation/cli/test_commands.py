@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from tests.node_rotation.cli.conftest import Cli
 from tests.node_rotation.crashes import dies, run_for
+from tests.node_rotation.steps.test_image_run import WAYS
+from tests.node_rotation.test_intake import HTTP
 
 from node_rotation.model import Plan
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -254,3 +257,19 @@ def test_an_image_command_that_fails_shows_its_output_blocks_and_leaves_nothing(
     assert "the image command of group workers failed with exit code 1" in ran.err + ran.out
     assert world.residue() == ()
     assert len(world.on_image("base-old")) == 6
+
+
+def test_status_says_that_an_intake_is_closed(cli: Cli, name: str, world: MemoryWorld) -> None:
+    prepare(run_for(world, intake=HTTP), "workers")
+    assert "intake /clusters/dev/close of node_rotation_intake is closed" in cli("status", name).out
+    assert "is closed" in cli("-o", "json", "status", name).document["clusters"][0]["shut"]
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_a_plan_for_people_shows_the_image_step(way: str, cli: Cli, name: str, world: MemoryWorld) -> None:
+    world.add_template_version("workers", "base-old")
+    given = [item for key, value in WAYS[way].items() for item in ("--set", f"{key}={json.dumps(value)}")]
+    ran = cli("plan", name, "--set", "image.ssm=/images/base/current", *given)
+    assert f"a {way} puts it into the template first" in " ".join(ran.out.split())
+    assert f"will have dev-workers launch {world.image_id('base-new')}" in ran.out
+    assert world.mutations == []
