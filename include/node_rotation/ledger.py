@@ -105,12 +105,13 @@ class ClosedIntake(Value):
 
 
 class ImageRun(Value):
-    """A group's command or pod, written down before it is begun; ``pod`` is the pod's name."""
+    """A group's command or pod, written down before it is begun; ``created`` once the pod of this name was."""
 
     how: ImageStep
     since: float
     pod: str = ""
     namespace: str = ""
+    created: bool = False
     ended: bool = False
 
 

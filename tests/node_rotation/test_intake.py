@@ -18,6 +18,7 @@ from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore, restored
 from node_rotation.steps.verify import verify
 from node_rotation.testing import seeds
+from node_rotation.testing.faults import Mutation
 from node_rotation.testing.world import MemoryWorld
 
 CLOSE, OPEN = "/clusters/dev/close", "/clusters/dev/open"
@@ -197,6 +198,25 @@ def test_it_is_opened_after_the_last_group_and_by_whoever_comes_first() -> None:
     restore(run, "two")
     restore(run, "one")
     assert world.journal.calls[OPEN] == 1
+    assert after(world).clean
+
+
+def test_two_actors_may_open_it_at_once() -> None:
+    """Tasks that restore groups run side by side; the faster one gives the lock back under the other."""
+    world = world_with()
+    run, other = run_for(world, intake=HTTP), run_for(world, intake=HTTP)
+    prepare(run, "workers")
+    raced: list[tuple[str, ...]] = []
+
+    def race(mutation: Mutation) -> None:
+        if mutation.action == OPEN and not raced:
+            raced.append(())
+            raced.append(restore(other, "workers"))
+
+    world.journal.on_mutation = race
+    restore(run, "workers")
+    assert "the lock of dev.dev is given back" in raced[1]
+    assert world.journal.calls[OPEN] == 2
     assert after(world).clean
 
 

@@ -121,6 +121,8 @@ def _start(run: Run, plan: GroupPlan, policy: Policy, begun: ImageRun) -> None:
             run.outside.commands.begin(_key(run, plan.name), policy.image_command, said)
         if policy.image_pod is not None and begun.how is ImageStep.POD:
             run.cluster.objects.begin_pod(_manifest(policy.image_pod, begun.pod, said))
+            created = begun.model_copy(update={"created": True})
+            lock.change(run, lambda ledger: ledger.with_image_run(plan.name, created))
     except BlockedError:
         clear(run, plan.name)
         raise
@@ -128,6 +130,9 @@ def _start(run: Run, plan: GroupPlan, policy: Policy, begun: ImageRun) -> None:
 
 def _goes(run: Run, plan: GroupPlan, known: ImageRun, launches: Callable[[], bool]) -> Outcome:
     overdue = run.clock.now() - known.since > timeout_s(run.settings.groups[plan.name])
+    if known.how is ImageStep.POD and not known.created:  # whoever began it died, or got no answer
+        _start(run, plan, run.settings.groups[plan.name], known)
+        return Waiting((f"the image step of group {plan.name} has begun",), POLL_S)
     if known.how is ImageStep.POD:
         return _pod_goes(run, plan, known, overdue=overdue)
     return _command_goes(run, plan, known, launches, overdue=overdue)

@@ -189,6 +189,26 @@ def test_but_if_it_did_its_work_the_next_actor_goes_on() -> None:
     assert isinstance(prepare(run, "workers"), Done)
 
 
+@pytest.mark.parametrize("kind", ["error", "lost_answer"])
+def test_a_pod_whose_creation_got_no_answer_is_created_once(kind: str) -> None:
+    world, run, program = behind("pod")
+    program.does = lambda variables: right(world, variables)
+    world.journal.faults.append(seeds.Fault(kind, service="kubernetes", action="create_pod", calls=(1,)))
+    assert engine.rotate(run).ok
+    assert world.journal.calls["create_pod"] == 2
+    assert len(world.cluster.objects.running.ended) == 1
+    assert after(world).clean
+
+
+def test_a_pod_that_somebody_removed_is_not_begun_again() -> None:
+    world, run, _ = behind("pod", takes_s=float("inf"))
+    prepare(run, "workers")
+    world.cluster.objects.running.begun.clear()
+    blocked = prepare(run, "workers")
+    assert isinstance(blocked, Blocked)
+    assert "was removed before it had ended" in blocked.reason
+
+
 @EACH
 def test_a_run_that_dies_meanwhile_leaves_no_pod_and_no_record(way: str) -> None:
     world, run, _ = behind(way, takes_s=float("inf"))
