@@ -104,10 +104,22 @@ def _begin(run: Run, plan: GroupPlan, ledger: Ledger) -> Outcome:
     begun = ImageRun(how=plan.image_step, since=run.clock.now())
     if plan.image_step is ImageStep.POD and policy.image_pod is not None:
         begun = begun.model_copy(update={"pod": _pod_name(run, plan), "namespace": policy.image_pod.namespace})
-    written = lock.change(run, lambda now: now if _busy(now) else now.with_image_run(plan.name, begun))
-    if written.image_runs.get(plan.name) == begun:
+    if _won(run, plan.name, begun):
         _start(run, plan, policy, begun)
     return Waiting((f"the image step of group {plan.name} has begun",), POLL_S, here=begun.how is ImageStep.COMMAND)
+
+
+def _won(run: Run, group_name: str, begun: ImageRun) -> bool:
+    """Write it down; False if another actor of this run was faster."""
+    won = False
+
+    def claim(ledger: Ledger) -> Ledger:
+        nonlocal won
+        won = not _busy(ledger) and group_name not in ledger.image_runs
+        return ledger.with_image_run(group_name, begun) if won else ledger
+
+    lock.change(run, claim)
+    return won
 
 
 def _busy(ledger: Ledger) -> str:

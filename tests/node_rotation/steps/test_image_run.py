@@ -10,6 +10,7 @@ from tests.node_rotation.crashes import after, run_for, sweep_all
 
 from node_rotation import engine
 from node_rotation.errors import BlockedError
+from node_rotation.names import LEDGER
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.planning import content_id
 from node_rotation.run import Run
@@ -18,6 +19,7 @@ from node_rotation.steps.restore import restore
 from node_rotation.testing import seeds
 from node_rotation.testing.outside import Program
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world import Lease
 
 WAYS: dict[str, dict[str, Any]] = {
     "command": {
@@ -71,6 +73,24 @@ def test_it_runs_once_and_the_group_launches_the_target(way: str) -> None:
     assert len(world.on_image("base-new")) == 2
     assert left(world) == []
     assert after(world).clean
+
+
+@EACH
+def test_two_actors_begin_it_once(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one writes it down, at the same instant, between this one's look and its write."""
+    world, run, _ = behind(way, takes_s=float("inf"))
+    write, raced = world.cluster.update_lease, []
+
+    def late(lease: Lease, **fields: Any) -> Lease:
+        if "image_runs" in fields["annotations"][LEDGER] and not raced:
+            raced.append(None)
+            raced.append(prepare(run, "workers"))
+        return write(lease, **fields)
+
+    monkeypatch.setattr(world.cluster, "update_lease", late)
+    assert isinstance(prepare(run, "workers"), Waiting)
+    assert isinstance(raced[1], Waiting)
+    assert begun(world) == 1
 
 
 @EACH
