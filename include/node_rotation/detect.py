@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from node_rotation import names
+from node_rotation.clients.this_machine import this_machine
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.ledger import Ledger, parse
 from node_rotation.model import Blocker, GroupDrift, Image, Plan
+from node_rotation.outside import Outside
 from node_rotation.policy import ImageSource
 from node_rotation.run import Look, Run, SharedLook
 from node_rotation.target import Candidates, choose
@@ -117,15 +119,23 @@ def detect(
 
 
 def make_run(
-    run_id: str, plan: Plan, settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, look: Look | None = None
+    run_id: str,
+    plan: Plan,
+    settings: Settings,
+    cloud: Cloud,
+    cluster: Cluster,
+    clock: Clock,
+    look: Look | None = None,
+    outside: Outside | None = None,
 ) -> Run:
     """Everything the steps need.
 
     :param run_id: the lock's holder, and what residue is named after.
     :param look: a look shared with other runs of this process; made anew if None.
+    :param outside: None is the network and the programs of this machine.
     """
     shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock), clock, settings.policy.poll)
-    return Run(run_id, plan, settings, cloud, cluster, clock, shared)
+    return Run(run_id, plan, settings, cloud, cluster, clock, shared, outside or this_machine())
 
 
 def _candidates(

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 
+from node_rotation import flow_checks
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.model import Kind, Role, Value
@@ -172,6 +173,7 @@ class Fleet(Value):
         except ValidationError as error:
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
         _some_slots(merged, run)
+        flow_checks.check(merged, bool(run))
         return merged
 
 

@@ -44,6 +44,8 @@ class ImageStep(StrEnum):
     """Who writes the target image into the group's template."""
 
     LAUNCH_TEMPLATE = "launch_template"
+    COMMAND = "command"
+    POD = "pod"
     EXTERNAL = "external"
 
 

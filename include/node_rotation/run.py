@@ -9,6 +9,7 @@ from typing import Protocol
 
 from node_rotation.fleet import Settings
 from node_rotation.model import Batch, GroupPlan, Plan
+from node_rotation.outside import Outside
 from node_rotation.policy import Policy
 from node_rotation.world import Clock, Cloud, Cluster, Lease, Snapshot
 
@@ -44,6 +45,7 @@ class Run:
     cluster: Cluster
     clock: Clock
     look: Look
+    outside: Outside
 
     def policy(self, batch: Batch) -> Policy:
         """The policy of a batch's group."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 
-from node_rotation import lock
+from node_rotation import intake, lock
 from node_rotation.ledger import Ledger
 from node_rotation.model import Value
 from node_rotation.world import Lease
@@ -37,6 +37,7 @@ class Status(Value):
     :param holder: who holds the lock now: the run, or a sweep that took over.
     :param since: when it changed something first; None while it has not.
     :param dead_in_s: seconds until its silence counts as death; 0 once it does.
+    :param shut: the intake that is closed meanwhile; empty if none is.
     :param batches: how many batches are in each state; those to come are not counted, the lock does not know them.
     """
 
@@ -50,6 +51,7 @@ class Status(Value):
     dead_in_s: float
     batches: Mapping[str, int]
     advice: str
+    shut: str = ""
 
     @property
     def dead(self) -> bool:
@@ -98,6 +100,7 @@ def status(cluster: str, lease: Lease, ledger: Ledger, now: float) -> Status:
         dead_in_s=round(dead_in_s, 1),
         batches=Counter(claim.state.value for claim in ledger.claims),
         advice=_advice(cluster, lease, silent_s, dead_in_s),
+        shut=intake.shut(ledger),
     )
 
 

@@ -12,13 +12,14 @@ from node_rotation import detect, engine, machine
 from node_rotation.cli import exits, plan_file, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.cli.progress import progress
+from node_rotation.cli.progress import progress, told
 from node_rotation.cli.session import Session, cluster_names, open_session
 from node_rotation.drift import cluster_notes
 from node_rotation.errors import BadInputError
 from node_rotation.model import Plan, Role
 from node_rotation.policy import Mode
 from node_rotation.run import Run
+from node_rotation.steps.prepare import SWEEP_S
 from node_rotation.sweep import Swept
 from node_rotation.sweep import sweep as sweep_cluster
 
@@ -95,7 +96,7 @@ def _carry_out(session: Session, made: Plan, output: Output) -> ExitCode:
     run = detect.make_run(run_id, made, session.settings, session.cloud, session.cluster, session.clock)
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
-    with progress(made, session.clock, out) as on_event:
+    with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
         result = engine.rotate(run, on_event)
     if output is Output.JSON:
         render.write_json(render.result_document(run_id, made, result))
@@ -167,7 +168,7 @@ def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tel
 def _swept(session: Session) -> Swept:
     """Sweep until nothing is left: pods leave at their own pace, and a sweep that stops midway keeps the lock."""
     holder, did = session.run_id(), list[str]()
-    deadline = session.clock.now() + engine.PREPARE_S
+    deadline = session.clock.now() + SWEEP_S
     while True:
         swept = sweep_cluster(session.settings, session.cloud, session.cluster, session.clock, holder)
         did += swept.did

@@ -15,7 +15,7 @@ from rich.table import Table
 from node_rotation import prices
 from node_rotation.cli.exits import say_blocker
 from node_rotation.engine import Result
-from node_rotation.model import Blocker, Estimate, GroupDrift, GroupPlan, Plan, Target
+from node_rotation.model import Blocker, Estimate, GroupDrift, GroupPlan, ImageStep, Plan, Target
 
 PIPE_WIDTH = 200  # nobody's terminal: long names are not to be wrapped in a log
 
@@ -201,8 +201,16 @@ def _show_notes(out: Console, notes: Iterable[str], blockers: Iterable[Blocker])
         out.print(f"  blocked: {say_blocker(blocker)}", markup=False, soft_wrap=True)
 
 
+_IMAGE_STEPS = {
+    ImageStep.LAUNCH_TEMPLATE: "writes it into the template",
+    ImageStep.COMMAND: "a command puts it into the template",
+    ImageStep.POD: "a pod puts it into the template",
+    ImageStep.EXTERNAL: "somebody else puts it into the template",
+}
+
+
 def _say_group(group: GroupPlan) -> str:
-    step = ", writes it into the template first" if group.needs_image_step else ""
+    step = f", {_IMAGE_STEPS[group.image_step]} first" if group.needs_image_step else ""
     return f"{group.name} ({group.asg}): {group.strategy}, {group.slots} at once, to {_target(group.target)}{step}"
 
 

@@ -88,6 +88,8 @@ def _show(answer: _Answer) -> None:
     began = f"started from {_PLACES[status.began.place]} ({status.began.who})"
     batches = ", ".join(f"{count} {state}" for state, count in status.batches.items()) or "none yet"
     out.print(f"  plan {status.plan}, {began}; batches: {batches}", markup=False, soft_wrap=True)
+    if status.shut:
+        out.print(f"  {status.shut}", markup=False, soft_wrap=True)
     out.print(f"  {status.advice}", markup=False, soft_wrap=True)
     if ledger.claims:
         out.print(_claims(ledger))

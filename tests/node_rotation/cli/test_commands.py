@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from tests.node_rotation.cli.conftest import Cli
 from tests.node_rotation.crashes import dies, run_for
+from tests.node_rotation.steps.test_image_run import WAYS
+from tests.node_rotation.test_intake import HTTP
 
 from node_rotation.model import Plan
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -236,4 +240,36 @@ def test_what_cannot_be_right_is_one_message_and_exit_1(
     assert ran.out == ""
     assert said in ran.err
     assert len(ran.err.strip().splitlines()) == 1
+    assert world.mutations == []
+
+
+def test_an_image_command_that_fails_shows_its_output_blocks_and_leaves_nothing(
+    cli: Cli, name: str, world: MemoryWorld
+) -> None:
+    """The clock jumps while the program runs on the wall's time, so its time limit is long."""
+    world.add_template_version("workers", "base-old")
+    code = "import sys; print('reading the state'); sys.exit('no such instance group')"
+    command = json.dumps({"argv": [sys.executable, "-c", code], "timeout": "1000d"})
+    policy = ["--set", "image.ssm=/images/base/current", "--set", "image_step=command"]
+    ran = cli("rotate", name, *policy, "--set", f"image_command={command}")
+    assert ran.code == 3
+    assert "reading the state\n" in ran.out
+    assert "the image command of group workers failed with exit code 1" in ran.err + ran.out
+    assert world.residue() == ()
+    assert len(world.on_image("base-old")) == 6
+
+
+def test_status_says_that_an_intake_is_closed(cli: Cli, name: str, world: MemoryWorld) -> None:
+    prepare(run_for(world, intake=HTTP), "workers")
+    assert "intake /clusters/dev/close of node_rotation_intake is closed" in cli("status", name).out
+    assert "is closed" in cli("-o", "json", "status", name).document["clusters"][0]["shut"]
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_a_plan_for_people_shows_the_image_step(way: str, cli: Cli, name: str, world: MemoryWorld) -> None:
+    world.add_template_version("workers", "base-old")
+    given = [item for key, value in WAYS[way].items() for item in ("--set", f"{key}={json.dumps(value)}")]
+    ran = cli("plan", name, "--set", "image.ssm=/images/base/current", *given)
+    assert f"a {way} puts it into the template first" in " ".join(ran.out.split())
+    assert f"will have dev-workers launch {world.image_id('base-new')}" in ran.out
     assert world.mutations == []
