@@ -113,7 +113,7 @@ def _image_step(subject: Subject) -> Iterator[Blocker]:
             objects=(subject.object, f"asg {plan.asg}", f"image {image}"),
             remedy="put the image into the template first, or set image_step: launch_template",
         )
-    elif subject.scaling.template.launch_configuration:
+    elif plan.image_step is ImageStep.LAUNCH_TEMPLATE and subject.scaling.template.launch_configuration:
         yield Blocker(
             reason=f"{plan.asg} uses launch configuration {subject.scaling.template.name}, which can't be changed",
             objects=(subject.object, f"asg {plan.asg}"),
@@ -212,6 +212,10 @@ def _notes(subject: Subject) -> Iterator[str]:
         yield f"group {plan.name} is a control plane: one machine at a time; etcd's quorum is not checked"
     if plan.needs_image_step and plan.image_step is ImageStep.LAUNCH_TEMPLATE:
         yield f"a new version of template {_template(scaling, plan.target)} will launch {plan.target.image.id}"
+    if plan.needs_image_step and plan.image_step is ImageStep.COMMAND and subject.policy.image_command:
+        yield f"{' '.join(subject.policy.image_command.argv)} will have {plan.asg} launch {plan.target.image.id}"
+    if plan.needs_image_step and plan.image_step is ImageStep.POD and subject.policy.image_pod:
+        yield f"a pod in {subject.policy.image_pod.namespace} will have {plan.asg} launch {plan.target.image.id}"
     if plan.strategy is Strategy.SURGE and scaling.desired + plan.slots > scaling.max:
         yield f"the max size of {scaling.name} is raised from {scaling.max} for the run, and restored after it"
 

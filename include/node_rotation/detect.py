@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from node_rotation import names
+from node_rotation.clients.this_machine import this_machine
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
@@ -13,6 +14,7 @@ from node_rotation.freeze import Frozen
 from node_rotation.freezes import ConnectAccount, Freezes
 from node_rotation.ledger import Ledger, parse
 from node_rotation.model import Blocker, GroupDrift, Image, Plan
+from node_rotation.outside import Outside
 from node_rotation.policy import ImageSource
 from node_rotation.run import Connect, Look, Others, Run, SharedLook
 from node_rotation.target import Candidates, choose
@@ -129,6 +131,7 @@ def make_run(
     cluster: Cluster,
     clock: Clock,
     look: Look | None = None,
+    outside: Outside | None = None,
     others: Connect | None = None,
     accounts: ConnectAccount | None = None,
 ) -> Run:
@@ -136,12 +139,14 @@ def make_run(
 
     :param run_id: the lock's holder, and what residue is named after.
     :param look: a look shared with other runs of this process; made anew if None.
+    :param outside: None is the network and the programs of this machine.
     :param others: makes the clients of the fleet's other clusters, for promotion.
     :param accounts: makes the client of another account, for frozen images.
     """
     shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock), clock, settings.policy.poll)
     freezes = Freezes(settings, cloud, clock, accounts)
-    return Run(run_id, plan, settings, cloud, cluster, clock, shared, Others(others), freezes)
+    world = (cloud, cluster, clock, shared, outside or this_machine())
+    return Run(run_id, plan, settings, *world, Others(others), freezes)
 
 
 def _candidates(

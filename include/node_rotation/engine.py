@@ -15,13 +15,13 @@ from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
 from node_rotation.steps.heal import heal
-from node_rotation.steps.prepare import prepare
+from node_rotation.steps.prepare import SWEEP_S, prepare
+from node_rotation.steps.prepare import timeout_s as prepare_timeout_s
 from node_rotation.steps.restore import restore, restored, timeout_s
 from node_rotation.steps.scene import ledger_of
 from node_rotation.steps.verify import Verdict, verify
 from node_rotation.sweep import sweep
 
-PREPARE_S = 1800.0  # how long a dead run's remains may take to be swept
 DEAF_S = 1800.0  # how long AWS or the API server may give no answer before the run gives up
 SHORTEST_S = 0.05
 LONG_S = 3600.0
@@ -117,11 +117,13 @@ def frozen_targets(run: Run) -> tuple[str, ...]:
 
 def _sweep_the_dead(run: Run) -> None:
     """With nothing to do, at least what an expired run left is cleaned up."""
-    deadline = run.clock.now() + PREPARE_S
+    deadline = run.clock.now() + SWEEP_S
     lease = run.cluster.lease()
     if lease is None or not lock.expired(lease, run.clock.now()):
         return
-    while sweep(run.settings, run.cloud, run.cluster, run.clock, run.id).left and run.clock.now() < deadline:
+    while (
+        sweep(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside).left and run.clock.now() < deadline
+    ):
         run.clock.wait(run.settings.policy.poll)
 
 
@@ -195,10 +197,11 @@ class _Rotation:
 
     def _prepare(self) -> Blocked | None:
         for group in self.run.plan.groups:
-            began = self.run.clock.now()
+            began, said = self.run.clock.now(), ""
             outcome = self._prepared(group.name)
-            while isinstance(outcome, Waiting) and self.run.clock.now() - began < PREPARE_S:
-                self._note("; ".join(outcome.reasons))
+            while isinstance(outcome, Waiting) and self.run.clock.now() - began < prepare_timeout_s(self.run):
+                if (reasons := "; ".join(outcome.reasons)) != said:
+                    self._note(said := reasons)
                 self.run.clock.wait(outcome.poll_s)
                 outcome = self._prepared(group.name)
             if isinstance(outcome, Blocked):
@@ -330,7 +333,10 @@ class _Rotation:
             giving_up = waited > timeout_s(self.run, group)
             for line in restore(self.run, group, giving_up=giving_up):
                 self._note(line)
-            return giving_up or isinstance(restored(self.run, group), Done)
+            outcome = restored(self.run, group)
+            if isinstance(outcome, Blocked):
+                self._note(str(outcome))
+            return giving_up or not isinstance(outcome, Waiting)
         except BlockedError as error:
             self._note(str(error))
             return True  # not ours any more: whoever took over reconciles it

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 
+from node_rotation import flow_checks
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.fitting import shortfall
 from node_rotation.lineage import alike
 from node_rotation.model import Kind, Role, Value
 from node_rotation.policy import Policy, PromotionPolicy, merge
+from node_rotation.prices import PriceTable, RegionPrices
+from node_rotation.prices import read as read_prices
 from node_rotation.promotion_order import no_circles, promoted_from
 
 OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
 """Settings that no node group has for itself."""
+
+Prices = Annotated[
+    PriceTable | None,
+    WithJsonSchema({"type": "string", "description": "a price table beside this file, e.g. prices.yaml"}),
+]
 
 
 class AwsAccess(Value):
@@ -102,6 +110,7 @@ class Settings(Value):
     groups: dict[str, Policy]
     before: tuple[Before, ...] = ()
     accounts: tuple[AwsAccess, ...] = ()
+    prices: RegionPrices | None = None
 
     @property
     def name(self) -> str:
@@ -142,6 +151,7 @@ class Fleet(Value):
 
     schema_version: Literal[1] = 1
     defaults: Policy = Policy()
+    prices: Prices = None
     environments: tuple[Environment, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -190,6 +200,7 @@ class Fleet(Value):
         merged = self._laid(env, cluster, run)
         _some_slots(merged, run)
         _some_hours(merged, run)
+        flow_checks.check(merged, bool(run))
         return merged
 
     def _laid(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
@@ -201,6 +212,7 @@ class Fleet(Value):
                 cluster=cluster,
                 policy=merge(*layers, run),
                 groups={g.name: merge(*layers, g.policy, run) for g in cluster.groups},
+                prices=self.prices.of(cluster.aws.region) if self.prices else None,
             )
         except ValidationError as error:
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
@@ -238,6 +250,8 @@ def load(path: Path) -> Fleet:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise BadInputError(str(path), f"is not YAML: {said}.", "Correct it there.") from error
+    if isinstance(data, dict) and isinstance(data.get("prices"), str):
+        data["prices"] = read_prices(path.parent / data["prices"])
     try:
         fleet = Fleet.model_validate(data)
     except ValidationError as error:

@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import ValidationError
 
 from node_rotation.errors import BlockedError
-from node_rotation.model import Strategy, TemplateVersion, Value
+from node_rotation.intake_policy import IntakePolicy
+from node_rotation.model import ImageStep, Strategy, TemplateVersion, Value
 from node_rotation.outcome import Blocked
 
 LEDGER_SCHEMA_VERSION = 1
@@ -90,6 +91,30 @@ class Claim(Value):
         return self.state in (ClaimState.ADMITTED, ClaimState.FAILED)
 
 
+class ClosedIntake(Value):
+    """An intake from before it is closed until after it is opened; whoever has the ledger can open it.
+
+    ``closed`` is False as long as no answer said so; ``since`` is when closing began, ``opening_since`` opening.
+    """
+
+    policy: IntakePolicy
+    since: float
+    closed: bool = False
+    opening_since: float | None = None
+    trouble: str = ""
+
+
+class ImageRun(Value):
+    """A group's command or pod, written down before it is begun; ``created`` once the pod of this name was."""
+
+    how: ImageStep
+    since: float
+    pod: str = ""
+    namespace: str = ""
+    created: bool = False
+    ended: bool = False
+
+
 class Ledger(Value):
     """Everything a run has to remember. ``run`` made it, even when a sweep holds the lock now."""
 
@@ -98,6 +123,8 @@ class Ledger(Value):
     plan: str
     cluster: str
     sick: Sickness | None = None
+    intake: ClosedIntake | None = None
+    image_runs: Mapping[str, ImageRun] = {}
     groups: Mapping[str, Baseline] = {}
     claims: tuple[Claim, ...] = ()
 
@@ -126,6 +153,10 @@ class Ledger(Value):
         """The same ledger with a group's baseline."""
         return self.model_copy(update={"groups": {**self.groups, name: baseline}})
 
+    def with_image_run(self, group: str, begun: ImageRun) -> Ledger:
+        """The same ledger with what a group's image step began."""
+        return self.model_copy(update={"image_runs": {**self.image_runs, group: begun}})
+
     def taken_up(self, now: float) -> Ledger:
         """The same ledger for whoever goes on after a pause: in it nobody worked, so it counts against no timeout.
 
@@ -137,6 +168,8 @@ class Ledger(Value):
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
             ledger = ledger.with_claim(claim.model_copy(update=again))
+        if self.intake is not None:
+            ledger = ledger.model_copy(update={"intake": self.intake.model_copy(update={"opening_since": None})})
         return ledger
 
     def without_group(self, name: str) -> Ledger:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -44,6 +44,8 @@ class ImageStep(StrEnum):
     """Who writes the target image into the group's template."""
 
     LAUNCH_TEMPLATE = "launch_template"
+    COMMAND = "command"
+    POD = "pod"
     EXTERNAL = "external"
 
 
@@ -145,11 +147,21 @@ class Blocker(Value):
     remedy: str = ""
 
 
+class Cost(Value):
+    """What the extra instance-hours cost by the user's price table; ``unpriced`` types are not in the amount."""
+
+    amount: float
+    currency: str
+    as_of: date
+    unpriced: tuple[str, ...] = ()
+
+
 class Estimate(Value):
     """How long, and how many instance-hours on top of what runs anyway."""
 
     duration_s: float
     extra_instance_hours: float
+    cost: Cost | None = Field(default=None, description="None without a price table")
 
 
 class Plan(Value):

@@ -23,10 +23,12 @@ class Waiting:
 
     :param reasons: what it waits for, each naming its object (pod, budget, node, capacity text).
     :param poll_s: seconds until the next look is worth it.
+    :param here: what goes on is a child of this process, or has to become one: a trigger can't wait for it.
     """
 
     reasons: tuple[str, ...]
     poll_s: float = DEFAULT_POLL_S
+    here: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from node_rotation.model import (
     Strategy,
 )
 from node_rotation.policy import Policy
+from node_rotation.prices import priced
 from node_rotation.world import ScalingGroup, Snapshot
 
 
@@ -53,7 +54,11 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         batches=batches,
         slots=cluster_slots,
         cluster_machines=sum(len(group.members) for group in snapshot.groups.values()),
-        estimate=estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots),
+        estimate=priced(
+            estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots),
+            settings.prices,
+            _types(batches, snapshot),
+        ),
         blockers=(*blockers(subjects, drifts, snapshot), *too_long(batches, settings.groups)),
         notes=(
             *(n for drift in drifts for n in drift.notes),
@@ -77,12 +82,19 @@ def _begins(settings: Settings) -> Iterator[str]:
 
 
 def content_id(plan: Plan) -> str:
-    """The plan's id: a hash of all that will be done; when it was made and its notes don't count.
+    """The plan's id: a hash of all that will be done; when it was made, its notes and its cost don't count.
 
     :param plan: its own ``id`` is not read.
     """
-    content = plan.model_dump_json(exclude={"id", "created", "notes"})
+    content = plan.model_dump_json(exclude={"id": True, "created": True, "notes": True, "estimate": {"cost"}})
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _types(batches: Iterable[Batch], snapshot: Snapshot) -> tuple[str, ...]:
+    """The instance type of each machine of a plan; "" for one that EC2 does not know."""
+    ids = [machine.instance_id for batch in batches for machine in batch.machines]
+    found = [snapshot.instances.get(instance_id) for instance_id in ids]
+    return tuple(instance.instance_type if instance else "" for instance in found)
 
 
 def _subjects(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot) -> tuple[Subject, ...]:

@@ -9,33 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from node_rotation.durations import Duration as Duration
+from node_rotation.durations import seconds as seconds
+from node_rotation.image_policy import ImageCommand, ImagePod
+from node_rotation.intake_policy import IntakePolicy
 from node_rotation.model import ImageStep, Strategy, Value
 from node_rotation.windows import Blackout, Hours, Window
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)")
-_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(value: Any) -> float:
-    """Read a duration such as ``90s``, ``15m``, ``1h30m``.
-
-    :param value: text from YAML, or seconds already (a float that this function returned before).
-    :raises ValueError: if there is no unit, or anything else is in the text.
-    """
-    if isinstance(value, float):
-        return value
-    parts = _DURATION.findall(value) if isinstance(value, str) else []
-    if not parts or "".join(number + unit for number, unit in parts) != value:
-        raise ValueError(f"{value!r} is not a duration: write a number with its unit, such as 90s, 15m or 2h")
-    return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
-
-
-Duration = Annotated[
-    float,
-    BeforeValidator(seconds),
-    Field(ge=0),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?[smhd])+$", "examples": ["90s", "15m"]}),
-]
 
 
 def _share(value: Any) -> Any:
@@ -186,6 +165,9 @@ class Policy(Value):
     strategy: Strategy = Strategy.SURGE
     image: ImageSource = ImageSource(template=True)
     image_step: ImageStep = ImageStep.EXTERNAL
+    image_command: ImageCommand | None = Field(default=None, description="for image_step: command")
+    image_pod: ImagePod | None = Field(default=None, description="for image_step: pod")
+    intake: IntakePolicy | None = Field(default=None, description="closed while the cluster rotates")
     budget: BudgetPolicy = BudgetPolicy()
     canary: bool = True
     allow_detach_behind_load_balancer: bool = Field(

@@ -10,7 +10,8 @@ from typing import Any
 
 from node_rotation.engine import BatchMoved, Event, Result
 from node_rotation.ledger import Ledger
-from node_rotation.model import Plan
+from node_rotation.model import Cost, Plan
+from node_rotation.prices import say as say_cost
 from node_rotation.steps.image_step import back_text
 
 REPORT_SCHEMA_VERSION = 1
@@ -41,6 +42,8 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "finished_at": _iso(result.ended_at),
         "duration_s": round(result.ended_at - result.started_at, 1),
         "estimate_s": plan.estimate.duration_s,
+        "extra_instance_hours": plan.estimate.extra_instance_hours,
+        "cost": plan.estimate.cost.model_dump(mode="json") if plan.estimate.cost else None,
         "machines": plan.machines,
         "targets": {g.name: g.target.image.id for g in plan.groups},
         "passed": list(result.passed),
@@ -52,6 +55,7 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "blocked": asdict(result.blocked) if result.blocked else None,
         "not_begun": result.not_begun or None,
         "approval": None,
+        "blockers": [blocker.model_dump(mode="json") for blocker in plan.blockers],
         "verdict": asdict(verdict) if verdict else None,
         "timeline": timeline(events, result.ended_at),
     }
@@ -88,6 +92,7 @@ def page(value: dict[str, Any]) -> str:
         ("Result", _in_short(value)),
         ("Machines", value["machines"]),
         ("Took", f"{value['duration_s']:.0f} s (estimated {value['estimate_s']:.0f} s)"),
+        ("On top", _on_top(value)),
         ("From", value["started_at"]),
         ("To", value["finished_at"]),
         ("Images", ", ".join(f"{group}: {image}" for group, image in value["targets"].items())),
@@ -110,12 +115,18 @@ def _in_short(value: dict[str, Any]) -> str:
     return "well" if value["ok"] else "not well"
 
 
+def _on_top(value: dict[str, Any]) -> str:
+    """What the machines on top were estimated to cost."""
+    hours = f"{value['extra_instance_hours']:.1f} instance-hours"
+    return f"{hours}, {say_cost(Cost.model_validate(value['cost']))}" if value["cost"] else hours
+
+
 def _findings(value: dict[str, Any]) -> str:
     lines = [f"{f['batch']}: {f['reason']}. {f['remedy']}" for f in value["failed"]]
     lines += [f"{name} was not begun" for name in value["skipped"]]
     lines += [*value["put_back"], *value["frozen"]]
-    if value["blocked"]:
-        lines.append(f"{value['blocked']['reason']}. {value['blocked']['remedy']}")
+    stopped = [value["blocked"]] if value["blocked"] and not value["blockers"] else []  # the first blocker is both
+    lines += [f"{b['reason']}. {b['remedy']}" for b in (*stopped, *value["blockers"])]
     for kind, found in (value["verdict"] or {}).items():
         lines += [f"{kind}: {line}" for line in found]
     items = "".join(f"<li>{_text(line)}</li>" for line in lines)

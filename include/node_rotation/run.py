@@ -12,6 +12,7 @@ from node_rotation.fleet import Settings
 from node_rotation.freezes import Freezes
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.outcome import Blocked
+from node_rotation.outside import Outside
 from node_rotation.policy import Policy
 from node_rotation.world import Clock, Cloud, Cluster, Lease, Snapshot
 
@@ -78,6 +79,7 @@ class Run:
     cluster: Cluster
     clock: Clock
     look: Look
+    outside: Outside
     others: Others
     freezes: Freezes
 

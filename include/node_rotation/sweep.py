@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from node_rotation import lock, names
+from node_rotation import intake, lock, names
 from node_rotation.detect import make_run
 from node_rotation.errors import BlockedError, ConflictError
 from node_rotation.fleet import Settings
 from node_rotation.model import Estimate, Plan
-from node_rotation.outcome import Waiting
+from node_rotation.outcome import Blocked, Waiting
+from node_rotation.outside import Outside
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.heal import send_away
@@ -35,14 +36,17 @@ class Swept:
     held_by: str = ""
 
 
-def sweep(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, holder: str) -> Swept:
+def sweep(
+    settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, holder: str, outside: Outside | None = None
+) -> Swept:
     """Remove what a dead run left in one cluster; touches nothing while a live run holds the lock.
 
     May have to be called again: pods leave a surplus machine at their own pace, then ``left`` says so.
 
     :param holder: this sweep's own id, the lock's holder meanwhile.
+    :param outside: None is the network and the programs of this machine.
     """
-    run = make_run(holder, _no_plan(settings, clock), settings, cloud, cluster, clock)
+    run = make_run(holder, _no_plan(settings, clock), settings, cloud, cluster, clock, outside=outside)
     did: list[str] = []
     try:
         found = lock.take_over(run)
@@ -57,6 +61,9 @@ def sweep(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, hold
         if left:
             return Swept(tuple(did), tuple(left))
         if not found.ledger.groups:
+            did.extend(intake.open_again(run))
+            if (ledger := lock.read(run)) is not None and (shut := intake.shut(ledger)):
+                return Swept(tuple(did), (shut,))
             lock.release(run)
     left = _stray(run, did)
     return Swept(tuple(did), tuple(left))
@@ -64,6 +71,8 @@ def sweep(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, hold
 
 def _reasons(run: Run, group: str) -> tuple[str, ...]:
     outcome = restored(run, group)
+    if isinstance(outcome, Blocked):
+        return (str(outcome),)
     return outcome.reasons if isinstance(outcome, Waiting) else ()
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from node_rotation.model import Image, TemplateVersion
+from node_rotation.outside import Objects
 
 Taint = tuple[str, str, str]
 """key, value, effect"""
@@ -392,6 +393,11 @@ class Cloud(Protocol):
 
 class Cluster(Protocol):
     """A Kubernetes API server, as far as a rotation needs it. Node writes carry the node's UID."""
+
+    @property
+    def objects(self) -> Objects:
+        """Objects of any kind."""
+        ...
 
     def nodes(self) -> tuple[Node, ...]:
         """Every Node."""

@@ -12,12 +12,11 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
+from node_rotation.steps import prepare as preparing
 from node_rotation.steps import restore as restoring
-from node_rotation.steps.prepare import prepare
 from node_rotation_airflow.constants import PREPARE, RESTORE
 
 log = logging.getLogger(__name__)
-GROUP_TIMEOUT_S = 1800.0
 GIVING_UP_S = 60.0
 """So long before its deadline restore stops waiting for pods and machines."""
 
@@ -72,6 +71,8 @@ def batch_of(run: Run, name: str) -> Batch:
 
 DEEDS: Mapping[str, Deed] = {
     **{name.value: _step(name) for name in StepName},
-    PREPARE: Deed(lambda run, group, left_s: prepare(run, group), lambda run, group: GROUP_TIMEOUT_S),
+    PREPARE: Deed(
+        lambda run, group, left_s: preparing.prepare(run, group), lambda run, group: preparing.timeout_s(run)
+    ),
     RESTORE: Deed(_restore, restoring.timeout_s),
 }

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from node_rotation.fleet import AwsAccess, Settings
+from node_rotation.outside import Outside
 from node_rotation.run import Run
 from node_rotation.world import Clock, Cloud, Cluster
 from node_rotation_airflow.documents import Rotation
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from node_rotation.freezes import Freezes
 
 KEPT = 16
-_runs: OrderedDict[tuple[str, str], Run] = OrderedDict()
+_runs: OrderedDict[tuple[str, str, bool], Run] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -55,18 +56,39 @@ def freezes(settings: Settings, world: World) -> Freezes:
     return Freezes(settings, world.cloud, world.clock, account)
 
 
-def open_run(run_id: str, rotation: Rotation) -> Run:
+def outside(*, commands: bool) -> Outside:
+    """Intakes by their Airflow connections, and this process's programs.
+
+    :param commands: False in a trigger: nothing may be run beside the others that wait there.
+    """
+    from node_rotation.clients.http import HttpClient
+    from node_rotation.clients.this_machine import this_machine
+    from node_rotation_airflow.hooks.intake import endpoint_of
+
+    return Outside(HttpClient(endpoint_of), this_machine().commands if commands else None)
+
+
+def open_run(run_id: str, rotation: Rotation, *, commands: bool = True) -> Run:
     """The run with its clients, made once per process; to be called off the event loop.
 
     :param run_id: Airflow's, the lock's holder.
+    :param commands: as for :func:`outside`.
     """
     from node_rotation.detect import make_run
 
-    key = (run_id, rotation.plan.id)
+    key = (run_id, rotation.plan.id, commands)
     with _lock:
         if key not in _runs:
-            world = connect(rotation.settings)
-            _runs[key] = make_run(run_id, rotation.plan, rotation.settings, *world, others=others, accounts=account)
+            reached, settings = connect(rotation.settings), rotation.settings
+            _runs[key] = make_run(
+                run_id,
+                rotation.plan,
+                settings,
+                *reached,
+                outside=outside(commands=commands),
+                others=others,
+                accounts=account,
+            )
             while len(_runs) > KEPT:
                 _runs.popitem(last=False)
         _runs.move_to_end(key)

@@ -139,7 +139,7 @@ class Fault(_Part):
     """Something that goes wrong: keyed by the n-th call of an action, or by type and zone."""
 
     kind: Literal["throttle", "error", "capacity", "lost_answer", "delay"]
-    service: Literal["ec2", "autoscaling", "eks", "ssm", "elbv2"] = "autoscaling"
+    service: Literal["ec2", "autoscaling", "eks", "ssm", "elbv2", "iam", "service-quotas", "sts"] = "autoscaling"
     action: str | None = Field(default=None, description="e.g. DetachInstances; None: every action")
     calls: tuple[int, ...] = Field(default=(), description="1-based calls of that action; (): every call")
     code: str | None = None

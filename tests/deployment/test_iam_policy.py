@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from node_rotation import checkup
+
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "include" / "node_rotation" / "clients"
 STATEMENTS: list[dict[str, Any]] = json.loads((ROOT / "docs" / "iam-policy.json").read_text())["Statement"]
-SERVICES = {"autoscaling", "ec2", "ssm", "eks"}
+SERVICES = {"autoscaling", "ec2", "ssm", "eks", "sts", "iam", "servicequotas"}
+NEEDS_NO_RIGHT = {"sts:GetCallerIdentity"}
 
 NOT_CALLED_BY_US = {
     # Checked by EC2 when a template says resolve:ssm:, and by Auto Scaling when a group gets a template version:
@@ -57,11 +60,20 @@ GRANTED = {action for statement in STATEMENTS for action in allowed(statement)}
 def test_what_the_clients_call_is_allowed() -> None:
     made = set(calls())
     assert len(made) > 15, f"the source is written differently now, these were found: {sorted(made)}"
-    assert made - GRANTED == set()
+    assert made - GRANTED == NEEDS_NO_RIGHT
 
 
 def test_nothing_is_allowed_that_is_not_called_or_explained() -> None:
     assert GRANTED - set(calls()) == NOT_CALLED_BY_US
+
+
+def test_the_doctor_asks_for_what_is_granted_and_a_rotation_needs() -> None:
+    asked = {*checkup.READS, *checkup.GROUP_CHANGES, *checkup.MACHINE_CHANGES, *checkup.TEMPLATE_CHANGES}
+    of_the_doctor = {"ec2:DescribeSubnets", "servicequotas:GetServiceQuota", "iam:SimulatePrincipalPolicy"}
+    tried_by_reading = {"ssm:GetParameter", "eks:DescribeCluster"}
+    said_when_missing = {"ssm:GetParametersByPath", "ssm:PutParameter"}  # by the plan, and by heal
+    assert GRANTED - asked == NOT_CALLED_BY_US | of_the_doctor | tried_by_reading | said_when_missing
+    assert asked <= GRANTED
 
 
 def test_no_action_is_a_wildcard_and_every_statement_allows() -> None:
@@ -74,5 +86,5 @@ def test_changes_are_bound_to_the_machines_of_one_cluster() -> None:
         words = {action.split(":")[1] for action in allowed(statement)}
         if all("parameter/node-rotation/" in resource for resource in statement["Resource"]):
             continue  # nobody else's, by name
-        if not all(word.startswith(("Describe", "Get")) for word in words):
+        if not all(word.startswith(("Describe", "Get", "Simulate")) for word in words):
             assert "Condition" in statement, statement["Sid"]

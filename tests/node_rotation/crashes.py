@@ -38,7 +38,8 @@ def plan_for(world: MemoryWorld, **policy: Any) -> tuple[Plan, Any]:
 def run_for(world: MemoryWorld, run_id: str = "run-1", plan: Plan | None = None, **policy: Any) -> Run:
     """A run as an engine of its own process sees it."""
     made, settings = plan_for(world, **policy)
-    return detect.make_run(run_id, plan or made, settings, world.cloud, world.cluster, world.clock)
+    outside = world.outside.value()
+    return detect.make_run(run_id, plan or made, settings, world.cloud, world.cluster, world.clock, outside=outside)
 
 
 def rotate(world: MemoryWorld, run_id: str = "run-1", **policy: Any) -> engine.Result:
@@ -63,7 +64,7 @@ def sweep_all(world: MemoryWorld, run: Run) -> Swept:
     for _ in range(PASSES):
         world.clock.wait(run.settings.policy.lock_duration)
         try:
-            swept = sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+            swept = sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1", world.outside.value())
         except TransientError:
             continue
         if not swept.left and not swept.held_by:

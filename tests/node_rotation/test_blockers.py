@@ -41,6 +41,14 @@ def test_a_launch_configuration_cannot_take_the_image():
     assert "uses launch configuration base-2025, which can't be changed" in only(made).reason
 
 
+def test_but_a_command_may_replace_it():
+    spec = TemplateSpec("base-2025", launch_configuration=True)
+    told = settings(image_step="command", image_command={"argv": ["terraform-image"]})
+    made = plan(told, world(ONE, template=spec), template=None)
+    assert made.blockers == ()
+    assert made.notes[0] == "terraform-image will have dev-workers launch ami-new"
+
+
 @pytest.mark.parametrize("what", ["target_groups", "load_balancers", "terminating_hooks"])
 def test_detach_is_refused_where_it_would_cut_traffic_or_bypass_hooks(what):
     snapshot = world(ONE, **{what: ("web",)})

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from node_rotation import detect
+from tests.node_rotation.crashes import run_for
+
+from node_rotation import detect, engine
 from node_rotation.model import GroupDrift
 from node_rotation.testing import seeds
 from node_rotation.testing.scaling_values import Override, TemplateRef
@@ -54,3 +56,22 @@ def test_activities_are_read_for_groups_that_are_short_only() -> None:
     world.cloud.detach(world.asg("workers"), [world.on_image("base-old")[0]])
     world.clock.wait(5.0)
     assert "capacity" in detect.observe(*parts).activities[world.asg("workers")][0].message
+
+
+def test_a_template_that_terraform_changed_outside_is_found_the_next_night_and_rolled() -> None:
+    """Nobody tells: the image source is the template itself, so the next look finds the machines behind it."""
+    world = MemoryWorld.simple(2)
+    assert engine.rotate(run_for(world)).ok
+    newer = world.add_image(seeds.Image("base-newer", created="2026-11-08T12:00:00Z"))
+    assert not drift(world).drifted
+
+    world.add_template_version("workers", "base-newer")
+    world.clock.wait(24 * 3600.0)
+
+    found = drift(world)
+    assert found.target is not None
+    assert (found.target.image.id, len(found.drifted)) == (newer, 2)
+    run = run_for(world, "the-next-night")
+    assert not any(group.needs_image_step for group in run.plan.groups)
+    assert engine.rotate(run).ok
+    assert len(world.on_image("base-newer")) == 2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 
 from tests.node_rotation.crashes import run_for
 
 from node_rotation import engine
+from node_rotation.model import Blocker, Cost
 from node_rotation.report import page, report
 from node_rotation.testing.world import MemoryWorld
 
@@ -32,3 +34,25 @@ def test_a_bad_image_is_named() -> None:
     shown = page(made("never-joins"))
     assert "has not joined the cluster" in shown
     assert "workers/2 was not begun" in shown
+
+
+def test_what_the_machines_on_top_cost_is_in_it_with_the_date_of_the_prices() -> None:
+    world = MemoryWorld.simple(2)
+    run = run_for(world)
+    cost = Cost(amount=1.25, currency="USD", as_of=date(2026, 11, 1), unpriced=("x9.huge",))
+    estimate = run.plan.estimate.model_copy(update={"cost": cost})
+    value = report(run.plan.model_copy(update={"estimate": estimate}), engine.rotate(run))
+    assert value["cost"] == {"amount": 1.25, "currency": "USD", "as_of": "2026-11-01", "unpriced": ["x9.huge"]}
+    assert "1.25 USD by prices of 2026-11-01, without x9.huge: no price" in page(value)
+
+
+def test_everything_that_blocks_a_plan_is_in_it_not_only_the_first() -> None:
+    world = MemoryWorld.simple(2)
+    world.cloud.suspend(world.asg("workers"), ["Launch"])
+    run = run_for(world)
+    blockers = (*run.plan.blockers, Blocker(reason="the moon is full", remedy="wait"))
+    value = report(run.plan.model_copy(update={"blockers": blockers}), engine.rotate(run))
+    assert len(value["blockers"]) == len(blockers) > 1
+    shown = page(value)
+    assert "Launch of dev-workers is suspended" in shown
+    assert shown.count("the moon is full") == 1

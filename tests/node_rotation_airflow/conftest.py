@@ -197,6 +197,7 @@ def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             world.clock.wait(seconds)
 
         monkeypatch.setattr(runs, "connect", lambda settings: runs.World(world.cloud, world.cluster, world.clock))
+        monkeypatch.setattr(runs, "outside", lambda *, commands: world.outside.value(commands=commands))
         monkeypatch.setattr("node_rotation_airflow.triggers.step.sleep", sleep)
         monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
         monkeypatch.setattr("node_rotation_airflow.triggers.clear.sleep", sleep)

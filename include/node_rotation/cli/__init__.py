@@ -1,4 +1,4 @@
-"""The command line ``node-rotation``: drift, plan, rotate, drain, status, freeze, unfreeze, sweep (docs/cli.md)."""
+"""The command line ``node-rotation``: drift, plan, rotate, drain, doctor, status, freeze, sweep ... (docs/cli.md)."""
 
 from __future__ import annotations
 

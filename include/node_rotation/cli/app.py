@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from node_rotation.cli import commands, freezing, options
+from node_rotation.cli import checkups, commands, freezing, options, statuses
 from node_rotation.cli.exits import ExitCode, of_error
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
@@ -127,10 +127,17 @@ def drain(
 
 
 @app.command()
-def status(context: typer.Context, clusters: options.ClusterNames = None) -> None:
-    """Shows who rotates a cluster now, and how far it is. Reads only."""
+def doctor(context: typer.Context, clusters: options.ClusterNames = None) -> None:
+    """Finds before the night what would stop a rotation: rights, groups, budgets, addresses, quotas. Reads only."""
     said = _globals(context)
-    raise typer.Exit(commands.status(said.fleet, said.output, clusters))
+    raise typer.Exit(checkups.doctor(said.fleet, said.output, clusters))
+
+
+@app.command()
+def status(context: typer.Context, clusters: options.ClusterNames = None) -> None:
+    """Shows who rotates a cluster now, wherever that run was started, and how far it is. Reads only."""
+    said = _globals(context)
+    raise typer.Exit(statuses.status(said.fleet, said.output, clusters))
 
 
 @app.command()

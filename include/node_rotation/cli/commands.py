@@ -8,20 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from node_rotation import engine, fleet, lock, machine
-from node_rotation.cli import exits, freezing, plan_file, render
+from node_rotation import engine, machine
+from node_rotation.cli import exits, plan_file, render
 from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.cli.progress import progress
+from node_rotation.cli.progress import progress, told
 from node_rotation.cli.session import Session, cluster_names, open_session
 from node_rotation.drift import cluster_notes
 from node_rotation.errors import BadInputError
-from node_rotation.ledger import parse
 from node_rotation.model import Plan, Role
-from node_rotation.names import LEDGER
 from node_rotation.policy import Mode
 from node_rotation.run import Run
+from node_rotation.steps.prepare import SWEEP_S
+from node_rotation.sweep import Swept
 from node_rotation.sweep import sweep as sweep_cluster
 
 Layer = Mapping[str, Any]
@@ -113,7 +113,7 @@ def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> Ex
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
     approved_by = approve(made, session.settings.policy.approval, out, yes=yes)
-    with progress(made, session.clock, out) as on_event:
+    with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
         result = engine.rotate(run, on_event)
     if output is Output.JSON:
         render.write_json({**render.result_document(run_id, made, result), "approved_by": approved_by})
@@ -182,62 +182,16 @@ def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tel
     return done
 
 
-def status(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
-    """Show the lock and the ledger of clusters."""
-    found = [_status_of(open_session(file, name)) for name in cluster_names(file, clusters)]
-    frozen = freezing.freezes(fleet.load(file))()
-    if output is Output.JSON:
-        records = [record.model_dump(mode="json") for record in frozen]
-        render.write_json({"schema_version": 1, "clusters": found, "frozen": records})
-        return ExitCode.OK
-    for record in frozen:
-        render.console().print(str(record), markup=False, soft_wrap=True)
-    for one in found:
-        _show_status(one)
-    return ExitCode.OK
-
-
-def _status_of(session: Session) -> dict[str, Any]:
-    lease = session.cluster.lease()
-    if lease is None or not lease.holder:
-        return {"name": session.settings.name, "held_by": None}
-    now = session.clock.now()
-    return {
-        "name": session.settings.name,
-        "held_by": lease.holder,
-        "silent_s": round(now - lease.renewed_at, 1),
-        "expired": lock.expired(lease, now),
-        "ledger": parse(lease.annotations.get(LEDGER, "")).model_dump(mode="json"),
-    }
-
-
-def _show_status(one: Mapping[str, Any]) -> None:
-    out = render.console()
-    if one["held_by"] is None:
-        out.print(f"{one['name']}: nobody rotates it.", markup=False)
-        return
-    state = "has expired: node-rotation sweep puts it back" if one["expired"] else "is alive"
-    out.print(
-        f"{one['name']}: held by {one['held_by']}, last heard of {render.duration(one['silent_s'])} ago; it {state}.",
-        markup=False,
-    )
-    claims = one["ledger"]["claims"]
-    out.print(
-        render.table(
-            *("batch", "state", "since", "machines", "replacements", "why"),
-            rows=(
-                (
-                    claim["batch"],
-                    claim["state"],
-                    render.moment(claim["since"]),
-                    ", ".join(claim["machines"]),
-                    ", ".join(claim["replacements"].values()),
-                    claim["why"],
-                )
-                for claim in claims
-            ),
-        )
-    )
+def _swept(session: Session) -> Swept:
+    """Sweep until nothing is left: pods leave at their own pace, and a sweep that stops midway keeps the lock."""
+    holder, did = session.run_id(), list[str]()
+    deadline = session.clock.now() + SWEEP_S
+    while True:
+        swept = sweep_cluster(session.settings, session.cloud, session.cluster, session.clock, holder)
+        did += swept.did
+        if not swept.left or session.clock.now() > deadline:
+            return replace(swept, did=tuple(dict.fromkeys(did)))
+        session.clock.wait(session.settings.policy.poll)
 
 
 def sweep(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
@@ -245,9 +199,7 @@ def sweep(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCod
     found = {}
     for name in cluster_names(file, clusters):
         session = open_session(file, name)
-        found[session.settings.name] = sweep_cluster(
-            session.settings, session.cloud, session.cluster, session.clock, session.run_id()
-        )
+        found[session.settings.name] = _swept(session)
     if output is Output.JSON:
         render.write_json(
             {

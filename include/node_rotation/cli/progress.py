@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -119,3 +120,32 @@ def progress(plan: Plan, clock: Clock, out: Console) -> Iterator[Progress]:
                 live.console.print(f"{moment(event.at)} {line}", markup=False)
 
         yield on_event
+
+
+class _Told(logging.Handler):
+    """Log lines as events."""
+
+    def __init__(self, clock: Clock, on_event: Progress) -> None:
+        super().__init__(logging.INFO)
+        self._clock, self._on_event = clock, on_event
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one line."""
+        self._on_event(Note(self._clock.now(), record.getMessage()))
+
+
+@contextmanager
+def told(clock: Clock, on_event: Progress) -> Iterator[None]:
+    """Show what a rotation logs, such as the output of an image command, among its events.
+
+    :param on_event: the display.
+    """
+    logger, handler = logging.getLogger("node_rotation"), _Told(clock, on_event)
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

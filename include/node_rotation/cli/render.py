@@ -12,9 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from node_rotation import prices
 from node_rotation.cli.exits import say_blocker
 from node_rotation.engine import Result
-from node_rotation.model import Blocker, GroupDrift, GroupPlan, Plan, Target
+from node_rotation.model import Blocker, Estimate, GroupDrift, GroupPlan, ImageStep, Plan, Target
 
 PIPE_WIDTH = 200  # nobody's terminal: long names are not to be wrapped in a log
 
@@ -122,7 +123,7 @@ def show_plan(out: Console, plan: Plan, *, blockers: bool = True) -> None:
     out.print(
         f"{name}: plan {plan.id}, {plan.machines} machines in {len(plan.batches)} batches, "
         f"{plan.slots} at once, about {duration(plan.estimate.duration_s)}, "
-        f"{plan.estimate.extra_instance_hours:.1f} extra instance-hours.",
+        f"{say_extra(plan.estimate)}.",
         markup=False,
     )
     for group in plan.groups:
@@ -144,6 +145,12 @@ def show_plan(out: Console, plan: Plan, *, blockers: bool = True) -> None:
         )
     )
     _show_notes(out, plan.notes, blocking)
+
+
+def say_extra(estimate: Estimate) -> str:
+    """What a plan costs on top of what runs anyway."""
+    hours = f"{estimate.extra_instance_hours:.1f} extra instance-hours"
+    return f"{hours}, {prices.say(estimate.cost)}" if estimate.cost else hours
 
 
 def show_result(out: Console, cluster: str, result: Result) -> None:
@@ -201,8 +208,16 @@ def _show_notes(out: Console, notes: Iterable[str], blockers: Iterable[Blocker])
         out.print(f"  blocked: {say_blocker(blocker)}", markup=False, soft_wrap=True)
 
 
+_IMAGE_STEPS = {
+    ImageStep.LAUNCH_TEMPLATE: "writes it into the template",
+    ImageStep.COMMAND: "a command puts it into the template",
+    ImageStep.POD: "a pod puts it into the template",
+    ImageStep.EXTERNAL: "somebody else puts it into the template",
+}
+
+
 def _say_group(group: GroupPlan) -> str:
-    step = ", writes it into the template first" if group.needs_image_step else ""
+    step = f", {_IMAGE_STEPS[group.image_step]} first" if group.needs_image_step else ""
     return f"{group.name} ({group.asg}): {group.strategy}, {group.slots} at once, to {_target(group.target)}{step}"
 
 

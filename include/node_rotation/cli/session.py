@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import re
 import secrets
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from node_rotation import detect, fleet
+from node_rotation.checkup import Access, Account
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.freezes import Freezes
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
+from node_rotation.status import cli_run_id
 from node_rotation.world import Clock, Cloud, Cluster, Snapshot
 
 
@@ -32,6 +38,13 @@ def account(access: AwsAccess) -> Cloud:
     from node_rotation.clients.connect import account as reach
 
     return reach(access)
+
+
+def askers(settings: Settings) -> tuple[Account, Access]:
+    """What a check-up asks, by the same chains; tests put another world here."""
+    from node_rotation.clients.connect import askers as reach
+
+    return reach(settings)
 
 
 def wall_clock() -> Clock:
@@ -88,7 +101,16 @@ class Session:
     def run_id(self) -> str:
         """An id that nobody else has: it becomes the lock's holder."""
         moment = datetime.fromtimestamp(self.clock.now(), UTC)
-        return f"cli-{moment:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+        return cli_run_id(f"{moment:%Y%m%dT%H%M%SZ}", secrets.token_hex(3), _who())
+
+
+def _who() -> str:
+    """``user@host``, so that whoever meets the lock knows whom to ask."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name (OSError since Python 3.13)
+        user = f"uid-{os.getuid()}"
+    return re.sub(r"[^\w.@-]", "_", f"{user}@{socket.gethostname()}", flags=re.ASCII)  # it becomes an EC2 tag's value
 
 
 def open_session(

@@ -58,6 +58,21 @@ class Calls:
         """EKS, for a cluster's endpoint."""
         return self._client("eks", ATTEMPTS)
 
+    @cached_property
+    def sts(self) -> Any:
+        """STS, for who we are."""
+        return self._client("sts", ATTEMPTS)
+
+    @cached_property
+    def iam(self) -> Any:
+        """IAM, for what we may."""
+        return self._client("iam", ATTEMPTS)
+
+    @cached_property
+    def servicequotas(self) -> Any:
+        """Service Quotas, for how much there may be."""
+        return self._client("service-quotas", ATTEMPTS)
+
     def _client(self, service: str, attempts: int) -> Any:
         retries = {"mode": "standard", "total_max_attempts": attempts}
         config = Config(

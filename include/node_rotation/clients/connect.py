@@ -12,14 +12,17 @@ from kubernetes.config import ConfigException, new_client_from_config
 
 from node_rotation.clients import eks
 from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_account import AwsAccount
 from node_rotation.clients.aws_errors import translate_core
 from node_rotation.clients.kubernetes import KubernetesCluster
+from node_rotation.clients.kubernetes_review import KubernetesReview
 from node_rotation.clients.text import short
 from node_rotation.errors import BadInputError
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
+    from node_rotation.checkup import Access, Account
     from node_rotation.fleet import AwsAccess, KubernetesAccess, Settings
     from node_rotation.world import Cloud, Cluster
 
@@ -40,6 +43,16 @@ def account(access: AwsAccess) -> Cloud:
     :raises BlockedError: there is no such profile.
     """
     return AwsCloud(_session(access, str(access)))
+
+
+def askers(settings: Settings) -> tuple[Account, Access]:
+    """What a check-up asks of the same account and API server; nothing here can change anything.
+
+    :raises BadInputError: as :func:`connect`.
+    :raises BlockedError: as :func:`connect`.
+    """
+    session = aws_session(settings)
+    return AwsAccount(session), KubernetesReview(kubernetes_client(settings, session))
 
 
 def aws_session(settings: Settings) -> boto3.Session:

@@ -19,6 +19,7 @@ from node_rotation.clients.kubernetes_errors import (
     translate,
     translate_connection,
 )
+from node_rotation.clients.kubernetes_objects import KubernetesObjects
 from node_rotation.clients.wall import WallClock
 from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE
@@ -58,6 +59,12 @@ class KubernetesCluster:
     def __init__(self, client: ApiClient, clock: Clock | None = None) -> None:
         self._api = Api(client)
         self._clock = clock or WallClock()
+        self._objects = KubernetesObjects(self._api)
+
+    @property
+    def objects(self) -> KubernetesObjects:
+        """Objects of any kind."""
+        return self._objects
 
     def nodes(self) -> tuple[Node, ...]:
         """Every Node."""

@@ -64,6 +64,18 @@ class Api:
         """A JSON merge patch: ``metadata.uid`` and ``metadata.resourceVersion`` in it are preconditions."""
         return self.call("PATCH", path, what, body=dict(patch), content_type=MERGE_PATCH)
 
+    def text(self, path: str, what: str, query: Mapping[str, Any]) -> str:
+        """A plain text: a log.
+
+        :raises RotationError: one of the classes of ``errors``.
+        """
+        try:
+            return str(self._send("GET", path, query=query, answers={200: "str"}))
+        except ApiException as error:
+            raise translate(error, "get", what) from error
+        except (HTTPError, OSError) as error:
+            raise translate_connection(error, self.host, "get", what) from error
+
     def call(
         self,
         method: str,
@@ -99,15 +111,27 @@ class Api:
         content_type: str = "application/json",
     ) -> Json:
         """One call, errors as the kubernetes package raises them."""
-        answer = self._client.call_api(
+        answer = self._send(method, path, body=body, query=query, content_type=content_type)
+        return answer if isinstance(answer, dict) else {}
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, Any] | None = None,
+        content_type: str = "application/json",
+        answers: Mapping[int, str] = _JSON,
+    ) -> Any:
+        return self._client.call_api(
             path,
             method,
             query_params=list((query or {}).items()),
             header_params={"Accept": "application/json", "Content-Type": content_type},
             body=body,
-            response_types_map=_JSON,
+            response_types_map=answers,
             auth_settings=["BearerToken"],
             _return_http_data_only=True,
             _request_timeout=(CONNECT_S, READ_S),
         )
-        return answer if isinstance(answer, dict) else {}

@@ -65,6 +65,7 @@ class ReadOnlyCluster:
         self.minor_version = cluster.minor_version
         self.lease = cluster.lease
 
+    objects: Any = property(_refused("patch objects"))
     cordon: Any = _refused("cordon")
     uncordon: Any = _refused("uncordon")
     taint: Any = _refused("taint")

@@ -8,8 +8,9 @@ from node_rotation import lock
 from node_rotation.errors import BlockedError, GoneError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import GroupPlan, ImageStep, TemplateVersion
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import Blocked, Done, Outcome
 from node_rotation.run import Run
+from node_rotation.steps.image_run import RUN_BY_OTHERS, advance, check
 from node_rotation.steps.scene import fresh_group
 from node_rotation.world import ScalingGroup, TemplateSpec
 
@@ -26,6 +27,8 @@ def trouble(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
 
 def _trouble(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
     image = plan.target.image.id
+    if plan.image_step in RUN_BY_OTHERS:
+        return check(run, plan) if not _launches_everywhere(run, group, image) else None
     for spec in group.overrides:
         if spec is not None and run.cloud.template(spec).image_id != image:
             return Blocked(
@@ -50,22 +53,26 @@ def _trouble(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
     return None
 
 
-def run_image_step(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
+def run_image_step(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
     """Make the group's template launch the target; nothing if it does. What was there before is in the ledger.
 
+    :returns: Done; Waiting, or Blocked, as a command or a pod does it.
     :raises BlockedError: as :func:`trouble` says.
     """
+    image = plan.target.image.id
+    if plan.image_step in RUN_BY_OTHERS:
+        return advance(run, plan, lambda: _launches_everywhere(run, fresh_group(run, plan.asg), image))
     if blocked := trouble(run, plan, group):
         raise BlockedError(blocked)
-    image = plan.target.image.id
     if _launches(run, group, image):
-        return
+        return Done()
     before = run.cloud.template(group.template).ref
     _remember(run, plan.name, template_before=before.model_copy(update={"version": _said(group.template, before)}))
     lock.require(run)
     made = run.cloud.new_template_version(before, image, f"{run.plan.id[:32]}-{before.version}-{plan.name}"[:64])
     _remember(run, plan.name, template_made=made)
     _point(run, group, made)
+    return Done()
 
 
 def put_back(run: Run, group_name: str) -> tuple[str, ...]:
@@ -125,6 +132,12 @@ def _image_of(run: Run, version: TemplateVersion) -> str:
 def _forgotten(ledger: Ledger, group_name: str, back: TemplateVersion) -> Ledger:
     said = {"template_before": None, "template_made": None, "template_back": back}
     return ledger.with_group(group_name, ledger.groups[group_name].model_copy(update=said))
+
+
+def _launches_everywhere(run: Run, group: ScalingGroup, image: str) -> bool:
+    """Overrides included: whoever owns the template owns theirs."""
+    own = (spec for spec in group.overrides if spec is not None)
+    return all(run.cloud.template(spec).image_id == image for spec in (group.template, *own))
 
 
 def _launches(run: Run, group: ScalingGroup, image: str) -> bool:

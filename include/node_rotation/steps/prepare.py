@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
-from node_rotation import lock, names, sweep
+from dataclasses import replace
+
+from node_rotation import intake, lock, names, sweep
 from node_rotation.errors import BlockedError, ConflictError, GoneError, TransientError
 from node_rotation.health import baseline_of
 from node_rotation.ledger import Baseline, Ledger, Sickness
 from node_rotation.model import GroupPlan
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps import baseline_tag
+from node_rotation.steps import baseline_tag, image_run
 from node_rotation.steps.balance import unevenness
 from node_rotation.steps.image_step import run_image_step, trouble
 from node_rotation.steps.scene import fresh_group
 from node_rotation.world import ScalingGroup, Snapshot
 
+SWEEP_S = 1800.0
+"""How long a dead run's remains may take to be swept."""
+
 
 def prepare(run: Run, group_name: str) -> Outcome:
-    """Take the lock, record the baseline, suspend, run the image step, taint old nodes. Idempotent.
+    """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
 
     :param group_name: a node group of the plan.
-    :returns: Done; Waiting while a dead run's remains are swept; or Blocked (another run, a running instance
-        refresh, a template that can't be changed).
+    :returns: Done; Waiting while a dead run's remains are swept, for the intake, or for a command or pod; or Blocked
+        (another run, a running instance refresh, a template that can't be changed, an intake that can't be closed).
     """
     plan = run.plan.group(group_name)
     try:
         group = fresh_group(run, plan.asg)
         if blocked := other_actor(group) or trouble(run, plan, group):
             return blocked
+        intake.check(run)
         if waiting := _sweep_the_dead(run):
             return waiting
         _acquire(run)
         group = fresh_group(run, plan.asg)  # as it is under the lock, and after a sweep
         _record(run, plan, group)
-        _change(run, plan, group)
+        if not isinstance(closed := intake.close(run), Done):
+            return closed
+        if not isinstance(changed := _change(run, plan, group), Done):
+            return changed
     except BlockedError as error:
         return error.blocked
-    return Done(f"group {group_name} is prepared")
+    return Done("; ".join(filter(None, (f"group {group_name} is prepared", closed.detail))))
+
+
+def timeout_s(run: Run) -> float:
+    """Seconds that preparing a group may take: commands and pods of its cluster's groups wait for each other.
+
+    :param run: with the policies of all groups.
+    """
+    intake_s = run.settings.policy.intake.timeout if run.settings.policy.intake else 0.0
+    return SWEEP_S + intake_s + sum(image_run.timeout_s(policy) for policy in run.settings.groups.values())
 
 
 def ensure(run: Run, group_name: str) -> None:
@@ -45,7 +63,11 @@ def ensure(run: Run, group_name: str) -> None:
     :raises BlockedError: if that is refused.
     :raises TransientError: if it has to wait.
     """
-    outcome = prepare(run, group_name)
+    # Whoever asks may be gone before a command ends; such a one belongs to the group's own preparation.
+    outcome = prepare(replace(run, outside=replace(run.outside, commands=None)), group_name)
+    if isinstance(outcome, Waiting) and outcome.here:
+        objects = (f"group {group_name}",)
+        raise BlockedError(Blocked("; ".join(outcome.reasons), objects, "Clear this run's prepare, or start again."))
     if isinstance(outcome, Blocked):
         raise BlockedError(outcome)
     if isinstance(outcome, Waiting):
@@ -70,7 +92,7 @@ def _sweep_the_dead(run: Run) -> Waiting | None:
         return None
     if found.lease.holder != run.id and not lock.expired(found.lease, run.clock.now()):
         return None
-    swept = sweep.sweep(run.settings, run.cloud, run.cluster, run.clock, run.id)
+    swept = sweep.sweep(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside)
     run.look.forget()
     dead = found.ledger.run
     return Waiting(tuple(f"sweeping what {dead} left: {left}" for left in swept.left)) if swept.left else None
@@ -123,11 +145,12 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
     return ledger.with_group(plan.name, baseline)
 
 
-def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
+def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
     baseline = lock.require(run).ledger.groups[plan.name]
     if missing := [p for p in baseline.suspended_by_us if p not in group.suspended]:
         run.cloud.suspend(group.name, missing)
-    run_image_step(run, plan, group)
+    if not isinstance(outcome := run_image_step(run, plan, group), Done):
+        return outcome
     old = {m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines}
     for node in run.look().nodes:
         if node.instance_id in old and not any(key == names.OLD_TAINT for key, _, _ in node.taints):
@@ -137,3 +160,4 @@ def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
             except GoneError:
                 continue
     run.look.forget()
+    return Done()

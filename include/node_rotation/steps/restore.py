@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from node_rotation import lock
+from node_rotation import intake, lock
 from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
 from node_rotation.model import Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps import image_run
 from node_rotation.steps.assignment import newcomers
 from node_rotation.steps.balance import even_out, give_up, is_balance
 from node_rotation.steps.heal import heal_claim, send_away
@@ -30,7 +31,11 @@ def restore(run: Run, group_name: str, *, giving_up: bool = False) -> tuple[str,
     ledger = found.ledger
     if group_name in ledger.groups:
         ledger = _restore_group(run, group_name, ledger, did, giving_up=giving_up)
-    if not ledger.groups and lock.release(run):
+    if ledger.groups:
+        return tuple(did)
+    did.extend(intake.open_again(run))
+    left = lock.read(run)
+    if (left is None or not intake.shut(left)) and lock.release(run):
         did.append(f"the lock of {run.settings.name} is given back")
     return tuple(did)
 
@@ -38,6 +43,8 @@ def restore(run: Run, group_name: str, *, giving_up: bool = False) -> tuple[str,
 def restored(run: Run, group_name: str) -> Outcome:
     """Whether a group is restored: Waiting while pods still leave a surplus machine (call restore again)."""
     ledger = ledger_of(run.look().lease, run.id)
+    if ledger is not None and ledger.intake is not None and not ledger.groups:
+        return intake.opened(run, ledger)
     if ledger is None or group_name not in ledger.groups:
         return Done(f"group {group_name} is restored")
     machines = sorted(_not_gone_yet(run.look(), ledger, group_name))
@@ -55,7 +62,8 @@ def timeout_s(run: Run, group_name: str) -> float:
     ledger = ledger_of(run.look().lease, run.id)
     evened = sum(is_balance(c) for c in ledger.claims_of(group_name)) if ledger else 0
     each = policy.launch_timeout + policy.drain.timeout + policy.terminate_timeout + policy.gate.timeout
-    return policy.drain.timeout + evened * each
+    intake_s = ledger.intake.policy.timeout if ledger and ledger.intake else 0.0
+    return policy.drain.timeout + evened * each + 2 * intake_s
 
 
 def _unfinished(claim: Claim) -> str:
@@ -65,6 +73,7 @@ def _unfinished(claim: Claim) -> str:
 
 
 def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *, giving_up: bool) -> Ledger:
+    image_run.clear(run, group_name)
     _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up)
     run.look.forget()
     if not _machines_right(run, group_name, did, giving_up=giving_up) and not giving_up:

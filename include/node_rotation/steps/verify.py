@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from node_rotation import names
+from node_rotation import intake, names
 from node_rotation.ledger import ClaimState
 from node_rotation.run import Run
 from node_rotation.steps.scene import gone, ledger_of, stays
@@ -73,6 +73,9 @@ def _residue(run: Run, snapshot: Snapshot) -> Iterator[str]:
     lease = snapshot.lease
     if lease is not None and lease.holder == run.id:
         yield f"lease {names.LEASE_NAMESPACE}/{names.LEASE_NAME} is still held by {run.id}"
+        ledger = ledger_of(lease, run.id)
+        if ledger is not None and (shut := intake.shut(ledger)):
+            yield shut
     elif lease is not None and lease.holder:
         return  # another run works here by now: its marks are its own
     yield from residue(snapshot)

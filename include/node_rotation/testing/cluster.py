@@ -11,6 +11,7 @@ from node_rotation.testing.controllers import Controllers, fits_daemon
 from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.faults import Journal, ThrottledError
 from node_rotation.testing.objects import Objects, WorkloadState
+from node_rotation.testing.outside import MemoryObjects
 from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Throttled, Workload
 
 KUBERNETES = "kubernetes"
@@ -26,10 +27,16 @@ class MemoryCluster:
     ) -> None:
         self._objects, self._controllers, self._disruption = objects, controllers, disruption
         self._journal, self._minor = journal, minor
+        self._any = MemoryObjects(journal)
         self._lease: Lease | None = None
         self._lease_writes = 0
         self._seen: dict[str, tuple[int, object]] = {}
         self.on_lease: Callable[[Lease | None], None] | None = None
+
+    @property
+    def objects(self) -> MemoryObjects:
+        """Objects of any kind."""
+        return self._any
 
     @property
     def current_lease(self) -> Lease | None:

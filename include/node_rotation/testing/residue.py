@@ -32,6 +32,8 @@ def _lock(world: MemoryWorld) -> Iterator[str]:
     lease = world.cluster.current_lease
     if lease and lease.holder:
         yield f"the Lease is held by {lease.holder}"
+    if world.outside.http.closed:
+        yield "the intake is closed"
 
 
 def _groups(world: MemoryWorld) -> Iterator[str]:

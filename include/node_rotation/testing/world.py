@@ -27,6 +27,7 @@ from node_rotation.testing.faults import Journal, Mutation
 from node_rotation.testing.machines import KUBELET_UNWELL, Machines
 from node_rotation.testing.monitor import Monitor
 from node_rotation.testing.objects import Objects
+from node_rotation.testing.outside import MemoryOutside
 from node_rotation.testing.residue import orphans, residue
 
 SETTLE_LIMIT_S = 7200.0
@@ -58,6 +59,7 @@ class MemoryWorld:
         self.disruption = Disruption(self.objects, self.controllers, seed.timing.sync)
         self.cloud = MemoryCloud(self.ec2, self.scaling, self.journal, {"self": seed.account, "amazon": AMAZON})
         self.cluster = MemoryCluster(self.objects, self.controllers, self.disruption, self.journal)
+        self.outside = MemoryOutside.of(self.journal)
         self.account = Account(seed, self.ec2, self.scaling)
         self.machines = Machines(self.ec2, self.objects, self.controllers, self.cluster, self.account)
         self.monitor = Monitor(self.objects, self.disruption, self.ec2)

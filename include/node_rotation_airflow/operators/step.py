@@ -16,6 +16,7 @@ from node_rotation_airflow.retry import said_plainly
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from node_rotation.outcome import Outcome
     from node_rotation.run import Run
     from node_rotation_airflow.documents import Cause
 
@@ -39,14 +40,14 @@ class DeedOperator(RotationOperator):
         :param resume: come back to a worker when it is done.
         """
         from node_rotation.outcome import Blocked, Done
-        from node_rotation_airflow.deeds import DEEDS, attempt
+        from node_rotation_airflow.deeds import DEEDS
         from node_rotation_airflow.documents import Span
 
         run = run_of(context)
         now = run.clock.now()
         began = _began(context, now)
         deadline = began + DEEDS[self.deed].timeout_s(run, subject)
-        outcome = attempt(self.deed, run, subject, deadline - now)
+        outcome = self._attempted(run, subject, deadline)
         if isinstance(outcome, Done):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
             return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now()).dump()
@@ -55,6 +56,21 @@ class DeedOperator(RotationOperator):
         self.log.info("waits: %s", "; ".join(outcome.reasons))
         self._wait(run, subject, began, deadline, now, resume=resume)
         return None
+
+    def _attempted(self, run: Run, subject: str, deadline: float) -> Outcome:
+        """Act and look once; a worker is held only by what goes on in its own process: an image command."""
+        from node_rotation.outcome import Waiting
+        from node_rotation_airflow.deeds import attempt
+        from node_rotation_airflow.narrator import Narrator
+
+        narrator = Narrator(self.log.info)
+        while True:
+            now = run.clock.now()
+            outcome = attempt(self.deed, run, subject, deadline - now)
+            if not isinstance(outcome, Waiting) or not outcome.here or now >= deadline:
+                return outcome
+            narrator.waits(outcome.reasons, now)
+            run.clock.wait(outcome.poll_s)
 
     def _wait(self, run: Run, subject: str, began: float, deadline: float, now: float, *, resume: bool) -> None:
         from node_rotation_airflow.triggers.step import StepTrigger
@@ -66,13 +82,16 @@ class DeedOperator(RotationOperator):
             timeout=timedelta(seconds=max(0.0, deadline - now) + DEFER_MARGIN_S),
         )
 
-    def resumed(self, context: Context, event: Mapping[str, Any], subject: str) -> None:
-        """Say why the trigger gave up.
+    def resumed(self, context: Context, event: Mapping[str, Any], subject: str) -> dict[str, Any] | None:
+        """Say why the trigger gave up, or go on with what only a worker can do.
 
         :raises AirflowFailException: no retry: a deadline is not extended, a block needs somebody.
         """
-        from node_rotation_airflow.triggers.step import DEADLINE, FAILED
+        from node_rotation_airflow.triggers.step import DEADLINE, FAILED, WORKER
 
+        if event["status"] == WORKER:
+            with said_plainly():
+                return self.begin(context, subject)
         if event["status"] == FAILED:
             raise self._failed(context, f"{self.deed} of {subject}: {event['reason']}", event.get("image_fault", False))
         if event["status"] == DEADLINE:
@@ -80,6 +99,7 @@ class DeedOperator(RotationOperator):
             raise self._failed(context, what)
         with said_plainly():
             self.after(context, subject)
+        return None
 
     def after(self, context: Context, subject: str) -> None:
         """What is left to do once the deed is done, if a worker was asked for."""

@@ -30,10 +30,12 @@ class SweepOperator(RotationOperator):
         """Sweep once; what is left is for the next hour, and fails the task so that somebody knows."""
         from node_rotation.fleet import load
         from node_rotation.sweep import sweep
-        from node_rotation_airflow.runs import connect
+        from node_rotation_airflow.runs import connect, outside
 
         settings = load(fleet_file.path()).settings(self.cluster)
-        swept = sweep(settings, *connect(settings), holder=f"sweep {context['ti'].run_id}")
+        swept = sweep(
+            settings, *connect(settings), holder=f"sweep {context['ti'].run_id}", outside=outside(commands=False)
+        )
         if swept.held_by:
             self.log.info("%s is being rotated by %s", self.cluster, swept.held_by)
         for line in swept.did:

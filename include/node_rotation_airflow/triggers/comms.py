@@ -87,7 +87,7 @@ async def the_run(ti: TaskInstance, plan_id: str = "", ttl_s: float = 10.0) -> R
 
     key = ("rotation", ti.dag_id, ti.run_id, plan_id)
     rotation = await _shared.get(key, FORGET_S if plan_id else ttl_s, ask)
-    return await in_thread(open_run, ti.run_id, rotation)
+    return await in_thread(open_run, ti.run_id, rotation, commands=False)
 
 
 async def states(ti: TaskInstance, task_id: str, ttl_s: float) -> Mapping[int, str | None] | None:

@@ -19,6 +19,8 @@ from node_rotation_airflow.triggers.comms import in_thread, the_run
 DONE = "done"
 FAILED = "failed"
 DEADLINE = "deadline"
+WORKER = "worker"
+"""What is left to do can only be done in a worker."""
 MIN_POLL_S = 0.2
 
 
@@ -72,6 +74,9 @@ class StepTrigger(RotationTrigger):
                 yield event({"status": FAILED, "reason": str(outcome), "image_fault": outcome.image_fault})
                 return
             narrator.waits(outcome.reasons, now)
+            if outcome.here:
+                yield event({"status": WORKER})
+                return
             if now >= self.deadline:
                 yield event({"status": DEADLINE, "reason": "; ".join(narrator.open())})
                 return

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from node_rotation.testing.scaling_values import AwsFault
+from proving_ground.aws.intake import IntakeRefusedError
 from proving_ground.scenario import Fault
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ def answer(world: AwsWorld, method: str, path: str, body: bytes) -> tuple[int, d
         return 404, {"error": f"there is no {method} {path}; there are: {known}"}
     try:
         return 200, action(world, json.loads(body) if body else {})
+    except IntakeRefusedError as error:
+        return 500, {"error": str(error)}
     except KeyError as error:
         return 400, {"error": f"{method} {path} needs the key {error}"}
     except (AwsFault, LookupError, TypeError, ValueError, ValidationError) as error:
@@ -76,6 +79,21 @@ def _cluster(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": asked["name"]}
 
 
+def _intake(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A cluster's acceptance of new installations, for rotations that close it: cluster, open."""
+    world.intakes.set(str(asked["cluster"]), open_=bool(asked["open"]))
+    return {"closed": world.intakes.closed}
+
+
+def _intakes(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:
+    return {"closed": world.intakes.closed, "said": world.intakes.said}
+
+
+def _intake_refuses(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:
+    world.intakes.refuses = int(asked["times"])
+    return {"times": world.intakes.refuses}
+
+
 def _state(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:
     with world.lock:
         groups = [
@@ -102,4 +120,7 @@ _ACTIONS: dict[tuple[str, str], Callable[[AwsWorld, Mapping[str, Any]], dict[str
     ("POST", "clear-faults"): _clear_faults,
     ("POST", "instance-state"): _instance_state,
     ("POST", "cluster"): _cluster,
+    ("GET", "intake"): _intakes,
+    ("POST", "intake"): _intake,
+    ("POST", "intake-refuses"): _intake_refuses,
 }

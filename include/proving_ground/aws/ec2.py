@@ -28,6 +28,14 @@ _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "s
 class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
     """Instead of moto's own."""
 
+    def _act(self, call: Any) -> Any:
+        # A dry run is answered before anything else of the request is looked at, for every action.
+        if str(call.parameters.get("DryRun", "")).lower() == "true":
+            return self.failed(
+                AwsFault("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+            )
+        return super()._act(call)
+
     # Instances
 
     def run_instances(self) -> ActionResult:

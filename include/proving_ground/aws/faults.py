@@ -25,6 +25,7 @@ _THROTTLE = {
     "eks": ("ThrottlingException", "Rate exceeded", 429),
     "sts": ("Throttling", "Rate exceeded", 400),
 }
+_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 _EXPIRED = "The security token included in the request is expired"
 _EXPIRED_BY_SERVICE = {
     "ec2": AwsFault("RequestExpired", "Request has expired.", 400),
@@ -96,6 +97,14 @@ class FaultBook:
                 and fault.action in (None, action)
                 and self._strikes(number, fault, action)
             ]
+
+    def denies(self, service: str, action: str) -> bool:
+        """Whether a fault denies this action, as IAM would; counts nothing."""
+        with self._lock:
+            return any(
+                fault.service == service and fault.action in (None, action) and fault.code in _DENIED
+                for fault in self._faults
+            )
 
     def capacity(self, instance_type: str, zone: str, others: tuple[str, ...]) -> str | None:
         """EC2's text if there is no capacity for this type in this zone; counts the failed launch."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OK = "OK"
-_READS = ("Describe", "List", "Get", "Assume", "Decode", "Lookup", "Search")
+_READS = ("Simulate", "Describe", "List", "Get", "Assume", "Decode", "Lookup", "Search")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ import moto.autoscaling.urls
 import moto.backends
 import moto.ec2.urls
 import moto.eks.urls
+import moto.iam.urls
+import moto.servicequotas.urls
 import moto.ssm.urls
 import moto.sts.urls
 from botocore.config import Config
@@ -36,6 +38,7 @@ from proving_ground.aws.ec2 import Ec2Physics
 from proving_ground.aws.parameters import ParameterPhysics
 from proving_ground.aws.physics import ANSWER_LOST, LOGGED, OWNER_KEY, WORLDS
 from proving_ground.aws.request_log import OK, Request
+from proving_ground.aws.rights import QuotaPhysics, RightsPhysics
 from proving_ground.aws.seed import seed
 from proving_ground.aws.world import AwsWorld
 
@@ -48,6 +51,8 @@ _PHYSICS: tuple[tuple[Any, Any], ...] = (
     (moto.autoscaling.urls, AutoScalingPhysics),
     (moto.ec2.urls, Ec2Physics),
     (moto.eks.urls, ClusterPhysics),
+    (moto.iam.urls, RightsPhysics),
+    (moto.servicequotas.urls, QuotaPhysics),
     (moto.ssm.urls, ParameterPhysics),
     (moto.sts.urls, TokenPhysics),
 )

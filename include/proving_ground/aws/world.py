@@ -12,6 +12,7 @@ from proving_ground.aws.clock import RealClock
 from proving_ground.aws.events import EventStream, InstanceEvent
 from proving_ground.aws.faults import FaultBook
 from proving_ground.aws.images import PUBLIC, Images, iso
+from proving_ground.aws.intake import Intakes
 from proving_ground.aws.machines import Machines
 from proving_ground.aws.request_log import RequestLog
 
@@ -46,6 +47,7 @@ class AwsWorld:
         self.lock = threading.RLock()
         self.clock = RealClock(self.lock)
         self.faults = FaultBook(scenario.faults, scenario.region)
+        self.intakes = Intakes()
         self.requests = RequestLog(directory / REQUEST_LOG)
         self.events = EventStream(directory / EVENT_LOG)
         self.images = Images(self.account, self.region)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from tests.node_rotation.cli.conftest import Cli
+from tests.node_rotation.crashes import dies, run_for
+from tests.node_rotation.steps.test_image_run import WAYS
+from tests.node_rotation.test_intake import HTTP
 
 from node_rotation.model import Plan
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -45,6 +50,18 @@ def test_a_plan_for_people_names_batches_budget_and_time(cli: Cli, name: str) ->
     ran = cli("plan", name, "--max-surge", "3")
     assert "6 machines in 6 batches, 3 at once" in ran.out
     assert "workers/1 (canary)" in ran.out
+
+
+def test_a_plan_says_what_it_costs_and_which_type_has_no_price(cli: Cli, name: str, fleet_file: Path) -> None:
+    assert "extra instance-hours." in cli("plan", name).out
+    table = {"currency": "USD", "as_of": "2026-11-01", "regions": {"eu-central-1": {"m6i.large": 10.0}}}
+    (fleet_file.parent / "prices.yaml").write_text(json.dumps(table))
+    fleet_file.write_text(fleet_file.read_text() + "prices: prices.yaml\n")
+    assert "USD by prices of 2026-11-01." in cli("plan", name).out
+    cost = cli("-o", "json", "plan", name).document["estimate"]["cost"]
+    assert cost["amount"] > 0
+    (fleet_file.parent / "prices.yaml").write_text(json.dumps({**table, "regions": {}}))
+    assert "without m6i.large: no price" in cli("plan", name).out
 
 
 def test_an_image_that_is_not_there_blocks_with_object_and_remedy(cli: Cli, name: str, world: MemoryWorld) -> None:
@@ -179,6 +196,15 @@ def test_a_sweep_with_nothing_to_do_says_so(cli: Cli, world: MemoryWorld) -> Non
     assert "nothing to sweep" in ran.out
 
 
+def test_a_sweep_goes_on_until_the_dead_run_has_left_nothing(cli: Cli, world: MemoryWorld) -> None:
+    """It died with a surplus machine that pods leave at their own pace: one sweep is one command all the same."""
+    assert dies(run_for(world, strategy="surge"), world, 16, before=False)
+    world.clock.wait(3600.0)
+    ran = cli("sweep")
+    assert ran.code == 0, ran.out
+    assert (world.cluster.lease(), world.orphans(), world.residue()) == (None, (), ())
+
+
 def test_a_sweep_leaves_a_live_run_alone(cli: Cli, world: MemoryWorld) -> None:
     world.cluster.create_lease(
         "run-7", 600.0, {"node-rotation/ledger": '{"run": "run-7", "plan": "p", "cluster": "dev.dev"}'}
@@ -214,4 +240,36 @@ def test_what_cannot_be_right_is_one_message_and_exit_1(
     assert ran.out == ""
     assert said in ran.err
     assert len(ran.err.strip().splitlines()) == 1
+    assert world.mutations == []
+
+
+def test_an_image_command_that_fails_shows_its_output_blocks_and_leaves_nothing(
+    cli: Cli, name: str, world: MemoryWorld
+) -> None:
+    """The clock jumps while the program runs on the wall's time, so its time limit is long."""
+    world.add_template_version("workers", "base-old")
+    code = "import sys; print('reading the state'); sys.exit('no such instance group')"
+    command = json.dumps({"argv": [sys.executable, "-c", code], "timeout": "1000d"})
+    policy = ["--set", "image.ssm=/images/base/current", "--set", "image_step=command"]
+    ran = cli("rotate", name, *policy, "--set", f"image_command={command}")
+    assert ran.code == 3
+    assert "reading the state\n" in ran.out
+    assert "the image command of group workers failed with exit code 1" in ran.err + ran.out
+    assert world.residue() == ()
+    assert len(world.on_image("base-old")) == 6
+
+
+def test_status_says_that_an_intake_is_closed(cli: Cli, name: str, world: MemoryWorld) -> None:
+    prepare(run_for(world, intake=HTTP), "workers")
+    assert "intake /clusters/dev/close of node_rotation_intake is closed" in cli("status", name).out
+    assert "is closed" in cli("-o", "json", "status", name).document["clusters"][0]["shut"]
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+def test_a_plan_for_people_shows_the_image_step(way: str, cli: Cli, name: str, world: MemoryWorld) -> None:
+    world.add_template_version("workers", "base-old")
+    given = [item for key, value in WAYS[way].items() for item in ("--set", f"{key}={json.dumps(value)}")]
+    ran = cli("plan", name, "--set", "image.ssm=/images/base/current", *given)
+    assert f"a {way} puts it into the template first" in " ".join(ran.out.split())
+    assert f"will have dev-workers launch {world.image_id('base-new')}" in ran.out
     assert world.mutations == []

@@ -101,6 +101,8 @@ class World:
     clock: Clock
     until: Callable[[Callable[[], bool], float], bool]
     add_budget: Callable[[str, dict[str, str]], None]
+    config_map: Callable[[str, dict[str, str]], None]
+    read_config_map: Callable[[str], dict[str, str]]
 
     def eventually(self, look: Callable[[], Result], within_s: float = WITHIN_S) -> Result:
         """What ``look`` answers once that is true; fails with its last answer when time is up."""
@@ -141,7 +143,16 @@ def _in_memory() -> World:
     def add_budget(name: str, labels: dict[str, str]) -> None:
         memory.disruption.add(seeds.DisruptionBudget(max_unavailable=1, name=name, selector=labels))
 
-    return World(memory.cloud, memory.cluster, memory.clock, memory.clock.run_until, add_budget)
+    found = memory.cluster.objects.found
+
+    def config_map(name: str, data: dict[str, str]) -> None:
+        found[f"ConfigMap default/{name}"] = {"data": data}
+
+    def read_config_map(name: str) -> dict[str, str]:
+        return dict(found[f"ConfigMap default/{name}"]["data"])
+
+    until = memory.clock.run_until
+    return World(memory.cloud, memory.cluster, memory.clock, until, add_budget, config_map, read_config_map)
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +185,16 @@ def ground_world(ground: Ground) -> World:
             },
         )
 
-    return World(cloud, KubernetesCluster(api), WallClock(), _poll, add_budget)
+    core = client.CoreV1Api(api)
+
+    def config_map(name: str, data: dict[str, str]) -> None:
+        core.create_namespaced_config_map("default", {"metadata": {"name": name}, "data": data})
+
+    def read_config_map(name: str) -> dict[str, str]:
+        return dict(core.read_namespaced_config_map(name, "default").data)
+
+    cluster = KubernetesCluster(api)
+    return World(cloud, cluster, WallClock(), _poll, add_budget, config_map, read_config_map)
 
 
 def _make_all_clients(cloud: AwsCloud) -> None:

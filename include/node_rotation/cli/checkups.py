@@ -1,0 +1,53 @@
+"""``node-rotation doctor``: every cluster is examined, also after one that can't even be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from node_rotation import fleet
+from node_rotation.cli import render, session
+from node_rotation.cli.exits import ExitCode
+from node_rotation.cli.options import Output
+from node_rotation.doctor import Check, Finding, Severity, failed
+from node_rotation.errors import RotationError
+from node_rotation.examine import Patient, examine
+from node_rotation.fleet import Settings
+
+LINE = 2000  # nobody's terminal: in a log a finding stays one line, to be searched for
+
+
+def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
+    """Examine clusters; a blocking finding ends it with ``BLOCKED``."""
+    known = fleet.load(file)
+    every = [known.settings(name) for name in (clusters or known.names)]
+    found = [finding for settings in every for finding in _examined(settings)]
+    if output is Output.JSON:
+        names = [settings.name for settings in every]
+        findings = [finding.model_dump(mode="json") for finding in found]
+        render.write_json({"schema_version": 1, "clusters": names, "findings": findings})
+    else:
+        _show([settings.name for settings in every], found)
+    return ExitCode.BLOCKED if any(f.severity is Severity.BLOCKING for f in found) else ExitCode.OK
+
+
+def _examined(settings: Settings) -> Sequence[Finding]:
+    try:
+        patient = Patient(settings, *session.connect(settings), *session.askers(settings), session.wall_clock())
+    except RotationError as error:
+        return (failed(settings.name, Check.CREDENTIALS, f"cluster {settings.name}", error),)
+    return examine(patient)
+
+
+def _show(clusters: Sequence[str], found: Sequence[Finding]) -> None:
+    out = render.console()
+    if found:
+        rows = ((f.cluster, f.severity, f.check, f.what, f.object, f.remedy) for f in found)
+        table = render.table("cluster", "severity", "check", "what", "object", "remedy", rows=rows)
+        if not out.is_terminal:
+            out.width = LINE
+        out.print(table)
+    for name in clusters:
+        counts = [sum(f.cluster == name and f.severity is severity for f in found) for severity in Severity]
+        said = ", ".join(f"{count} {severity}" for count, severity in zip(counts, Severity, strict=True) if count)
+        out.print(f"{name}: {said or 'nothing stands in the way of a rotation'}.", markup=False)

@@ -1,0 +1,82 @@
+"""What instances cost, by a table that the user keeps. A type it does not have is named, not guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from node_rotation.complaint import explain
+from node_rotation.errors import BadInputError
+from node_rotation.model import Cost, Estimate, Value
+
+PerHour = Annotated[float, Field(gt=0)]
+
+
+class RegionPrices(Value):
+    """The prices of one region: instance type → price per hour."""
+
+    currency: str
+    as_of: date
+    per_hour: Mapping[str, PerHour] = {}
+
+
+class PriceTable(Value):
+    """A price table: region → instance type → price per hour."""
+
+    schema_version: Literal[1] = 1
+    currency: str = Field(pattern=r"^[A-Z]{3}$", description="e.g. USD")
+    as_of: date = Field(description="when the prices were looked up; said with every amount")
+    regions: Mapping[str, Mapping[str, PerHour]]
+
+    def of(self, region: str) -> RegionPrices:
+        """The prices of one region; none known if the table does not have it."""
+        return RegionPrices(currency=self.currency, as_of=self.as_of, per_hour=self.regions.get(region, {}))
+
+
+def read(path: Path) -> PriceTable:
+    """Read a price table.
+
+    :param path: the YAML file.
+    :raises BadInputError: names the file, the path in it and the remedy.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        remedy = "Correct prices in the fleet file, or leave it out."
+        raise BadInputError(str(path), f"can't be read: {error.strerror}.", remedy) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInputError(str(path), f"is not YAML: {' '.join(str(error).split())}.", "Correct it there.") from error
+    try:
+        return PriceTable.model_validate(data)
+    except ValidationError as error:
+        where, problem, remedy = explain(error, data, PriceTable)
+        raise BadInputError(f"{path}: {where}", problem, remedy) from error
+
+
+def priced(estimate: Estimate, prices: RegionPrices | None, types: Sequence[str]) -> Estimate:
+    """An estimate with what its extra instance-hours cost; unchanged without a price table.
+
+    :param types: the instance type of each machine that is replaced; its replacement has the same.
+    """
+    if prices is None or not types:
+        return estimate
+    each_h = estimate.extra_instance_hours / len(types)
+    known = [prices.per_hour[name] for name in types if name in prices.per_hour]
+    cost = Cost(
+        amount=round(sum(known) * each_h, 4),
+        currency=prices.currency,
+        as_of=prices.as_of,
+        unpriced=tuple(sorted({name or "(unknown type)" for name in types if name not in prices.per_hour})),
+    )
+    return estimate.model_copy(update={"cost": cost})
+
+
+def say(cost: Cost) -> str:
+    """A cost as a person reads it, with the date of its prices and every type that has none."""
+    said = f"{cost.amount:.2f} {cost.currency} by prices of {cost.as_of}"
+    return f"{said}, without {', '.join(cost.unpriced)}: no price" if cost.unpriced else said

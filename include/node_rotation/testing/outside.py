@@ -1,0 +1,191 @@
+"""Whoever installs into the cluster, programs, and objects of other kinds, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from node_rotation.errors import GoneError
+from node_rotation.image_policy import ImageCommand
+from node_rotation.intake_policy import HttpCall, HttpIntake, ObjectRef
+from node_rotation.outside import CommandState, Outside, PodState
+from node_rotation.testing.faults import Journal
+
+HTTP, COMMAND, KUBERNETES = "http", "command", "kubernetes"
+Variables = Mapping[str, str]
+
+
+@dataclass
+class Program:
+    """What a command, or a pod, is like: what it does when it has run so long, and how it ends.
+
+    :param takes_s: infinite: it hangs.
+    """
+
+    does: Callable[[Variables], object] = field(default=lambda variables: None)
+    takes_s: float = 5.0
+    code: int = 0
+    says: tuple[str, ...] = ()
+
+
+class MemoryHttp:
+    """An intake's endpoint: open, until the last request was the one that closes."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.closed = False
+
+    def check(self, intake: HttpIntake) -> None:
+        """Every address is known here."""
+
+    def send(self, intake: HttpIntake, call: HttpCall) -> None:
+        """Take a request; the journal's faults for it are the service ``http`` and its path as action."""
+        with self._journal.mutation(HTTP, call.path, body=call.body):
+            self.closed = call == intake.close
+
+
+@dataclass
+class _Begun:
+    program: Program
+    at: float
+    variables: Variables
+    done: bool = False
+
+
+class _Running:
+    """What runs, by key, on the journal's clock."""
+
+    def __init__(self, journal: Journal, program: Program) -> None:
+        self._journal, self.program = journal, program
+        self.begun: dict[str, _Begun] = {}
+        self.ended: list[str] = []
+
+    def begin(self, key: str, variables: Variables) -> None:
+        """Start it; does its work once its time has come."""
+        begun = self.begun[key] = _Begun(self.program, self._journal.clock.now(), dict(variables))
+        if begun.program.takes_s != float("inf"):
+            self._journal.clock.after(begun.program.takes_s, lambda: self._finish(key, begun))
+
+    def _finish(self, key: str, begun: _Begun) -> None:
+        if self.begun.get(key) is begun:
+            begun.done = True
+            begun.program.does(begun.variables)
+
+    def end(self, key: str) -> None:
+        """Forget it."""
+        if self.begun.pop(key, None) is not None:
+            self.ended.append(key)
+
+
+class MemoryCommands:
+    """Programs of one process; ``program`` says what the next one is like."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.running = _Running(journal, Program())
+
+    @property
+    def program(self) -> Program:
+        """What the next command is like; tests change it."""
+        return self.running.program
+
+    def check(self, command: ImageCommand) -> None:
+        """Every program is there."""
+
+    def begin(self, key: str, command: ImageCommand, variables: Variables) -> None:
+        """Start it."""
+        with self._journal.mutation(COMMAND, "begin", argv=command.argv):
+            self.running.begin(key, variables)
+
+    def state(self, key: str) -> CommandState | None:
+        """How it goes."""
+        begun = self.running.begun.get(key)
+        if begun is None:
+            return None
+        return CommandState(begun.program.code if begun.done else None, begun.program.says)
+
+    def end(self, key: str) -> None:
+        """End it."""
+        self.running.end(key)
+
+
+class MemoryObjects:
+    """Objects of other kinds, by :class:`ObjectRef` as text, and pods that run to their end."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.running = _Running(journal, Program())
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> None:
+        """A JSON merge patch.
+
+        :raises GoneError: if there is no such object.
+        """
+        with self._journal.mutation(KUBERNETES, "patch", object=str(ref)):
+            if str(ref) not in self.found:
+                raise GoneError(f"{ref} is gone")
+            self.found[str(ref)] = _merged(self.found[str(ref)], patch)
+
+    def begin_pod(self, manifest: Mapping[str, Any]) -> None:
+        """Create a pod; nothing if one of its name is there."""
+        meta = manifest["metadata"]
+        key = f"{meta['namespace']}/{meta['name']}"
+        with self._journal.mutation(KUBERNETES, "create_pod", pod=key):
+            if key not in self.running.begun:
+                env = manifest["spec"]["containers"][0].get("env", ())
+                self.running.begin(key, {one["name"]: one["value"] for one in env})
+
+    def pod_state(self, namespace: str, name: str) -> PodState | None:
+        """How it goes; None if there is none."""
+        self._journal.read(KUBERNETES, "pod")
+        begun = self.running.begun.get(f"{namespace}/{name}")
+        if begun is None:
+            return None
+        if not begun.done:
+            return PodState("Running")
+        return PodState("Failed", f"exit code {begun.program.code}") if begun.program.code else PodState("Succeeded")
+
+    def pod_log(self, namespace: str, name: str) -> tuple[str, ...]:
+        """What it said."""
+        begun = self.running.begun.get(f"{namespace}/{name}")
+        return begun.program.says if begun else ()
+
+    def remove_pod(self, namespace: str, name: str) -> None:
+        """Delete it; gone is fine."""
+        with self._journal.mutation(KUBERNETES, "remove_pod", pod=f"{namespace}/{name}"):
+            self.running.end(f"{namespace}/{name}")
+
+
+@dataclass
+class MemoryOutside:
+    """Whoever installs, and a machine to run programs on."""
+
+    http: MemoryHttp
+    commands: MemoryCommands
+
+    @classmethod
+    def of(cls, journal: Journal) -> MemoryOutside:
+        """With everything open and nothing running."""
+        return cls(MemoryHttp(journal), MemoryCommands(journal))
+
+    def value(self, *, commands: bool = True) -> Outside:
+        """As a rotation sees it.
+
+        :param commands: False where nothing may be run.
+        """
+        return Outside(self.http, self.commands if commands else None)
+
+
+def _merged(now: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """RFC 7396."""
+    result = dict(now)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, Mapping):
+            result[key] = _merged(result.get(key) or {}, value)
+        else:
+            result[key] = value
+    return result

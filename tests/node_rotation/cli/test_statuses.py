@@ -1,0 +1,86 @@
+"""`node-rotation status`, for one cluster and for the whole fleet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.node_rotation.cli.conftest import Cli
+from tests.node_rotation.crashes import dies, run_for
+
+from node_rotation.cli import session
+from node_rotation.errors import TransientError
+from node_rotation.fleet import Settings
+from node_rotation.testing.world import MemoryWorld
+
+AIRFLOW = "asset_triggered__2026-11-21T02:00:00+00:00"
+
+
+def test_a_run_of_airflow_is_seen_from_a_laptop(cli: Cli, world: MemoryWorld) -> None:
+    assert dies(run_for(world, AIRFLOW), world, 12, before=False)
+    ran = cli("status")
+    assert ran.code == 0
+    assert f"held by {AIRFLOW}" in ran.out
+    assert f"started from Airflow ({AIRFLOW})" in ran.out
+    assert "batches: 1 admitted" in ran.out
+    assert "It is alive" in ran.out
+    assert "workers/1" in ran.out
+
+
+def test_a_dead_run_says_so_and_what_to_do(cli: Cli, name: str, world: MemoryWorld) -> None:
+    assert dies(run_for(world, "run-1"), world, 12, before=False)
+    world.clock.wait(3600.0)
+    (cluster,) = cli("-o", "json", "status", name).document["clusters"]
+    assert cluster["expired"] is True
+    assert cluster["began"] == {"place": "library", "who": "run-1"}
+    assert cluster["batches"] == {"admitted": 1}
+    assert "node-rotation rotate dev.dev" in cluster["advice"]
+    assert cluster["since"].endswith("Z")
+    assert cli("rotate", name).code == 0
+    assert cli("-o", "json", "status", name).document["clusters"] == [{"name": "dev.dev", "held_by": None}]
+
+
+def test_a_run_from_the_command_line_bears_its_user(cli: Cli, name: str, world: MemoryWorld) -> None:
+    seen = []
+    world.cluster.on_lease = lambda lease: seen.append(lease.holder) if lease else None
+    cli("rotate", name)
+    assert "@" in seen[0]
+
+
+@pytest.mark.parametrize(("user", "shown"), [("DOMAIN\\al ice", "DOMAIN_al_ice@"), (None, "uid-")])
+def test_a_user_that_no_tag_can_hold_or_without_a_name(
+    cli: Cli, name: str, world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, user: str | None, shown: str
+) -> None:
+    """A domain's user has a backslash, a container's often has no name; the id becomes an EC2 tag's value."""
+
+    def getuser() -> str:
+        if user is None:
+            raise KeyError("getpwuid(): uid not found: 1001")
+        return user
+
+    monkeypatch.setattr("getpass.getuser", getuser)
+    holders = []
+    world.cluster.on_lease = lambda lease: holders.append(lease.holder) if lease else None
+    cli("rotate", name)
+    assert shown in holders[0]
+
+
+def test_a_cluster_that_does_not_answer_does_not_hide_the_others(
+    cli: Cli, world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = yaml.safe_load(fleet_file.read_text())
+    away = {"name": "away", "aws": {"region": "eu-west-1"}, "groups": [{"name": "workers", "asg": "away-workers"}]}
+    fleet["environments"].insert(0, {"name": "lab", "clusters": [away]})
+    fleet_file.write_text(yaml.safe_dump(fleet))
+
+    def connect(settings: Settings) -> object:
+        if settings.cluster.name == "away":
+            raise TransientError("the API server is away")
+        return world.cloud, world.cluster
+
+    monkeypatch.setattr(session, "connect", connect)
+    ran = cli("status")
+    assert ran.code == 1
+    assert "lab.away: can't be asked: the API server is away" in ran.out
+    assert "dev.dev: nobody rotates it." in ran.out

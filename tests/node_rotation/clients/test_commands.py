@@ -1,0 +1,117 @@
+"""Programs of this machine: what they are told, what is seen of them, and how they are ended."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node_rotation.clients.commands import LocalCommands
+from node_rotation.errors import BlockedError
+from node_rotation.image_policy import ImageCommand
+from node_rotation.outside import CommandState
+
+KEY = "dev.dev/run-1/workers"
+
+
+def python(code: str, **more: Any) -> ImageCommand:
+    return ImageCommand(argv=(sys.executable, "-c", code), **more)
+
+
+@pytest.fixture
+def commands() -> Iterator[LocalCommands]:
+    local = LocalCommands()
+    yield local
+    local.end(KEY)
+
+
+def until(true: Callable[[], bool], within_s: float = 30.0) -> None:
+    pause, began = threading.Event(), time.monotonic()
+    while not true():
+        assert time.monotonic() - began < within_s
+        pause.wait(0.02)
+
+
+def ended(commands: LocalCommands) -> CommandState:
+    until(lambda: commands.state(KEY).code is not None)  # type: ignore[union-attr]
+    state = commands.state(KEY)
+    assert state is not None
+    return state
+
+
+def test_output_goes_to_the_log_and_its_end_is_kept(commands: LocalCommands, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="node_rotation.clients.commands")
+    commands.begin(KEY, python("import sys; [print('line', i) for i in range(20)]; sys.exit('no end')"), {})
+    state = ended(commands)
+    assert state == CommandState(1, (*(f"line {i}" for i in range(11, 20)), "no end"))
+    assert [line for line in caplog.messages if line.startswith("line")] == [f"line {i}" for i in range(20)]
+
+
+def test_it_is_told_the_image_in_its_directory_and_nothing_of_airflows_secrets(
+    commands: LocalCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__FERNET_KEY", "hidden-value")
+    monkeypatch.setenv("KOPS_HOME", str(tmp_path))
+    code = "import os; print(os.getcwd(), os.environ['IMAGE'], os.environ['STATE'], 'hidden-value' in str(os.environ))"
+    commands.begin(KEY, python(code, directory="$KOPS_HOME", environment={"STATE": "s3"}), {"IMAGE": "ami-1"})
+    assert ended(commands).tail == (f"{tmp_path} ami-1 s3 False",)
+
+
+def test_arguments_are_never_read_by_a_shell(commands: LocalCommands) -> None:
+    code = "import sys; print(sys.argv[1:])"
+    commands.begin(KEY, ImageCommand(argv=(sys.executable, "-c", code, "$HOME; exit 1")), {})
+    assert ended(commands) == CommandState(0, ("['$HOME; exit 1']",))
+
+
+def test_one_that_hangs_is_ended_with_its_children(commands: LocalCommands, tmp_path: Path) -> None:
+    child = tmp_path / "child"
+    code = (
+        "import subprocess, sys, time;"
+        "one = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
+        f"open({str(child)!r}, 'w').write(str(one.pid)); time.sleep(600)"
+    )
+    commands.begin(KEY, python(code), {})
+    until(lambda: child.exists() and child.read_text() != "")
+    assert commands.state(KEY) == CommandState(None)
+    commands.end(KEY)
+    assert commands.state(KEY) is None
+    until(lambda: _gone(int(child.read_text())))
+
+
+def _gone(pid: int) -> bool:
+    """No such process, or one that only waits for its parent to hear of it."""
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (ImageCommand(argv=("no-such-program-at-all",)), "there is no program no-such-program-at-all"),
+        (ImageCommand(argv=("./image.sh",), directory="/"), "there is no program ./image.sh"),
+        (ImageCommand(argv=("true",), directory="/no/such/place"), "there is no directory /no/such/place"),
+    ],
+)
+def test_what_can_not_be_started_is_found_before(commands: LocalCommands, command: ImageCommand, said: str) -> None:
+    with pytest.raises(BlockedError, match=said):
+        commands.check(command)
+
+
+def test_a_program_beside_its_directory_is_found(commands: LocalCommands, tmp_path: Path) -> None:
+    script = tmp_path / "image.sh"
+    script.write_text("#!/bin/sh\necho done\n")
+    script.chmod(0o700)
+    command = ImageCommand(argv=("./image.sh",), directory=str(tmp_path))
+    commands.begin(KEY, command, {})
+    assert ended(commands) == CommandState(0, ("done",))
+
+
+def test_another_processes_command_is_not_known(commands: LocalCommands) -> None:
+    assert commands.state("somebody/else") is None
+    commands.end("somebody/else")
