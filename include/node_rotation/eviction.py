@@ -78,7 +78,7 @@ def decide(
     :param now: epoch seconds.
     """
     protecting = covering(pod, budgets)
-    if why := _stays(pod, protecting):
+    if why := left_alone(pod, protecting):
         return Leave(why)
     forced = policy.force_after is not None and now - drain_started_at >= policy.force_after
     if pod.terminating_since is not None:
@@ -171,7 +171,11 @@ def read_answer(answer: EvictionAnswer, pod: Pod, budgets: Iterable[Budget]) -> 
     return WaitFor(f"pod {pod.key} is leaving")
 
 
-def _stays(pod: Pod, protecting: tuple[Budget, ...]) -> str:
+def left_alone(pod: Pod, protecting: tuple[Budget, ...]) -> str:
+    """Why a drain leaves a pod where it is; empty if it has to go.
+
+    :param protecting: the budgets that cover it.
+    """
     if pod.mirror:
         return "mirror pod: it lives and dies with its machine"
     if pod.owner is not None and pod.owner.kind == "DaemonSet":

@@ -8,6 +8,7 @@ from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
+from node_rotation.conflicts import Sharing
 from node_rotation.errors import BlockedError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
@@ -58,8 +59,9 @@ class Admit:
         decision = _decide(run, batch, snapshot, ledger)
         if isinstance(decision, Refuse):
             return Blocked(decision.reason, (f"batch {batch.name}",), "Clear the batch that failed, then this one.")
-        reasons = decision.reasons if isinstance(decision, Wait) else ("its turn has come",)
-        return Waiting(reasons, run.policy(batch).poll)
+        if isinstance(decision, Wait):
+            return Waiting(decision.reasons, run.policy(batch).poll, others_may_go=decision.others_may_go)
+        return Waiting(("its turn has come",), run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """Two weeks: waiting for slots is not a failure."""
@@ -88,7 +90,12 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         foreign={g.name: _foreign(snapshot, g.asg, g.name, ledger) for g in run.plan.groups if ledger},
         lock_held=ledger is not None,
         now=run.clock.now(),
+        sharing=Sharing(snapshot, _evicted(ledger) if ledger else {}),
     )
+
+
+def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:
+    return {machine: claim.evicted for claim in ledger.claims if claim.open for machine in claim.machines}
 
 
 def _foreign(snapshot: Snapshot, asg: str, group: str, ledger: Ledger) -> dict[str, str]:
