@@ -61,6 +61,7 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
         found.extend(_group(subject))
         found.extend(_machines(subject, snapshot))
     found.extend(_pods(subjects, snapshot))
+    found.extend(_nodes(subjects, snapshot))
     return tuple(found)
 
 
@@ -188,6 +189,19 @@ def _pods(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
     yield from _merged(
         Blocker(reason=blocked.reason, objects=blocked.objects, remedy=blocked.remedy) for blocked in found if blocked
     )
+
+
+def _nodes(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
+    """Nodes that ask not to be disrupted, where the policy says that this blocks."""
+    now = snapshot.taken_at
+    for subject in subjects:
+        ids, policy = subject.ids, subject.policy.drain
+        for node in snapshot.nodes:
+            if node.instance_id not in ids or policy.force_after is not None:
+                continue
+            found = eviction.decide_node(node, policy, drain_started_at=now, now=now)
+            if isinstance(found, eviction.Block):
+                yield Blocker(reason=found.blocked.reason, objects=found.blocked.objects, remedy=found.blocked.remedy)
 
 
 def _blocked(pod: Pod, policy: Policy, budgets: Mapping[str, list[Budget]], now: float) -> Blocked | None:

@@ -140,7 +140,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod; ``terminating_since`` is None unless it has a deletion timestamp (epoch seconds)."""
+    """A pod; ``terminating_since`` is None unless it has a deletion timestamp, ``started_at`` until a kubelet has it.
+
+    Both are epoch seconds.
+    """
 
     namespace: str
     name: str
@@ -159,6 +162,7 @@ class Pod:
     finalizers: tuple[str, ...] = ()
     priority: int = 0
     tolerates_everything: bool = False
+    started_at: float | None = None
 
     @property
     def key(self) -> str:

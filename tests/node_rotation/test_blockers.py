@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.node_rotation.builders import Machine, budget, plan, pod, settings, world
 
@@ -56,6 +58,15 @@ def test_detach_is_refused_where_it_would_cut_traffic_or_bypass_hooks(what):
     allowed = settings(strategy="detach", allow_detach_behind_load_balancer=True)
     assert plan(allowed, snapshot).blockers == ()
     assert plan(settings(strategy="surge"), snapshot).blockers == ()
+
+
+def test_a_node_that_asks_not_to_be_disrupted_blocks_where_the_policy_says_so():
+    snapshot = world(ONE)
+    asks = replace(snapshot.nodes[0], annotations={"karpenter.sh/do-not-disrupt": "true"})
+    snapshot = replace(snapshot, nodes=(asks,))
+    blocker = only(plan(settings(drain={"do_not_disrupt": "block"}), snapshot))
+    assert blocker.objects == ("node node-i-1",)
+    assert plan(settings(), snapshot).blockers == ()
 
 
 def test_a_running_instance_refresh_is_another_actor():

@@ -80,6 +80,7 @@ def pod(found: Json) -> Pod:
         finalizers=tuple(meta.get("finalizers") or ()),
         priority=spec.get("priority") or 0,
         tolerates_everything=any(_tolerates_everything(t) for t in spec.get("tolerations") or ()),
+        started_at=epoch(status["startTime"]) if status.get("startTime") else None,
     )
 
 

@@ -76,7 +76,8 @@ class Controllers:
                 self._pending.pop(uid)
             elif node := self._place(self.objects.workload_of[uid]):
                 self._pending.pop(uid)
-                self.objects.change_pod(uid, "scheduled", node=node.name, phase="Running")
+                now = self.objects.clock.now()
+                self.objects.change_pod(uid, "scheduled", node=node.name, phase="Running", started_at=now)
                 self._start(self.objects.pods[uid])
 
     def delete(self, pod: Pod, grace_s: float | None, cause: str) -> None:
@@ -182,6 +183,7 @@ class Controllers:
             finalizers=seed.finalizers,
             priority=_PRIORITY.get(seed.priority_class or "", 0),
             tolerates_everything=seed.tolerate_everything,
+            started_at=self.objects.clock.now() if node else None,
         )
         self.objects.put_pod(workload, pod, "made")
         if node:
