@@ -181,11 +181,7 @@ def _pods(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
     """Pods on drifted machines that no drain could ever evict, one blocker per cause."""
     policies = {m.node: s.policy for s in subjects for m in s.drifted if m.node and s.policy.drain.force_after is None}
     by_namespace = _by_namespace(snapshot.budgets)
-    found = (
-        _blocked(pod, policies[pod.node], by_namespace, snapshot.taken_at)
-        for pod in snapshot.pods
-        if pod.node in policies
-    )
+    found = (_blocked(pod, policies[pod.node], by_namespace, snapshot) for pod in snapshot.pods if pod.node in policies)
     yield from _merged(
         Blocker(reason=blocked.reason, objects=blocked.objects, remedy=blocked.remedy) for blocked in found if blocked
     )
@@ -204,8 +200,9 @@ def _nodes(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]
                 yield Blocker(reason=found.blocked.reason, objects=found.blocked.objects, remedy=found.blocked.remedy)
 
 
-def _blocked(pod: Pod, policy: Policy, budgets: Mapping[str, list[Budget]], now: float) -> Blocked | None:
-    found = eviction.decide(pod, policy.drain, budgets.get(pod.namespace, ()), drain_started_at=now, now=now)
+def _blocked(pod: Pod, policy: Policy, budgets: Mapping[str, list[Budget]], snapshot: Snapshot) -> Blocked | None:
+    now, covering = snapshot.taken_at, budgets.get(pod.namespace, ())
+    found = eviction.decide(pod, policy.drain, covering, workloads=snapshot.workloads, drain_started_at=now, now=now)
     return found.blocked if isinstance(found, eviction.Block) else None
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from node_rotation.do_not_disrupt import node_asks, pod_asks
 from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy, PodRule
+from node_rotation.rolling import to_roll
 from node_rotation.world import (
     Budget,
     EvictionAnswer,
@@ -17,6 +18,7 @@ from node_rotation.world import (
     PodGone,
     RefusedByBudget,
     Throttled,
+    Workload,
 )
 
 
@@ -62,15 +64,29 @@ class Force:
     grace_s: float | None = None
 
 
-PodDecision = Leave | Evict | WaitFor | Block | Force
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Have the pod's Deployment start its successor; the pod goes by itself once that is Ready."""
+
+    deployment: Workload
+
+
+PodDecision = Leave | Evict | WaitFor | Block | Force | Roll
 
 
 def decide(
-    pod: Pod, policy: DrainPolicy, budgets: Iterable[Budget], *, drain_started_at: float, now: float
+    pod: Pod,
+    policy: DrainPolicy,
+    budgets: Iterable[Budget],
+    *,
+    workloads: Iterable[Workload] = (),
+    drain_started_at: float,
+    now: float,
 ) -> PodDecision:
     """Decide about one pod of a machine that is being drained.
 
     :param budgets: every PodDisruptionBudget of the cluster (those of the pod's namespace suffice).
+    :param workloads: every workload of the cluster, for ``drain.roll_single_replicas``.
     :param drain_started_at: epoch seconds.
     :param now: epoch seconds.
     """
@@ -85,8 +101,17 @@ def decide(
     held = _by_rule(pod, policy, now)
     if held is not None:
         return held
+    if policy.roll_single_replicas and (deployment := to_roll(pod, workloads)):
+        return _rolling(pod, deployment)
     blocked = _structural(pod, protecting)
     return Block(blocked) if blocked else Evict(policy.grace)
+
+
+def _rolling(pod: Pod, deployment: Workload) -> Roll | WaitFor:
+    """Once for each pod: what it was rolled for is written on the Deployment."""
+    if deployment.rolled_for != pod.uid:
+        return Roll(deployment)
+    return WaitFor(f"pod {pod.key} leaves once its successor is Ready: {deployment.key} is rolled")
 
 
 def decide_node(node: Node, policy: DrainPolicy, *, drain_started_at: float, now: float) -> Block | WaitFor | None:

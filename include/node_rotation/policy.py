@@ -101,6 +101,9 @@ class DrainPolicy(Value):
     empty_dir: PodRule = PodRule.EVICT
     jobs: PodRule = PodRule.WAIT
     do_not_disrupt: PodRule = PodRule.WAIT
+    roll_single_replicas: bool = Field(
+        default=False, description="a Deployment of one replica gets its new pod before the old one goes"
+    )
     force_after: Duration | None = Field(
         default=None, description="pods still there after this are deleted past their budget; never by default"
     )

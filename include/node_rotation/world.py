@@ -193,7 +193,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready."""
+    """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready.
+
+    ``surges`` is True for a Deployment that replaces its last pod by starting the new one first; ``rolled_for`` is
+    what we last rolled it for (:meth:`Cluster.roll`).
+    """
 
     kind: str
     namespace: str
@@ -201,6 +205,8 @@ class Workload:
     uid: str
     desired: int
     ready: int
+    surges: bool = False
+    rolled_for: str = ""
 
     @property
     def key(self) -> str:
@@ -449,6 +455,13 @@ class Cluster(Protocol):
 
     def delete_pod(self, pod: Pod, grace_s: float | None = None) -> None:
         """Delete by UID, without asking budgets: only by policy, after its deadline."""
+        ...
+
+    def roll(self, deployment: Workload, reason: str) -> None:
+        """Have a Deployment replace its pods, as ``kubectl rollout restart``; the same reason rolls it once.
+
+        :raises GoneError: if the Deployment is gone or another one.
+        """
         ...
 
     def lease(self) -> Lease | None:

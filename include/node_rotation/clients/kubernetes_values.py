@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from node_rotation.names import ROLLED_FOR
 from node_rotation.world import Budget, Lease, Node, Owner, Pod, Taint, Workload
 
 Json = Mapping[str, Any]
@@ -114,7 +115,27 @@ def workload(kind: str, found: Json) -> Workload:
         desired, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
     else:
         desired, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
-    return Workload(kind, meta["namespace"], meta["name"], meta["uid"], desired, ready)
+    template = (spec.get("template") or {}).get("metadata") or {}
+    return Workload(
+        kind,
+        meta["namespace"],
+        meta["name"],
+        meta["uid"],
+        desired,
+        ready,
+        surges=kind == "Deployment" and _surges(spec),
+        rolled_for=(template.get("annotations") or {}).get(ROLLED_FOR, ""),
+    )
+
+
+def _surges(spec: Json) -> bool:
+    """Whether a rollout starts a new pod before an only one goes: surge rounds up, unavailable down."""
+    strategy = spec.get("strategy") or {}
+    rolling = strategy.get("rollingUpdate") or {}
+    more, fewer = str(rolling.get("maxSurge", "25%")), str(rolling.get("maxUnavailable", "25%"))
+    one_less = fewer == "100%" or (not fewer.endswith("%") and fewer != "0")
+    rolls = strategy.get("type", "RollingUpdate") == "RollingUpdate" and not spec.get("paused")
+    return rolls and more not in ("0", "0%") and not one_less
 
 
 def lease(found: Json) -> Lease:

@@ -72,6 +72,7 @@ class ReadOnlyCluster:
     label: Any = _refused("label")
     delete_node: Any = _refused("delete node")
     evict: Any = _refused("evict")
+    roll: Any = _refused("roll deployment")
     delete_pod: Any = _refused("delete pod")
     create_lease: Any = _refused("create lease")
     update_lease: Any = _refused("update lease")

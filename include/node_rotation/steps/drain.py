@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from node_rotation import lock
 from node_rotation.errors import GoneError
-from node_rotation.eviction import Block, Evict, Force, PodDecision, WaitFor, covering, decide, decide_node, order
+from node_rotation.eviction import Block, Evict, Force, PodDecision, Roll, WaitFor, covering, decide, decide_node, order
 from node_rotation.health import workload_of
 from node_rotation.ledger import Ledger, claim_change
 from node_rotation.model import Batch, StepName
@@ -82,8 +83,10 @@ def evict_from(
     now = run.clock.now()
     free = [node for node in nodes if decide_node(node, policy, drain_started_at=since, now=now) is None]
     for pod in order(p for node in free for p in snapshot.pods_on(node.name)):
-        decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=run.clock.now())
-        if not isinstance(decision, Evict | Force):
+        decision = decide(
+            pod, policy, snapshot.budgets, workloads=snapshot.workloads, drain_started_at=since, now=run.clock.now()
+        )
+        if not isinstance(decision, Evict | Force | Roll):
             continue
         ledger = lock.require(run).ledger
         if batch is not None and _too_soon(run, ledger, batch, policy):
@@ -94,8 +97,13 @@ def evict_from(
             lock.change(run, claim_change(batch, last_eviction=run.clock.now()))
 
 
-def _let_go(run: Run, pod: Pod, decision: Evict | Force) -> bool:
+def _let_go(run: Run, pod: Pod, decision: Evict | Force | Roll) -> bool:
     """One pod; False if the API server asks for a pause."""
+    if isinstance(decision, Roll):
+        with suppress(GoneError):
+            run.cluster.roll(decision.deployment, pod.uid)
+        run.look.forget()
+        return True
     if isinstance(decision, Force):
         try:
             run.cluster.delete_pod(pod, decision.grace_s)
@@ -165,7 +173,7 @@ def _why(
 ) -> tuple[str, ...] | Blocked:
     reasons = []
     for pod in left:
-        decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=now)
+        decision = decide(pod, policy, snapshot.budgets, workloads=snapshot.workloads, drain_started_at=since, now=now)
         if isinstance(decision, Block):
             return decision.blocked
         reasons.append(_reason(pod, decision, snapshot))
@@ -175,6 +183,8 @@ def _why(
 def _reason(pod: Pod, decision: PodDecision, snapshot: Snapshot) -> str:
     if isinstance(decision, WaitFor):
         return f"{decision.why} on node {pod.node}"
+    if isinstance(decision, Roll):
+        return f"{decision.deployment.key} is to be rolled (pod {pod.key} on {pod.node})"
     tight = [b for b in covering(pod, snapshot.budgets) if b.disruptions_allowed < 1]
     if tight:
         return f"pdb {tight[0].key} allows no disruption now (pod {pod.key} on {pod.node})"

@@ -134,6 +134,14 @@ class MemoryCluster:
             if now := self._objects.same_pod(pod):
                 self._controllers.delete(now, grace_s, "deletion")
 
+    def roll(self, deployment: Workload, reason: str) -> None:
+        """Have a Deployment replace its pods; the same reason rolls it once."""
+        with self._journal.mutation(KUBERNETES, "roll", deployment=deployment.key, reason=reason):
+            state = self._objects.workloads.get((deployment.kind, deployment.namespace, deployment.name))
+            if state is None or state.uid != deployment.uid:
+                raise GoneError(f"{deployment.key} is gone.")
+            self._controllers.roll(state, reason)
+
     def lease(self) -> Lease | None:
         """The rotation's Lease, or None."""
         self._journal.read(KUBERNETES, "lease")
@@ -224,7 +232,16 @@ class MemoryCluster:
             pods = [pod for pod in pods if pod.node in homes]
             desired = len(homes)
         ready = sum(pod.ready for pod in pods)
-        return Workload(seed.kind, seed.namespace, seed.name, workload.uid, desired, ready)
+        return Workload(
+            seed.kind,
+            seed.namespace,
+            seed.name,
+            workload.uid,
+            desired,
+            ready,
+            surges=seed.kind == "Deployment",
+            rolled_for=workload.rolled_for,
+        )
 
 
 def _merged(now: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:

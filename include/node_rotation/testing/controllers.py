@@ -55,6 +55,31 @@ class Controllers:
                 workload.made += 1
                 self._make(workload, f"{_owner_name(workload)}-{workload.made:05d}")
 
+    def roll(self, workload: WorkloadState, reason: str) -> None:
+        """A Deployment's rolling update with one pod more: the new one first, an old one goes when it is Ready.
+
+        Source: https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#rolling-update-deployment
+        """
+        if workload.rolled_for == reason:
+            return  # the template did not change
+        workload.rolled_for = reason
+        self.objects.version += 1
+        workload.outdated = {pod.uid for pod in workload.active()}
+        self._next_successor(workload)
+
+    def _next_successor(self, workload: WorkloadState) -> None:
+        if workload.outdated:
+            workload.made += 1
+            self._make(workload, f"{_owner_name(workload)}-{workload.made:05d}")
+
+    def _retire(self, workload: WorkloadState) -> None:
+        """A successor is Ready: the oldest of the outdated pods goes, then the next one is made."""
+        uid = min(workload.outdated)
+        workload.outdated.discard(uid)
+        if old := self.objects.pods.get(uid):
+            self.delete(old, None, "rolled")
+        self._next_successor(workload)
+
     def node_changed(self, name: str) -> None:
         """A node came, became schedulable or not, Ready or not: daemons start, waiting pods are placed."""
         node = self.objects.nodes[name]
@@ -144,6 +169,8 @@ class Controllers:
             workload = self.objects.workload_of[uid]
             if workload.seed.kind == "StatefulSet":
                 self.reconcile(workload)
+            elif workload.outdated and uid not in workload.outdated:
+                self._retire(workload)
 
     def _ordinals(self, workload: WorkloadState) -> None:
         """One after the other, each only once its predecessor is Ready (OrderedReady).

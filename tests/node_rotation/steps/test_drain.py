@@ -64,6 +64,47 @@ def test_a_node_that_goes_on_asking_is_named_and_everything_goes_back() -> None:
     assert after(world).clean
 
 
+def test_a_single_replica_under_a_budget_that_never_allows_is_rolled_and_never_down() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    only_one = seeds.DisruptionBudget(min_available=1)
+    world.add_workload(seeds.Workload("solo", ready_after=20.0, budget=only_one))
+    world.clock.wait(30.0)
+    refused, _ = heard(world)
+    assert refused.blocked is not None
+    assert "can never allow" in refused.blocked.reason
+    world.monitor.begin({world.asg("workers"): 1})
+    result, waits = heard(world, drain={"timeout": "2m", "roll_single_replicas": True})
+    assert result.ok
+    assert not [m for m in world.mutations if m.action in ("evict", "delete_pod")]
+    assert len([m for m in world.mutations if m.action == "roll"]) == 1
+    assert world.monitor.min_healthy["default/solo"] == 1
+    assert any("leaves once its successor is Ready: Deployment default/solo" in r for w in waits for r in w.reasons)
+
+
+def test_a_single_replica_whose_successor_never_comes_up_stays_and_is_named() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("solo", ready_after=20.0))
+    world.clock.wait(30.0)
+    (old,) = [pod for pod in world.cluster.pods() if pod.labels["app"] == "solo"]
+    run = run_for(world, drain={"timeout": "2m", "roll_single_replicas": True})
+
+    def spoil(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step == "drain":
+            world.objects.workloads["Deployment", "default", "solo"].seed = seeds.Workload("solo", ready_after=9e9)
+
+    result = engine.rotate(run, spoil)
+    ((_, why),) = result.failed
+    assert f"pod {old.key}" in why.objects
+    assert next(pod for pod in world.cluster.pods() if pod.uid == old.uid).ready
+
+
+def test_without_the_policy_a_single_replica_is_evicted() -> None:
+    world = MemoryWorld.simple(1, replicas=1)
+    result, _ = heard(world)
+    assert result.ok
+    assert not [m for m in world.mutations if m.action == "roll"]
+
+
 def test_a_pod_whose_end_never_comes_is_named_in_time() -> None:
     world = MemoryWorld.simple(1, replicas=0)
     world.add_workload(seeds.Workload("stuck", stops_after=7200.0))
