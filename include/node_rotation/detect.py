@@ -60,6 +60,7 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         workloads=cluster.workloads(),
         lease=lease,
         activities=_activities(cloud, groups.values(), now),
+        volumes=cluster.volumes(),
     )
 
 

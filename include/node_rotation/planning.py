@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from node_rotation import estimate as estimating
+from node_rotation.attachments import last_in_zone
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
 from node_rotation.conflicts import Sharing
@@ -64,6 +65,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
             *(n for drift in drifts for n in drift.notes),
             *notes(subjects),
             *_apart(batches, sharing),
+            *_zonal(subjects, snapshot),
             *cluster_notes(snapshot),
         ),
     )
@@ -140,6 +142,16 @@ def _apart(batches: Sequence[Batch], sharing: Sharing) -> Iterator[str]:
     machines = [machine.instance_id for batch in batches for machine in batch.machines]
     for budget, nodes, allowed in sharing.contended(machines):
         yield f"pdb {budget} allows {allowed} at once: of the {nodes} nodes under it those that need more go in turn"
+
+
+def _zonal(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[str]:
+    """Machines that surge may not find a replacement for in their zone: AWS chooses it before it knows who leaves."""
+    for subject in subjects:
+        if subject.plan.strategy is not Strategy.SURGE or len(subject.scaling.zones) < 2:
+            continue
+        nodes = {machine.node for machine in subject.drifted if machine.node}
+        for found in last_in_zone(snapshot, nodes):
+            yield f"{found}: surge may launch elsewhere, strategy: detach launches there"
 
 
 def _batches(subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing) -> tuple[Batch, ...]:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
+from node_rotation.volume import Volume
 
 Taint = tuple[str, str, str]
 """key, value, effect"""
@@ -238,6 +239,7 @@ class Snapshot:
     workloads: tuple[Workload, ...]
     lease: Lease | None = None
     activities: Mapping[str, tuple[Activity, ...]] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
@@ -415,6 +417,10 @@ class Cluster(Protocol):
 
     def workloads(self) -> tuple[Workload, ...]:
         """Every Deployment, StatefulSet and DaemonSet."""
+        ...
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every PersistentVolume, with the nodes that VolumeAttachments name."""
         ...
 
     def minor_version(self) -> int:

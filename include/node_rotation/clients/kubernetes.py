@@ -23,6 +23,7 @@ from node_rotation.clients.kubernetes_objects import KubernetesObjects
 from node_rotation.clients.wall import WallClock
 from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE, ROLLED_FOR
+from node_rotation.volume import Volume
 from node_rotation.world import (
     Budget,
     Clock,
@@ -86,6 +87,12 @@ class KubernetesCluster:
             for kind, plural in WORKLOADS.items()
             for found in self._api.items(f"/apis/apps/v1/{plural}", plural)
         )
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every PersistentVolume, with the nodes that VolumeAttachments name."""
+        volumes = self._api.items("/api/v1/persistentvolumes", "persistentvolumes")
+        attachments = self._api.items("/apis/storage.k8s.io/v1/volumeattachments", "volumeattachments")
+        return values.volumes(volumes, attachments)
 
     def minor_version(self) -> int:
         """The API server's minor version; EKS writes ``36+``."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.names import ROLLED_FOR
+from node_rotation.volume import Volume
 from node_rotation.world import Budget, Lease, Node, Owner, Pod, Taint, Workload
 
 Json = Mapping[str, Any]
 MIRROR = "kubernetes.io/config.mirror"
+_ZONES = ("topology.kubernetes.io/zone", "topology.ebs.csi.aws.com/zone", "failure-domain.beta.kubernetes.io/zone")
 DEFAULT_GRACE_S = 30.0
 
 
@@ -136,6 +138,34 @@ def _surges(spec: Json) -> bool:
     one_less = fewer == "100%" or (not fewer.endswith("%") and fewer != "0")
     rolls = strategy.get("type", "RollingUpdate") == "RollingUpdate" and not spec.get("paused")
     return rolls and more not in ("0", "0%") and not one_less
+
+
+def volumes(found: Iterable[Json], attachments: Iterable[Json]) -> tuple[Volume, ...]:
+    """PersistentVolumes and where they are attached.
+
+    :param attachments: VolumeAttachments; one that is being deleted counts until it is gone.
+    """
+    nodes: dict[str, list[str]] = {}
+    for attachment in attachments:
+        spec = attachment["spec"]
+        name = spec["source"].get("persistentVolumeName") or attachment["metadata"]["name"]  # else an inline volume
+        nodes.setdefault(name, []).append(spec["nodeName"])
+    known = [_volume(volume, tuple(nodes.pop(volume["metadata"]["name"], ()))) for volume in found]
+    return (*known, *(Volume(name, attached=tuple(where)) for name, where in nodes.items()))
+
+
+def _volume(found: Json, attached: tuple[str, ...]) -> Volume:
+    spec = found.get("spec") or {}
+    claim = spec.get("claimRef")
+    required = (spec.get("nodeAffinity") or {}).get("required") or {}
+    zones = tuple(
+        zone
+        for term in required.get("nodeSelectorTerms") or ()
+        for expression in term.get("matchExpressions") or ()
+        if expression["key"] in _ZONES and expression["operator"] == "In"
+        for zone in expression.get("values") or ()
+    )
+    return Volume(found["metadata"]["name"], f"{claim['namespace']}/{claim['name']}" if claim else "", zones, attached)
 
 
 def lease(found: Json) -> Lease:

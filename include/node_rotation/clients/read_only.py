@@ -60,6 +60,7 @@ class ReadOnlyCluster:
         self.pods = cluster.pods
         self.budgets = cluster.budgets
         self.workloads = cluster.workloads
+        self.volumes = cluster.volumes
         self.minor_version = cluster.minor_version
         self.lease = cluster.lease
 

@@ -12,6 +12,7 @@ from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.faults import Journal, ThrottledError
 from node_rotation.testing.objects import Objects, WorkloadState
 from node_rotation.testing.outside import MemoryObjects
+from node_rotation.volume import Volume
 from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Throttled, Workload
 
 KUBERNETES = "kubernetes"
@@ -63,6 +64,11 @@ class MemoryCluster:
         """Every Deployment, StatefulSet and DaemonSet."""
         self._journal.read(KUBERNETES, "workloads")
         return self._cached("workloads", self._objects.version, self._workloads)
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every PersistentVolume."""
+        self._journal.read(KUBERNETES, "volumes")
+        return self._controllers.volumes.seen()
 
     def minor_version(self) -> int:
         """The API server's minor version."""
