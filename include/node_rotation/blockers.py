@@ -83,6 +83,7 @@ def _group(subject: Subject) -> Iterator[Blocker]:
     yield from _capacity(subject)
     yield from _image_step(subject)
     yield from _actors(subject)
+    yield from _weights(subject)
     yield from _detach(subject)
 
 
@@ -142,6 +143,21 @@ def _actors(subject: Subject) -> Iterator[Blocker]:
             reason=f"{' and '.join(stopped)} of {scaling.name} is suspended: no replacement can come or go",
             objects=(subject.object, f"asg {scaling.name}"),
             remedy="find out why, then resume with ResumeProcesses",
+        )
+
+
+def _weights(subject: Subject) -> Iterator[Blocker]:
+    """With weights desired, min and max count units, and one machine may be replaced by several or by a part of one.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-instance-weighting.html
+    """
+    scaling = subject.scaling
+    if any(weight != 1 for weight in scaling.weights):
+        weights = ", ".join(str(weight) for weight in scaling.weights)
+        yield Blocker(
+            reason=f"{scaling.name} weighs its instance types ({weights}): its sizes count units, not machines",
+            objects=(subject.object, f"asg {scaling.name}"),
+            remedy="remove WeightedCapacity from the group's overrides, or leave the group out",
         )
 
 

@@ -78,6 +78,7 @@ class ScalingGroup:
     template: TemplateSpec
     overrides: tuple[TemplateSpec | None, ...] = ()
     instance_types: tuple[str, ...] = ()
+    weights: tuple[int, ...] = ()
     suspended: Mapping[str, str] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)

@@ -83,6 +83,14 @@ def test_groups_that_eks_manages_are_left_to_eks():
     assert "is managed by EKS" in only(plan(told, world(ONE))).reason
 
 
+@pytest.mark.parametrize("strategy", ["surge", "detach"])
+def test_a_group_whose_types_have_weights_is_named(strategy):
+    told = settings(strategy=strategy)
+    blocker = only(plan(told, world(ONE, weights=(1, 4))))
+    assert blocker.reason == "dev-workers weighs its instance types (1, 4): its sizes count units, not machines"
+    assert plan(told, world(ONE, weights=(1, 1))).blockers == ()
+
+
 def test_protected_machines_are_named():
     locked = world({"dev-workers": [Machine("i-1", locked=True), Machine("i-2")]})
     assert only(plan(settings(), locked)).objects == ("machine i-1",)
