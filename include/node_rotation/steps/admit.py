@@ -82,7 +82,7 @@ def _has_slots(ledger: Ledger, batch: Batch) -> bool:
 
 def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -> Decision:
     claims = {c.batch: c for c in ledger.claims} if ledger else {}
-    return decide(
+    decision = decide(
         run.plan,
         batch.name,
         claims,
@@ -92,6 +92,15 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         now=run.clock.now(),
         sharing=Sharing(snapshot, _evicted(ledger) if ledger else {}),
     )
+    refreshed = isinstance(decision, Yes) and not (ledger and _has_slots(ledger, batch)) and _refreshed(run, batch)
+    return Wait((refreshed,)) if refreshed else decision
+
+
+def _refreshed(run: Run, batch: Batch) -> str:
+    """An instance refresh that somebody has started meanwhile: what it replaces need not be replaced again."""
+    group = run.look().groups.get(run.group(batch).asg)
+    refresh = group.refresh_in_progress if group else ""
+    return f"instance refresh {refresh} is replacing the machines of {run.group(batch).asg}" if refresh else ""
 
 
 def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:
