@@ -58,7 +58,7 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
     """
     found = list(_merged(blocker for drift in drifts for blocker in drift.blockers))
     for subject in subjects:
-        found.extend(_group(subject))
+        found.extend(_group(subject, snapshot))
         found.extend(_machines(subject, snapshot))
     found.extend(_pods(subjects, snapshot))
     found.extend(_nodes(subjects, snapshot))
@@ -79,11 +79,12 @@ def notes(subjects: Sequence[Subject]) -> tuple[str, ...]:
     return tuple(note for subject in subjects for note in _notes(subject))
 
 
-def _group(subject: Subject) -> Iterator[Blocker]:
+def _group(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
     yield from _capacity(subject)
     yield from _image_step(subject)
     yield from _actors(subject)
     yield from _weights(subject)
+    yield from _checks(subject, snapshot)
     yield from _detach(subject)
 
 
@@ -144,6 +145,17 @@ def _actors(subject: Subject) -> Iterator[Blocker]:
             objects=(subject.object, f"asg {scaling.name}"),
             remedy="find out why, then resume with ResumeProcesses",
         )
+
+
+def _checks(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
+    """A check that is not green before anything is touched would fail the first gate for no fault of the rotation."""
+    for check in subject.policy.gate.checks:
+        if why := snapshot.checks.get(check.label):
+            yield Blocker(
+                reason=f"a gate check is not green before the rotation: {why}",
+                objects=(subject.object, check.label),
+                remedy="correct what it checks, or take it out of gate.checks",
+            )
 
 
 def _weights(subject: Subject) -> Iterator[Blocker]:

@@ -241,6 +241,8 @@ class Snapshot:
     lease: Lease | None = None
     activities: Mapping[str, tuple[Activity, ...]] = field(default_factory=dict)
     volumes: tuple[Volume, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """The gate's own checks that are not green: label → why."""
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
