@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from node_rotation import names
+from node_rotation.clients import checks
 from node_rotation.clients.this_machine import this_machine
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.freeze import Frozen
 from node_rotation.freezes import ConnectAccount, Freezes
+from node_rotation.gate_checks import GateCheck
 from node_rotation.ledger import Ledger, parse
 from node_rotation.model import Blocker, GroupDrift, Image, Plan
 from node_rotation.outside import Outside
@@ -62,7 +64,14 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         workloads=cluster.workloads(),
         lease=lease,
         activities=_activities(cloud, groups.values(), now),
+        volumes=cluster.volumes(),
+        checks=checks.ask(_checks(settings)),
     )
+
+
+def _checks(settings: Settings) -> tuple[GateCheck, ...]:
+    """Every group's own gate checks, each once: all who wait share one answer."""
+    return tuple(dict.fromkeys(check for policy in settings.groups.values() for check in policy.gate.checks))
 
 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:

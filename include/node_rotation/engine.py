@@ -136,6 +136,7 @@ class _Moving:
     since: float = 0.0
     healing: Blocked | None = None
     said: tuple[str, ...] = ()
+    others_may_go: bool = False
 
     @property
     def name(self) -> StepName:
@@ -236,12 +237,15 @@ class _Rotation:
                 self.run.clock.wait(max(min(pauses), SHORTEST_S))
 
     def _in_turn(self) -> Iterator[_Moving]:
-        """Who moves now: first in, first out, so behind one that waits for slots nobody of its group need ask."""
+        """Who moves now: first in, first out, so behind one that waits for slots nobody of its group need ask.
+
+        One that only waits for machines in flight, with which it shares a tight budget, keeps nobody.
+        """
         queues: set[str] = set()
         for moving in tuple(self.moving):
             if moving.batch.group not in queues:
                 yield moving
-            if moving.step == 0 and not moving.healing and moving in self.moving:
+            if moving.step == 0 and not moving.healing and moving in self.moving and not moving.others_may_go:
                 queues.add(moving.batch.group)
 
     def _advance(self, moving: _Moving) -> float:
@@ -260,6 +264,7 @@ class _Rotation:
             if isinstance(outcome, Waiting) and self._overdue(moving):
                 outcome = Blocked(f"{moving.name} took too long: {'; '.join(outcome.reasons)}", moving.said)
             if isinstance(outcome, Waiting):
+                moving.others_may_go = outcome.others_may_go
                 self._waits(moving, outcome)
                 return outcome.poll_s
             if not self._next(moving, outcome):

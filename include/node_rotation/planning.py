@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from node_rotation import estimate as estimating
+from node_rotation.attachments import last_in_zone
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
+from node_rotation.conflicts import Sharing
 from node_rotation.drift import cluster_notes
 from node_rotation.fitting import too_long
 from node_rotation.fleet import NodeGroup, Settings
@@ -44,7 +46,8 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     subjects = _subjects(settings, drifts, snapshot)
     groups = tuple(subject.plan for subject in subjects)
     cluster_slots = _cluster_slots(settings, groups)
-    batches = _batches(subjects, cluster_slots)
+    sharing = Sharing(snapshot)
+    batches = _batches(subjects, cluster_slots, sharing)
     plan = Plan(
         id="",
         environment=settings.environment,
@@ -55,7 +58,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         slots=cluster_slots,
         cluster_machines=sum(len(group.members) for group in snapshot.groups.values()),
         estimate=priced(
-            estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots),
+            estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots, sharing=sharing),
             settings.prices,
             _types(batches, snapshot),
         ),
@@ -64,6 +67,8 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
             *(n for drift in drifts for n in drift.notes),
             *notes(subjects),
             *_begins(settings),
+            *_apart(batches, sharing),
+            *_zonal(subjects, snapshot),
             *cluster_notes(snapshot),
         ),
     )
@@ -146,7 +151,24 @@ def _cluster_slots(settings: Settings, groups: Iterable[GroupPlan]) -> int:
     return total if cap is None else min(cap, total)
 
 
-def _batches(subjects: Sequence[Subject], cluster_slots: int) -> tuple[Batch, ...]:
+def _apart(batches: Sequence[Batch], sharing: Sharing) -> Iterator[str]:
+    """The budgets that keep machines of the plan from going together."""
+    machines = [machine.instance_id for batch in batches for machine in batch.machines]
+    for budget, nodes, allowed in sharing.contended(machines):
+        yield f"pdb {budget} allows {allowed} at once: of the {nodes} nodes under it those that need more go in turn"
+
+
+def _zonal(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[str]:
+    """Machines that surge may not find a replacement for in their zone: AWS chooses it before it knows who leaves."""
+    for subject in subjects:
+        if subject.plan.strategy is not Strategy.SURGE or len(subject.scaling.zones) < 2:
+            continue
+        nodes = {machine.node for machine in subject.drifted if machine.node}
+        for found in last_in_zone(snapshot, nodes):
+            yield f"{found}: surge may launch elsewhere, strategy: detach launches there"
+
+
+def _batches(subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing) -> tuple[Batch, ...]:
     queues = {s.plan.name: list(_in_order(s.drifted)) for s in subjects}
     canary = bool(subjects) and subjects[0].policy.canary
     caps = {s.plan.name: max(1, min(s.plan.slots, cluster_slots)) for s in subjects}
@@ -155,7 +177,7 @@ def _batches(subjects: Sequence[Subject], cluster_slots: int) -> tuple[Batch, ..
     for subject in subjects:
         name = subject.plan.name
         with_canary = canary and not found
-        parts = _cut(queues[name], min(size, caps[name]), first_alone=with_canary)
+        parts = _cut(queues[name], min(size, caps[name]), sharing, first_alone=with_canary)
         found += [
             Batch(name=f"{name}/{number}", group=name, machines=part, canary=with_canary and number == 1)
             for number, part in enumerate(parts, 1)
@@ -176,13 +198,16 @@ def _batch_size(lengths: Mapping[str, int], caps: Mapping[str, int], canary: boo
     return min(size, largest)
 
 
-def _cut(queue: Sequence[DriftedMachine], size: int, *, first_alone: bool) -> Iterator[tuple[PlannedMachine, ...]]:
-    planned = [_planned(machine) for machine in queue]
+def _cut(
+    queue: Sequence[DriftedMachine], size: int, sharing: Sharing, *, first_alone: bool
+) -> Iterator[tuple[PlannedMachine, ...]]:
+    planned = {machine.instance_id: _planned(machine) for machine in queue}
+    ids = list(planned)
     if first_alone:
-        yield (planned[0],)
-        planned = planned[1:]
-    for start in range(0, len(planned), size):
-        yield tuple(planned[start : start + size])
+        yield (planned[ids[0]],)
+        ids = ids[1:]
+    for part in sharing.split(ids, size):
+        yield tuple(planned[machine] for machine in part)
 
 
 def _planned(machine: DriftedMachine) -> PlannedMachine:

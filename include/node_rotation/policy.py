@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from node_rotation.durations import Duration as Duration
 from node_rotation.durations import seconds as seconds
+from node_rotation.gate_checks import GateCheck
 from node_rotation.image_policy import ImageCommand, ImagePod
 from node_rotation.intake_policy import IntakePolicy
 from node_rotation.model import ImageStep, Strategy, Value
@@ -102,6 +103,9 @@ class DrainPolicy(Value):
     empty_dir: PodRule = PodRule.EVICT
     jobs: PodRule = PodRule.WAIT
     do_not_disrupt: PodRule = PodRule.WAIT
+    roll_single_replicas: bool = Field(
+        default=False, description="a Deployment of one replica gets its new pod before the old one goes"
+    )
     force_after: Duration | None = Field(
         default=None, description="pods still there after this are deleted past their budget; never by default"
     )
@@ -113,6 +117,7 @@ class GatePolicy(Value):
     settle: Duration = Field(default=15.0, description="so long every look must be green, without a gap")
     timeout: Duration = 900.0
     on_failure: OnGateFailure = OnGateFailure.HOLD
+    checks: tuple[GateCheck, ...] = Field(default=(), description="have to be green too, before the run and after")
 
 
 class DriftPolicy(Value):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
+from node_rotation.volume import Volume
 
 Taint = tuple[str, str, str]
 """key, value, effect"""
@@ -77,6 +78,7 @@ class ScalingGroup:
     template: TemplateSpec
     overrides: tuple[TemplateSpec | None, ...] = ()
     instance_types: tuple[str, ...] = ()
+    weights: tuple[int, ...] = ()
     suspended: Mapping[str, str] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -140,7 +142,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod; ``terminating_since`` is None unless it has a deletion timestamp (epoch seconds)."""
+    """A pod; ``terminating_since`` is None unless it has a deletion timestamp, ``started_at`` until a kubelet has it.
+
+    Both are epoch seconds.
+    """
 
     namespace: str
     name: str
@@ -159,6 +164,7 @@ class Pod:
     finalizers: tuple[str, ...] = ()
     priority: int = 0
     tolerates_everything: bool = False
+    started_at: float | None = None
 
     @property
     def key(self) -> str:
@@ -189,7 +195,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready."""
+    """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready.
+
+    ``surges`` is True for a Deployment that replaces its last pod by starting the new one first; ``rolled_for`` is
+    what we last rolled it for (:meth:`Cluster.roll`).
+    """
 
     kind: str
     namespace: str
@@ -197,6 +207,8 @@ class Workload:
     uid: str
     desired: int
     ready: int
+    surges: bool = False
+    rolled_for: str = ""
 
     @property
     def key(self) -> str:
@@ -228,6 +240,9 @@ class Snapshot:
     workloads: tuple[Workload, ...]
     lease: Lease | None = None
     activities: Mapping[str, tuple[Activity, ...]] = field(default_factory=dict)
+    volumes: tuple[Volume, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """The gate's own checks that are not green: label → why."""
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
@@ -415,6 +430,10 @@ class Cluster(Protocol):
         """Every Deployment, StatefulSet and DaemonSet."""
         ...
 
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every PersistentVolume, with the nodes that VolumeAttachments name."""
+        ...
+
     def minor_version(self) -> int:
         """The API server's minor version, e.g. 36."""
         ...
@@ -453,6 +472,13 @@ class Cluster(Protocol):
 
     def delete_pod(self, pod: Pod, grace_s: float | None = None) -> None:
         """Delete by UID, without asking budgets: only by policy, after its deadline."""
+        ...
+
+    def roll(self, deployment: Workload, reason: str) -> None:
+        """Have a Deployment replace its pods, as ``kubectl rollout restart``; the same reason rolls it once.
+
+        :raises GoneError: if the Deployment is gone or another one.
+        """
         ...
 
     def lease(self) -> Lease | None:

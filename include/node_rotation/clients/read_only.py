@@ -62,6 +62,7 @@ class ReadOnlyCluster:
         self.pods = cluster.pods
         self.budgets = cluster.budgets
         self.workloads = cluster.workloads
+        self.volumes = cluster.volumes
         self.minor_version = cluster.minor_version
         self.lease = cluster.lease
 
@@ -74,6 +75,7 @@ class ReadOnlyCluster:
     label: Any = _refused("label")
     delete_node: Any = _refused("delete node")
     evict: Any = _refused("evict")
+    roll: Any = _refused("roll deployment")
     delete_pod: Any = _refused("delete pod")
     create_lease: Any = _refused("create lease")
     update_lease: Any = _refused("update lease")

@@ -8,6 +8,7 @@ from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
+from node_rotation.conflicts import Sharing
 from node_rotation.errors import BlockedError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
@@ -58,8 +59,9 @@ class Admit:
         decision = _decide(run, batch, snapshot, ledger)
         if isinstance(decision, Refuse):
             return Blocked(decision.reason, (f"batch {batch.name}",), decision.remedy)
-        reasons = decision.reasons if isinstance(decision, Wait) else ("its turn has come",)
-        return Waiting(reasons, run.policy(batch).poll)
+        if isinstance(decision, Wait):
+            return Waiting(decision.reasons, run.policy(batch).poll, others_may_go=decision.others_may_go)
+        return Waiting(("its turn has come",), run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """Two weeks: waiting for slots is not a failure."""
@@ -84,7 +86,7 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         record = run.freezes.of(run.group(batch).target.image)
     except RotationError as error:  # whoever can't be asked may have frozen it
         return Wait((f"frozen images can't be read: {error}",))
-    return decide(
+    decision = decide(
         run.plan,
         batch.name,
         claims,
@@ -93,7 +95,21 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         lock_held=ledger is not None,
         now=run.clock.now(),
         frozen=str(record) if record else "",
+        sharing=Sharing(snapshot, _evicted(ledger) if ledger else {}),
     )
+    refreshed = isinstance(decision, Yes) and not (ledger and _has_slots(ledger, batch)) and _refreshed(run, batch)
+    return Wait((refreshed,)) if refreshed else decision
+
+
+def _refreshed(run: Run, batch: Batch) -> str:
+    """An instance refresh that somebody has started meanwhile: what it replaces need not be replaced again."""
+    group = run.look().groups.get(run.group(batch).asg)
+    refresh = group.refresh_in_progress if group else ""
+    return f"instance refresh {refresh} is replacing the machines of {run.group(batch).asg}" if refresh else ""
+
+
+def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:
+    return {machine: claim.evicted for claim in ledger.claims if claim.open for machine in claim.machines}
 
 
 def _foreign(snapshot: Snapshot, asg: str, group: str, ledger: Ledger) -> dict[str, str]:

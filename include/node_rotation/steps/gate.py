@@ -95,7 +95,14 @@ def _health(seen: Scene) -> Health:
     )
     new = frozenset(seen.claim.replacements.values())
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
-    return judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
+    health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
+    return Health((*health.reasons, *_checks(seen)), health.image_fault)
+
+
+def _checks(seen: Scene) -> tuple[str, ...]:
+    """The user's own checks that are not green; what is to blame they don't say."""
+    checks = seen.run.settings.groups[seen.claim.group].gate.checks
+    return tuple(why for check in checks if (why := seen.snapshot.checks.get(check.label)))
 
 
 def _own(seen: Scene) -> frozenset[str]:

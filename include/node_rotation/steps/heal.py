@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock, names
+from node_rotation.attachments import still_attached
 from node_rotation.errors import GoneError, PermanentError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
@@ -116,7 +117,9 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
 def _drained(scene: Scene, node: Node | None) -> bool:
     """Empty because we drained it, and nothing can have come since."""
     begun = scene.claim.drain_since is not None
-    return begun and node is not None and node.unschedulable and not busy_pods(scene.snapshot, node)
+    if not begun or node is None or not node.unschedulable or busy_pods(scene.snapshot, node):
+        return False
+    return not still_attached(scene.snapshot, node)
 
 
 def _serves(scene: Scene, new: str) -> bool:

@@ -21,6 +21,7 @@ class Timing:
     :param stop_jitter: of the workloads' ``stops_after``.
     :param sync: how late the disruption controller notices a change.
     :param pod_gc: how long a pod outlives its Node object (Kubernetes: podgc's quarantineTime, 40 s).
+    :param volume_detach: from a pod's end to its volume detached.
     :param not_ready_eviction: tolerationSeconds that every pod gets for not-ready (Kubernetes: 300 s).
     """
 
@@ -38,6 +39,7 @@ class Timing:
     sync: float = 0.05
     pod_gc: float = 40.0
     not_ready_eviction: float = 300.0
+    volume_detach: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ class DisruptionBudget:
 
 @dataclass(frozen=True)
 class Workload:
-    """Something that runs: Deployment, StatefulSet, DaemonSet, Job or a bare Pod."""
+    """Something that runs: Deployment, StatefulSet, DaemonSet, Job or a bare Pod.
+
+    :param volume: each pod has a claim of its own, whose volume stays in the zone where the pod first ran.
+    """
 
     name: str
     kind: str = "Deployment"
@@ -124,6 +129,7 @@ class Workload:
     annotations: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     tolerate_everything: bool = False
+    volume: bool = False
     priority_class: str | None = None
     budget: DisruptionBudget | None = None
 

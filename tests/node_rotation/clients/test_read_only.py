@@ -16,7 +16,7 @@ CLOUD_READS = {
     "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter",
     "parameters", "template",
 }  # fmt: skip
-CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "minor_version", "lease"}
+CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "volumes", "minor_version", "lease"}
 
 
 def methods(protocol: type) -> set[str]:

@@ -57,6 +57,18 @@ SCENARIO: dict[str, Any] = {
                     "desired": 1,
                 },
                 {
+                    "name": "weighted",
+                    "image": "base-1",
+                    "template": "mixed_instances",
+                    "overrides": [
+                        {"instance_type": "m6i.large", "weight": 1},
+                        {"instance_type": "m6i.xlarge", "weight": 2},
+                    ],
+                    "min": 0,
+                    "max": 0,
+                    "desired": 0,
+                },
+                {
                     "name": "configured",
                     "image": "base-1",
                     "template": "launch_configuration",
