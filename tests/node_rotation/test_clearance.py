@@ -25,7 +25,7 @@ class Land:
     """Two environments, each a world of its own."""
 
     def __init__(self, **promotion: Any) -> None:
-        simple = MemoryWorld.simple(2).seed
+        simple = MemoryWorld.simple(2, max_unavailable=4).seed  # both machines may go at once
         self.worlds = {
             f"{name}.{name}": MemoryWorld(replace(simple, cluster=name, environment=name)) for name in ("dev", "prod")
         }
