@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from node_rotation.managed_planning import managed_duration_s, taken
 from node_rotation.model import Batch, Estimate, GroupPlan, Role
 from node_rotation.policy import Policy
 
@@ -48,13 +49,14 @@ def estimate(
     :param policies: node group name → its policy.
     :param cluster_slots: machines of the whole cluster that may be in flight at once.
     """
-    machines = sum(len(batch.machines) for batch in batches)
-    queue = _Queue({group.name: group for group in groups}, policies, max(cluster_slots, 1), timing)
+    known = {group.name: group for group in groups}
+    extra_s = sum(_extra_s(known[batch.group], len(batch.machines), timing) for batch in batches)
+    queue = _Queue(known, policies, max(cluster_slots, 1), timing)
     for batch in batches:
         queue.admit(batch)
     return Estimate(
         duration_s=round(queue.end_s, 1),
-        extra_instance_hours=round(machines * timing.overlap_s / HOUR_S, 2),
+        extra_instance_hours=round(extra_s / HOUR_S, 2),
     )
 
 
@@ -64,6 +66,13 @@ def batch_s(machines: int, policy: Policy, timing: Timing = USUAL) -> float:
     :param machines: of the batch.
     """
     return timing.overlap_s + policy.gate.settle + policy.wait_between_drains * (machines - 1)
+
+
+def _extra_s(group: GroupPlan, machines: int, timing: Timing) -> float:
+    """Machine-seconds on top of what runs anyway; EKS keeps its extra machines for the whole update."""
+    if group.managed is None:
+        return machines * timing.overlap_s
+    return group.managed.extra * managed_duration_s(group.managed, machines, **asdict(timing))
 
 
 @dataclass(slots=True)
@@ -87,16 +96,21 @@ class _Queue:
         start_s = self._start(batch, group)
         if policy.wait_between_rotations and self.end_s:
             start_s = max(start_s, self._last_end(start_s) + policy.wait_between_rotations)
-        length_s = batch_s(len(batch.machines), policy, self.timing)
+        length_s = self._length_s(batch, group, policy)
         self._clock_s = start_s
         self.end_s = max(self.end_s, start_s + length_s)
-        self._running.append((start_s + length_s, batch.group, len(batch.machines)))
+        self._running.append((start_s + length_s, batch.group, taken(group, len(batch.machines))))
         if batch.canary:
             self._barrier_s = start_s + length_s
 
+    def _length_s(self, batch: Batch, group: GroupPlan, policy: Policy) -> float:
+        if group.managed is None:
+            return batch_s(len(batch.machines), policy, self.timing)
+        return managed_duration_s(group.managed, len(batch.machines), **asdict(self.timing)) + policy.gate.settle
+
     def _start(self, batch: Batch, group: GroupPlan) -> float:
         """The earliest moment with room in the cluster and in the group."""
-        moment_s, need = max(self._clock_s, self._barrier_s), len(batch.machines)
+        moment_s, need = max(self._clock_s, self._barrier_s), taken(group, len(batch.machines))
         slots = 1 if group.role is Role.CONTROL_PLANE else max(group.slots, 1)
         while True:
             running = [(end_s, name, size) for end_s, name, size in self._running if end_s > moment_s]

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from node_rotation.managed import ManagedGroup, ManagedGroups
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
 
@@ -228,6 +229,7 @@ class Snapshot:
     workloads: tuple[Workload, ...]
     lease: Lease | None = None
     activities: Mapping[str, tuple[Activity, ...]] = field(default_factory=dict)
+    managed: Mapping[str, ManagedGroup] = field(default_factory=dict)  # by Auto Scaling group
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
@@ -285,7 +287,7 @@ class Clock(Protocol):
         ...
 
 
-class Cloud(Protocol):
+class Cloud(ManagedGroups, Protocol):
     """AWS, as far as a rotation needs it. Every call raises the classes of ``errors``."""
 
     def groups(self, names: Sequence[str]) -> Mapping[str, ScalingGroup]:

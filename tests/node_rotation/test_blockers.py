@@ -67,11 +67,6 @@ def test_a_group_that_may_not_launch_is_named():
     assert "Launch of dev-workers is suspended" in only(plan(settings(), world(ONE, suspended={"Launch": "?"}))).reason
 
 
-def test_groups_that_eks_manages_are_left_to_eks():
-    told = settings([{"name": "workers", "kind": "eks-managed"}])
-    assert "is managed by EKS" in only(plan(told, world(ONE))).reason
-
-
 def test_protected_machines_are_named():
     locked = world({"dev-workers": [Machine("i-1", locked=True), Machine("i-2")]})
     assert only(plan(settings(), locked)).objects == ("machine i-1",)
