@@ -8,7 +8,7 @@ from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
 OLD_RELEASE, NEW_RELEASE = "1.36.1-20261101", "1.36.2-20261108"
-BASE = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
+BASE = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard"
 OLD = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
 NEW = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
 TIMING: dict[str, float] = {"eks_eviction": 900.0, "eks_pause": 60.0, "eks_nodes": 300.0}
@@ -43,7 +43,12 @@ def world(
             *images,
         ),
         workloads=(web, agent),
-        parameters=(seeds.Parameter(f"{BASE}/image_id", NEW), seeds.Parameter(f"{BASE}/release_version", NEW)),
+        parameters=(
+            seeds.Parameter(f"{BASE}/recommended/image_id", NEW),
+            seeds.Parameter(f"{BASE}/recommended/release_version", NEW),
+            seeds.Parameter(f"{BASE}/{OLD}/release_version", OLD),
+            seeds.Parameter(f"{BASE}/{NEW}/release_version", NEW),
+        ),
         timing=seeds.Timing(**TIMING),
         **parts,
     )
