@@ -178,8 +178,8 @@ class ManagedGroups:
                 update.status, group.status, group.issues = "Successful", "ACTIVE", ()
         except UpdateFailed as failed:
             self._failed(group, update, failed)
-        except AwsFault as fault:
-            self._failed(group, update, UpdateFailed("Unknown", str(fault)))
+        except (AwsFault, LookupError) as error:
+            self._failed(group, update, UpdateFailed("Unknown", str(error)))
         except RotationError as error:
             self._failed(group, update, UpdateFailed("ClusterUnreachable", str(error)))
 

@@ -98,4 +98,4 @@ class Templates(Protocol):
         """The number and the image of a version of a user's launch template; :raises LookupError: if it is gone."""
 
     def relaunch(self, asg: str, image_id: str) -> None:
-        """Write a version of EKS' own template with this image, and have the group launch it."""
+        """Write a version of EKS' own template with this image; :raises LookupError: if that template is gone."""

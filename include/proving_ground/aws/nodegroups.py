@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
 from moto.core.exceptions import ServiceException
 
 from node_rotation.ami_types import AMI_TYPES
@@ -145,10 +146,16 @@ class GroundTemplates:
         with self._world.lock:
             group = self._world.autoscaling.group(asg)
             launched = self._world.autoscaling.reconciler.blueprint(group)
-        if launched.image_id != image_id:
+        if launched.image_id == image_id:
+            return
+        try:
             self._world.client("ec2").create_launch_template_version(
-                LaunchTemplateName=asg, SourceVersion="$Latest", LaunchTemplateData={"ImageId": image_id}
+                LaunchTemplateId=launched.template_id or "",
+                SourceVersion="$Latest",
+                LaunchTemplateData={"ImageId": image_id},
             )
+        except ClientError as error:
+            raise LookupError(str(error)) from error
 
 
 def _config(group: Nodegroup) -> dict[str, Any]:
