@@ -43,10 +43,8 @@ def prepare(run: Run, group_name: str) -> Outcome:
         _record(run, plan, group)
         if not isinstance(closed := intake.close(run), Done):
             return closed
-        if plan.strategy is not Strategy.MANAGED:
-            _mark(run, plan, group)
-            if not isinstance(changed := _change(run, plan, group), Done):
-                return changed
+        if plan.strategy is not Strategy.MANAGED and not isinstance(changed := _change(run, plan, group), Done):
+            return changed
     except BlockedError as error:
         return error.blocked
     return Done("; ".join(filter(None, (f"group {group_name} is prepared", closed.detail))))
@@ -114,15 +112,12 @@ def _acquire(run: Run) -> None:
 
 
 def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
-    """The baseline, into the ledger, before anything else changes."""
+    """The baseline, into ledger and tag, before anything else changes; EKS' groups are not tagged."""
     run.look.forget()
     snapshot = run.look()
-    lock.change(run, lambda now: _with_baseline(run, plan, group, snapshot, now))
-
-
-def _mark(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
-    """The baseline once more, into the group's tag."""
-    ledger = lock.require(run).ledger
+    ledger = lock.change(run, lambda now: _with_baseline(run, plan, group, snapshot, now))
+    if plan.strategy is Strategy.MANAGED:
+        return
     value = baseline_tag.write(ledger.groups[plan.name], ledger.run)
     if group.tags.get(names.BASELINE) != value:
         run.cloud.tag_group(group.name, {names.BASELINE: value})
