@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from node_rotation import fitting
 from node_rotation.budget import IN_FLIGHT_STATES, Claim, in_flight
 from node_rotation.conflicts import Conflict, Sharing
+from node_rotation.managed_planning import taken
 from node_rotation.model import Batch, GroupPlan, Plan, Role
 from node_rotation.policy import OnGateFailure, Policy
 
@@ -184,14 +185,14 @@ def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     """
     broken = _is_broken(desk, asking)
     planned = frozenset(i for batch in desk.plan.batches for i in _ids(batch)) if desk.foreign else frozenset()
-    cluster = len(in_flight(desk.claims.values()))
+    cluster = _held(desk, desk.claims.values())
     pools: dict[str, int] = {}
     stuck: dict[str, str] = {}
     flying = _flying(desk)
     for batch in desk.plan.batches:
         if desk.state(batch.name) and batch.name != asking.name:
             continue
-        pool, need = desk.pool(batch), len(batch.machines)
+        pool, need = desk.pool(batch), taken(desk.plan.group(batch.group), len(batch.machines))
         if pool not in pools:
             pools[pool] = _claimed_in(desk, pool)
         in_pool, elsewhere = _others(desk, batch, planned)
@@ -256,7 +257,16 @@ def _why(
 
 def _claimed_in(desk: _Desk, pool: str) -> int:
     names = {batch.name for batch in desk.plan.batches if desk.pools[batch.group] == pool}
-    return len(in_flight(claim for claim in desk.claims.values() if claim.batch in names))
+    return _held(desk, (claim for claim in desk.claims.values() if claim.batch in names))
+
+
+def _held(desk: _Desk, claims: Iterable[Claim]) -> int:
+    """Slots that claims hold; a managed group's as many as EKS takes away at once."""
+    groups = {b.name: desk.plan.group(b.group) for b in desk.plan.batches}
+    opened = [claim for claim in claims if claim.state in IN_FLIGHT_STATES]
+    managed = [c for c in opened if c.batch in groups and groups[c.batch].managed is not None]
+    held = sum(taken(groups[c.batch], len(c.machines)) for c in managed)
+    return held + len(in_flight(c for c in opened if c not in managed))
 
 
 def _others(desk: _Desk, batch: Batch, planned: frozenset[str]) -> tuple[int, int]:

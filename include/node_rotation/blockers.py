@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import eviction
+from node_rotation.managed_planning import managed_blockers, managed_notes
 from node_rotation.model import (
     Blocker,
     DriftedMachine,
     GroupDrift,
     GroupPlan,
     ImageStep,
-    Kind,
     Role,
     Strategy,
     Target,
@@ -62,6 +62,9 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
         found.extend(_machines(subject, snapshot))
     found.extend(_pods(subjects, snapshot))
     found.extend(_nodes(subjects, snapshot))
+    for subject in (s for s in subjects if s.plan.managed is not None):
+        group = snapshot.managed[subject.plan.asg]
+        found.extend(managed_blockers(subject.plan, group, subject.policy.budget.cluster_slots))
     return tuple(found)
 
 
@@ -74,9 +77,11 @@ def _merged(found: Iterable[Blocker]) -> Iterator[Blocker]:
         yield Blocker(reason=reason, objects=tuple(dict.fromkeys(objects)), remedy=remedy)
 
 
-def notes(subjects: Sequence[Subject]) -> tuple[str, ...]:
+def notes(subjects: Sequence[Subject], snapshot: Snapshot) -> tuple[str, ...]:
     """What does not block but changes what will happen."""
-    return tuple(note for subject in subjects for note in _notes(subject))
+    managed = (s for s in subjects if s.plan.managed is not None)
+    ours = tuple(note for subject in subjects for note in _notes(subject))
+    return (*ours, *(note for s in managed for note in managed_notes(s.plan, snapshot.managed[s.plan.asg])))
 
 
 def _group(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
@@ -126,12 +131,6 @@ def _image_step(subject: Subject) -> Iterator[Blocker]:
 
 def _actors(subject: Subject) -> Iterator[Blocker]:
     scaling = subject.scaling
-    if subject.plan.kind is Kind.EKS_MANAGED:
-        yield Blocker(
-            reason=f"group {subject.plan.name} is managed by EKS, which replaces its machines itself",
-            objects=(subject.object, f"asg {scaling.name}"),
-            remedy="use EKS' update-nodegroup-version, or leave the group out",
-        )
     if scaling.refresh_in_progress:
         yield Blocker(
             reason=f"instance refresh {scaling.refresh_in_progress} is replacing the machines of {scaling.name}",

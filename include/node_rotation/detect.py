@@ -15,7 +15,9 @@ from node_rotation.freeze import Frozen
 from node_rotation.freezes import ConnectAccount, Freezes
 from node_rotation.gate_checks import GateCheck
 from node_rotation.ledger import Ledger, parse
-from node_rotation.model import Blocker, GroupDrift, Image, Plan
+from node_rotation.managed import ManagedGroup
+from node_rotation.managed_target import completed, launched_from, source_of
+from node_rotation.model import Blocker, GroupDrift, Image, Kind, Plan
 from node_rotation.outside import Outside
 from node_rotation.policy import ImageSource
 from node_rotation.run import Connect, Look, Others, Run, SharedLook
@@ -47,7 +49,13 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
     now = clock.now()
     lease = cluster.lease()
     ledger = _ledger(lease)
-    ours = [asg_name(group, settings, cloud) for group in settings.cluster.groups]
+    managed = {
+        g.name: _managed(g, settings, cloud, ledger) for g in settings.cluster.groups if g.kind is Kind.EKS_MANAGED
+    }
+    ours = [
+        managed[group.name].asg if group.name in managed else asg_name(group, settings, cloud)
+        for group in settings.cluster.groups
+    ]
     groups = cloud.groups(list(dict.fromkeys((*ours, *_asgs(ledger)))))
     _all_there(settings, ours, groups)
     nodes = cluster.nodes()
@@ -64,6 +72,7 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         workloads=cluster.workloads(),
         lease=lease,
         activities=_activities(cloud, groups.values(), now),
+        managed={group.asg: group for group in managed.values()},
         volumes=cluster.volumes(),
         checks=checks.ask(_checks(settings)),
     )
@@ -75,10 +84,12 @@ def _checks(settings: Settings) -> tuple[GateCheck, ...]:
 
 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:
-    """The Auto Scaling group of a node group, by name or by tags.
+    """The Auto Scaling group of a node group, by name, by tags, or as EKS describes it.
 
-    :raises BadInputError: if none, or more than one, carries the tags.
+    :raises BadInputError: if none, or more than one, carries the tags, or EKS does not know the group.
     """
+    if group.kind is Kind.EKS_MANAGED:
+        return _managed(group, settings, cloud, None).asg
     if group.asg:
         return group.asg
     found = cloud.find_groups(group.asg_tags)
@@ -116,20 +127,50 @@ def detect(
         known = ", ".join(g.name for g in settings.cluster.groups)
         raise BadInputError("group", f"{settings.name} has no node group {group!r}.", f"Known: {known}.")
     seen = snapshot or observe(settings, cloud, cluster, clock)
-    asg = seen.groups[asg_name(found, settings, cloud)]
+    asg = seen.groups[_seen_asg(found, seen) or asg_name(found, settings, cloud)]
+    managed = seen.managed.get(asg.name)
     policy = settings.groups[group]
     source = policy.image
     if image:
         source = ImageSource(id=image, architecture=source.architecture, soak=0.0)
+    if managed is not None:
+        meant = source_of(cloud, managed, source)
+        if isinstance(meant, Blocker):
+            return GroupDrift(
+                group=group, asg=asg.name, target=None, machines=len(asg.members), drifted=(), blockers=(meant,)
+            )
+        source = meant
     running = tuple(i.image_id for m in asg.members if (i := seen.instances.get(m.instance_id)) is not None)
     known_images = {i: found_image for i in sorted(set(running)) if (found_image := cloud.image(i)) is not None}
-    candidates, blockers = _candidates(cloud, source, asg, running, known_images)
+    launching = launched_from(managed, asg) if managed is not None else asg
+    candidates, blockers = _candidates(cloud, source, launching, running, known_images)
     now = clock.now()
     moment = as_of.timestamp() if as_of is not None else None
     choice = choose(source, candidates, group=group, now=now, as_of=moment, frozen=frozen)
+    if managed is not None:
+        running_images = () if as_of is not None else tuple(known_images.values())
+        choice = completed(cloud, managed, asg, choice, running_images)
     images = {**known_images, **{i.id: i for i in candidates.images}}
     drift = drift_of(group, asg.name, choice, seen, policy, images=images, now=now)
     return drift.model_copy(update={"blockers": (*blockers, *drift.blockers)}) if blockers else drift
+
+
+def _managed(group: NodeGroup, settings: Settings, cloud: Cloud, ledger: Ledger | None) -> ManagedGroup:
+    """A managed group with its update in flight and those that the ledger's claims asked for."""
+    asked = {c.update for c in ledger.claims_of(group.name) if c.update} if ledger else set()
+    try:
+        return cloud.managed_group(group.eks_cluster or "", group.nodegroup or "", sorted(asked))
+    except GoneError as error:
+        raise BadInputError(
+            f"{settings.name}: node group {group.name}",
+            f"there is no managed node group {group.address!r} in {settings.cluster.aws.region}.",
+            "Correct its eks_cluster or nodegroup, or the region and account of the cluster.",
+        ) from error
+
+
+def _seen_asg(group: NodeGroup, seen: Snapshot) -> str:
+    address = (group.eks_cluster, group.nodegroup)
+    return next((asg for asg, found in seen.managed.items() if (found.cluster, found.name) == address), "")
 
 
 def make_run(

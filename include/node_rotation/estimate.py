@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
 from node_rotation.conflicts import Sharing
+from node_rotation.managed_planning import managed_duration_s, taken
 from node_rotation.model import Batch, Estimate, GroupPlan, Role
 from node_rotation.policy import Policy
 
@@ -52,12 +53,13 @@ def estimate(
     :param cluster_slots: machines of the whole cluster that may be in flight at once.
     :param sharing: who stands under which PodDisruptionBudget; None: nobody shares one.
     """
-    machines = sum(len(batch.machines) for batch in batches)
-    queue = _Queue({group.name: group for group in groups}, policies, max(cluster_slots, 1), timing, sharing)
+    known = {group.name: group for group in groups}
+    extra_s = sum(_extra_s(known[batch.group], len(batch.machines), timing) for batch in batches)
+    queue = _Queue(known, policies, max(cluster_slots, 1), timing, sharing)
     queue.play(batches)
     return Estimate(
         duration_s=round(queue.end_s, 1),
-        extra_instance_hours=round(machines * timing.overlap_s / HOUR_S, 2),
+        extra_instance_hours=round(extra_s / HOUR_S, 2),
     )
 
 
@@ -69,6 +71,13 @@ def batch_s(machines: int, policy: Policy, timing: Timing = USUAL) -> float:
     return timing.overlap_s + policy.gate.settle + policy.wait_between_drains * (machines - 1)
 
 
+def _extra_s(group: GroupPlan, machines: int, timing: Timing) -> float:
+    """Machine-seconds on top of what runs anyway; EKS keeps its extra machines for the whole update."""
+    if group.managed is None:
+        return machines * timing.overlap_s
+    return group.managed.extra * managed_duration_s(group.managed, machines, **asdict(timing))
+
+
 @dataclass(frozen=True, slots=True)
 class _Running:
     """A batch in flight until ``end_s``."""
@@ -76,6 +85,7 @@ class _Running:
     end_s: float
     group: str
     machines: tuple[str, ...]
+    slots: int
 
 
 @dataclass(slots=True)
@@ -124,18 +134,25 @@ class _Queue:
         return left
 
     def _start(self, batch: Batch) -> None:
-        policy = self.policies[batch.group]
-        length_s = batch_s(len(batch.machines), policy, self.timing)
-        running = _Running(self._clock_s + length_s, batch.group, _ids(batch))
+        length_s = self._length_s(batch, self.groups[batch.group], self.policies[batch.group])
+        running = _Running(self._clock_s + length_s, batch.group, _ids(batch), self._slots(batch))
         self._running.append(running)
         self.end_s = max(self.end_s, running.end_s)
 
+    def _slots(self, batch: Batch) -> int:
+        return taken(self.groups[batch.group], len(batch.machines))
+
+    def _length_s(self, batch: Batch, group: GroupPlan, policy: Policy) -> float:
+        if group.managed is None:
+            return batch_s(len(batch.machines), policy, self.timing)
+        return managed_duration_s(group.managed, len(batch.machines), **asdict(self.timing)) + policy.gate.settle
+
     def _fits(self, batch: Batch) -> bool:
         """Room in the cluster and in the group; where nothing runs there always is."""
-        group, need = self.groups[batch.group], len(batch.machines)
+        group, need = self.groups[batch.group], self._slots(batch)
         slots = 1 if group.role is Role.CONTROL_PLANE else max(group.slots, 1)
-        used = sum(len(running.machines) for running in self._running)
-        of_group = sum(len(running.machines) for running in self._running if running.group == batch.group)
+        used = sum(running.slots for running in self._running)
+        of_group = sum(running.slots for running in self._running if running.group == batch.group)
         return not self._running or (used + need <= self.cluster_slots and of_group + need <= slots)
 
     def _conflicts(self, batch: Batch) -> bool:

@@ -14,7 +14,7 @@ from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.fitting import shortfall
 from node_rotation.lineage import alike
-from node_rotation.model import Kind, Role, Value
+from node_rotation.model import Kind, Role, Strategy, Value
 from node_rotation.policy import Policy, PromotionPolicy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
@@ -53,24 +53,42 @@ class KubernetesAccess(Value):
 
 
 class NodeGroup(Value):
-    """One pool of machines: an Auto Scaling group by name, or by tags that exactly one group carries."""
+    """One pool of machines: an Auto Scaling group by name or tags, or a managed node group by EKS' names."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     kind: Kind = Kind.ASG
     role: Role = Role.WORKER
     asg: str | None = None
     asg_tags: dict[str, str] = {}
+    eks_cluster: str | None = Field(default=None, description="eks-managed: the EKS cluster's name")
+    nodegroup: str | None = Field(default=None, description="eks-managed: the node group's name in EKS")
     policy: Policy = Policy()
 
     @model_validator(mode="after")
     def _one_address(self) -> NodeGroup:
-        if bool(self.asg) == bool(self.asg_tags):
+        if self.kind is Kind.EKS_MANAGED or self.eks_cluster or self.nodegroup:
+            self._managed_address()
+        elif bool(self.asg) == bool(self.asg_tags):
             raise ValueError(f"node group {self.name!r} needs either asg or asg_tags")
+        elif self.policy.strategy is Strategy.MANAGED:
+            raise ValueError(f"node group {self.name!r} is of kind {self.kind}: strategy managed is for eks-managed")
         return self
+
+    def _managed_address(self) -> None:
+        wrong = self.kind is not Kind.EKS_MANAGED or not (self.eks_cluster and self.nodegroup)
+        if wrong or self.asg or self.asg_tags or self.role is not Role.WORKER:
+            raise ValueError(
+                f"node group {self.name!r}: kind eks-managed, eks_cluster and nodegroup go together, without asg or "
+                "asg_tags (EKS knows them), with role worker"
+            )
+        if self.policy.strategy is not Strategy.MANAGED and "strategy" in self.policy.model_fields_set:
+            raise ValueError(f"node group {self.name!r} is rolled by EKS: its strategy is managed")
 
     @property
     def address(self) -> str:
         """How its Auto Scaling group is found: two groups with the same address would overlap."""
+        if self.nodegroup:
+            return f"{self.eks_cluster}/{self.nodegroup}"
         return self.asg or ", ".join(f"{key}={value}" for key, value in sorted(self.asg_tags.items()))
 
 
@@ -199,6 +217,7 @@ class Fleet(Value):
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         merged = self._laid(env, cluster, run)
         _some_slots(merged, run)
+        _not_managed(merged, run)
         _some_hours(merged, run)
         flow_checks.check(merged, bool(run))
         return merged
@@ -211,7 +230,7 @@ class Fleet(Value):
                 environment=env.name,
                 cluster=cluster,
                 policy=merge(*layers, run),
-                groups={g.name: merge(*layers, g.policy, run) for g in cluster.groups},
+                groups={g.name: merge(*layers, g.policy, run, rolled_by(g)) for g in cluster.groups},
                 prices=self.prices.of(cluster.aws.region) if self.prices else None,
             )
         except ValidationError as error:
@@ -273,7 +292,7 @@ def _said(error: ValidationError, run: Mapping[str, Any]) -> tuple[str, str]:
 def _some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
     """Refuse a budget that lets nothing move; both strategies launch first and spend max_surge."""
     for name, policy in settings.groups.items():
-        if policy.budget.max_surge in (0, "0%"):
+        if policy.budget.max_surge in (0, "0%") and policy.strategy is not Strategy.MANAGED:
             where = "run parameters" if run else f"node group {name} of {settings.name}"
             raise BadInputError(
                 f"{where}: budget.max_surge",
@@ -300,6 +319,22 @@ def _some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
         if why := shortfall(policy):
             remedy = "Make the window longer, or lower gate.settle."
             raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)
+
+
+def rolled_by(group: NodeGroup) -> Mapping[str, Any]:
+    """EKS rolls its managed groups whatever strategy the fleet, or a run, says for the others."""
+    return {"strategy": Strategy.MANAGED} if group.kind is Kind.EKS_MANAGED else {}
+
+
+def _not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
+    for group in settings.cluster.groups:
+        if settings.groups[group.name].strategy is Strategy.MANAGED and group.kind is not Kind.EKS_MANAGED:
+            where = "run parameters" if run else f"node group {group.name} of {settings.name}"
+            raise BadInputError(
+                f"{where}: strategy",
+                f"managed is for groups of kind eks-managed, and {group.name} is of kind {group.kind}.",
+                "Use surge or detach; eks-managed groups have strategy managed by themselves.",
+            )
 
 
 def _account(cluster: Cluster) -> str:

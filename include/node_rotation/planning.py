@@ -15,12 +15,14 @@ from node_rotation.conflicts import Sharing
 from node_rotation.drift import cluster_notes
 from node_rotation.fitting import too_long
 from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.managed_planning import managed_plan
 from node_rotation.model import (
     MAX_BATCHES,
     Batch,
     DriftedMachine,
     GroupDrift,
     GroupPlan,
+    Kind,
     Plan,
     PlannedMachine,
     Role,
@@ -36,7 +38,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
 
     Control plane first, then workers by priority and in fleet order. Within a group unhealthy machines, then empty
     ones, then the oldest; zones in turn. The first batch is a canary of one machine, unless the policy of its group
-    says no.
+    says no. A managed group is one batch; such groups come after the others, the smallest first.
 
     :param settings: the cluster with its merged policies; groups that a run left out have no drift here.
     :param drifts: what the drift check found, one per group.
@@ -65,7 +67,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         blockers=(*blockers(subjects, drifts, snapshot), *too_long(batches, settings.groups)),
         notes=(
             *(n for drift in drifts for n in drift.notes),
-            *notes(subjects),
+            *notes(subjects, snapshot),
             *_begins(settings),
             *_apart(batches, sharing),
             *_zonal(subjects, snapshot),
@@ -107,19 +109,20 @@ def _subjects(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     found = {drift.group: drift for drift in drifts if drift.target is not None and drift.drifted}
     chosen = [group for group in settings.cluster.groups if group.name in found]
     chosen.sort(key=lambda g: _rank_group(g, settings.groups[g.name].priority, found[g.name]))
-    return tuple(
-        _subject(g, settings.groups[g.name], found[g.name], snapshot.groups[found[g.name].asg]) for g in chosen
-    )
+    return tuple(_subject(g, settings.groups[g.name], found[g.name], snapshot) for g in chosen)
 
 
-def _rank_group(group: NodeGroup, priority: int, drift: GroupDrift) -> tuple[bool, int, bool]:
+def _rank_group(group: NodeGroup, priority: int, drift: GroupDrift) -> tuple[bool, int, bool, int]:
     """Among masters a broken one goes first: with one down, a healthy one must not be touched."""
     masters = group.role is Role.CONTROL_PLANE
-    return (not masters, -priority, masters and all(machine.ready for machine in drift.drifted))
+    size = drift.machines if group.kind is Kind.EKS_MANAGED else 0
+    return (not masters, -priority, masters and all(machine.ready for machine in drift.drifted), size)
 
 
-def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, scaling: ScalingGroup) -> Subject:
+def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, snapshot: Snapshot) -> Subject:
     assert drift.target is not None  # noqa: S101 - _subjects leaves groups without a target out
+    scaling, eks = snapshot.groups[drift.asg], snapshot.managed.get(drift.asg)
+    managed = managed_plan(eks, scaling, policy) if eks is not None else None
     plan = GroupPlan(
         name=group.name,
         asg=drift.asg,
@@ -127,10 +130,11 @@ def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, scaling: Scali
         kind=group.kind,
         strategy=policy.strategy,
         image_step=policy.image_step,
-        needs_image_step=drift.target.template is None,
+        needs_image_step=drift.target.template is None and managed is None,
         target=drift.target,
-        slots=_slots(group.role, policy, scaling),
+        slots=managed.at_once if managed is not None else _slots(group.role, policy, scaling),
         size=scaling.desired,
+        managed=managed,
     )
     return Subject(plan, policy, scaling, drift.drifted)
 
@@ -172,12 +176,17 @@ def _batches(subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing) 
     queues = {s.plan.name: list(_in_order(s.drifted)) for s in subjects}
     canary = bool(subjects) and subjects[0].policy.canary
     caps = {s.plan.name: max(1, min(s.plan.slots, cluster_slots)) for s in subjects}
-    size = _batch_size({name: len(queue) for name, queue in queues.items()}, caps, canary, subjects)
+    ours = [s for s in subjects if s.plan.managed is None]
+    lengths = {s.plan.name: len(queues[s.plan.name]) for s in ours}
+    size = _batch_size(lengths, caps, canary and ours[:1] == [*subjects[:1]], ours)
     found: list[Batch] = []
     for subject in subjects:
         name = subject.plan.name
         with_canary = canary and not found
-        parts = _cut(queues[name], min(size, caps[name]), sharing, first_alone=with_canary)
+        if subject.plan.managed is not None:  # EKS rolls all of them
+            parts = iter((tuple(_planned(machine) for machine in queues[name]),) if queues[name] else ())
+        else:
+            parts = _cut(queues[name], min(size, caps[name]), sharing, first_alone=with_canary)
         found += [
             Batch(name=f"{name}/{number}", group=name, machines=part, canary=with_canary and number == 1)
             for number, part in enumerate(parts, 1)

@@ -72,12 +72,13 @@ class ImageSource(Value):
     owner: str | None = Field(default=None, description="an account id, 'self' or 'amazon'")
     name: str | None = Field(default=None, description="an image name filter with *, for this owner")
     id: str | None = Field(default=None, pattern=r"^ami-[0-9a-z]+$", description="a pinned image")
+    release: str | None = Field(default=None, description="a pinned AMI release version of EKS, managed groups only")
     architecture: Literal["x86_64", "arm64"] = "x86_64"
     soak: Duration = Field(default=0.0, description="an image younger than this is not rolled out yet")
 
     @model_validator(mode="after")
     def _one_source(self) -> ImageSource:
-        given = [n for n in ("template", "ssm", "name", "id") if getattr(self, n)]
+        given = [n for n in ("template", "ssm", "name", "id", "release") if getattr(self, n)]
         if len(given) > 1 and given != ["ssm", "name"]:
             raise ValueError(f"an image has one source, not {' and '.join(given)}")
         if bool(self.name) != bool(self.owner):
@@ -206,7 +207,7 @@ class Policy(Value):
         return Hours() if self.outside_windows else Hours(self.windows, self.blackouts)
 
 
-_SOURCES = frozenset({"template", "ssm", "owner", "name", "id"})
+_SOURCES = frozenset({"template", "ssm", "owner", "name", "id", "release"})
 
 
 def merge(*layers: Policy | Mapping[str, Any]) -> Policy:

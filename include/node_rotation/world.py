@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from node_rotation.managed import ManagedGroup, ManagedGroups
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
 from node_rotation.volume import Volume
@@ -243,6 +244,7 @@ class Snapshot:
     volumes: tuple[Volume, ...] = ()
     checks: Mapping[str, str] = field(default_factory=dict)
     """The gate's own checks that are not green: label → why."""
+    managed: Mapping[str, ManagedGroup] = field(default_factory=dict)  # by Auto Scaling group
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
@@ -300,7 +302,7 @@ class Clock(Protocol):
         ...
 
 
-class Cloud(Protocol):
+class Cloud(ManagedGroups, Protocol):
     """AWS, as far as a rotation needs it. Every call raises the classes of ``errors``."""
 
     def groups(self, names: Sequence[str]) -> Mapping[str, ScalingGroup]:

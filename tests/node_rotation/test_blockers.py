@@ -78,11 +78,6 @@ def test_a_group_that_may_not_launch_is_named():
     assert "Launch of dev-workers is suspended" in only(plan(settings(), world(ONE, suspended={"Launch": "?"}))).reason
 
 
-def test_groups_that_eks_manages_are_left_to_eks():
-    told = settings([{"name": "workers", "kind": "eks-managed"}])
-    assert "is managed by EKS" in only(plan(told, world(ONE))).reason
-
-
 @pytest.mark.parametrize("strategy", ["surge", "detach"])
 def test_a_group_whose_types_have_weights_is_named(strategy):
     told = settings(strategy=strategy)

@@ -33,6 +33,7 @@ class ReadOnlyCloud:
         self.parameter = cloud.parameter
         self.parameters = cloud.parameters
         self.template = cloud.template
+        self.managed_group = cloud.managed_group
 
     put_parameter: Any = _refused("PutParameter")
     new_template_version: Any = _refused("CreateLaunchTemplateVersion")
@@ -49,6 +50,7 @@ class ReadOnlyCloud:
     untag_instances: Any = _refused("DeleteTags")
     tag_group: Any = _refused("CreateOrUpdateTags")
     untag_group: Any = _refused("DeleteTags")
+    update_managed_group: Any = _refused("UpdateNodegroupVersion")
 
 
 class ReadOnlyCluster:

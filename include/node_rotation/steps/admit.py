@@ -15,6 +15,7 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.heal import heal_claim
+from node_rotation.steps.managed import update_in_flight
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import gone, ledger_of
 from node_rotation.world import Snapshot
@@ -137,6 +138,8 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
         raise BlockedError(Blocked(f"group {batch.group} is not prepared", (f"group {batch.group}",), "Prepare it."))
     ids = tuple(m.instance_id for m in batch.machines)
     alive = tuple(i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i)))
+    before = ledger.claim(batch.name)  # cleared while EKS still works on its update: that one is taken up
+    update = update_in_flight(snapshot, ledger, before) if before is not None else None
     return ledger.with_claim(
         Claim(
             batch=batch.name,
@@ -145,5 +148,8 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
             strategy=run.group(batch).strategy,
             canary=batch.canary,
             since=run.clock.now(),
+            update_token=before.update_token if before is not None and update is not None else "",
+            update=update.id if update is not None else "",
+            evicted=before.evicted if before is not None and update is not None else (),
         )
     )

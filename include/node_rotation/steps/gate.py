@@ -8,7 +8,7 @@ from node_rotation import lock
 from node_rotation.errors import BlockedError
 from node_rotation.health import Baseline, Health, judge
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
-from node_rotation.model import Batch, StepName
+from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.prepare import ensure
@@ -152,6 +152,8 @@ def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
 
 def _leftover(seen: Scene) -> tuple[Node, ...]:
     snapshot: Snapshot = seen.snapshot
+    if seen.claim.strategy is Strategy.MANAGED:
+        return ()  # EKS and the cloud controller see to them
     return tuple(n for n in seen.old_nodes() if terminated(snapshot.instances.get(n.instance_id)))
 
 

@@ -16,6 +16,7 @@ from node_rotation.steps.cordon import cordon, uncordon
 from node_rotation.steps.drain import evict_from
 from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
+from node_rotation.steps.managed import let_go
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate
@@ -71,6 +72,8 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
     if baseline is None:
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         return (f"batch {claim.batch}: its group was restored already",)
+    if claim.strategy is Strategy.MANAGED:
+        return let_go(run, claim, why, image_fault=image_fault)
     if claim.state is ClaimState.ADMITTED:
         fields: dict[str, object] = {"state": ClaimState.FAILED}
         fields |= {"why": why or claim.why, "image_fault": image_fault or claim.image_fault}
@@ -94,6 +97,8 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
 def _healed(ledger: Ledger, claim: Claim) -> str:
     baseline = ledger.groups.get(claim.group)
     back = baseline.template_back if baseline and claim.image_fault else None
+    if claim.strategy is Strategy.MANAGED:
+        return f"batch {claim.batch} is healed ({claim.why})"
     return f"batch {claim.batch} is healed" + (f"; {back_text(baseline.asg, back)}" if baseline and back else "")
 
 

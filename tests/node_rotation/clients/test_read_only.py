@@ -14,7 +14,7 @@ from node_rotation.world import Cloud, Cluster
 
 CLOUD_READS = {
     "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter",
-    "parameters", "template",
+    "parameters", "template", "managed_group",
 }  # fmt: skip
 CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "volumes", "minor_version", "lease"}
 
