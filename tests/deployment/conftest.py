@@ -1,4 +1,4 @@
-"""A cluster with the published RBAC manifest in it, on the real control plane."""
+"""A cluster with the published RBAC manifest in it, on the real control plane; each module takes its own apart."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ SCENARIO = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     with start(Scenario.model_validate(SCENARIO), tmp_path_factory.mktemp("ground")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kubeconfig(ground: Ground) -> Path:
     """The administrator's kubeconfig of a cluster that has docs/rbac.yaml applied."""
     path = ground.kubeconfig("guarded")
