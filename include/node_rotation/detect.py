@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from node_rotation import names
+from node_rotation import names, quorum
 from node_rotation.clients.this_machine import this_machine
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.ledger import Ledger, parse
-from node_rotation.model import Blocker, GroupDrift, Image, Plan
+from node_rotation.model import Blocker, GroupDrift, Image, Plan, Role
 from node_rotation.outside import Outside
 from node_rotation.policy import ImageSource
 from node_rotation.run import Look, Run, SharedLook
@@ -21,8 +21,10 @@ from node_rotation.world import (
     Clock,
     Cloud,
     Cluster,
+    ControlPlane,
     Instance,
     Lease,
+    Node,
     Parameter,
     ScalingGroup,
     Snapshot,
@@ -60,7 +62,15 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         workloads=cluster.workloads(),
         lease=lease,
         activities=_activities(cloud, groups.values(), now),
+        control_plane=_control_plane(settings, cluster, nodes),
     )
+
+
+def _control_plane(settings: Settings, cluster: Cluster, nodes: Sequence[Node]) -> ControlPlane | None:
+    """Asked only where there are masters of ours."""
+    if all(group.role is not Role.CONTROL_PLANE for group in settings.cluster.groups):
+        return None
+    return cluster.control_plane(quorum.probes(settings.policy.control_plane, nodes))
 
 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:

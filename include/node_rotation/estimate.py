@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from node_rotation.model import Batch, Estimate, GroupPlan, Role
+from node_rotation.model import Batch, Estimate, GroupPlan, Role, Strategy
 from node_rotation.policy import Policy
 
 HOUR_S = 3600.0
@@ -26,7 +26,7 @@ class Timing:
 
     @property
     def overlap_s(self) -> float:
-        """Old and new machine run side by side for so long (both strategies launch first)."""
+        """Old and new machine run side by side for so long, where the new one is launched first."""
         return self.boot_s + self.drain_s + self.terminate_s
 
 
@@ -48,7 +48,8 @@ def estimate(
     :param policies: node group name → its policy.
     :param cluster_slots: machines of the whole cluster that may be in flight at once.
     """
-    machines = sum(len(batch.machines) for batch in batches)
+    launched_first = {group.name for group in groups if group.strategy is not Strategy.TERMINATE_FIRST}
+    machines = sum(len(batch.machines) for batch in batches if batch.group in launched_first)
     queue = _Queue({group.name: group for group in groups}, policies, max(cluster_slots, 1), timing)
     for batch in batches:
         queue.admit(batch)

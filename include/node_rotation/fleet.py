@@ -12,7 +12,8 @@ from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 from node_rotation import flow_checks
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
-from node_rotation.model import Kind, Role, Value
+from node_rotation.kops import KopsCluster, settled
+from node_rotation.model import Kind, Role, Strategy, Value
 from node_rotation.policy import Policy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
@@ -70,8 +71,15 @@ class Cluster(Value):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     aws: AwsAccess
     kubernetes: KubernetesAccess = KubernetesAccess()
-    groups: tuple[NodeGroup, ...] = Field(min_length=1)
+    kops: KopsCluster | None = Field(default=None, description="take the groups from kops' tags")
+    groups: tuple[NodeGroup, ...] = ()
     policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _some_groups(self) -> Cluster:
+        if bool(self.groups) == bool(self.kops):
+            raise ValueError(f"cluster {self.name!r} needs either groups or kops")
+        return self
 
     @model_validator(mode="after")
     def _groups_apart(self) -> Cluster:
@@ -96,6 +104,7 @@ class Settings(Value):
     policy: Policy
     groups: dict[str, Policy]
     prices: RegionPrices | None = None
+    notes: tuple[str, ...] = Field(default=(), description="groups that are named and left alone")
 
     @property
     def name(self) -> str:
@@ -167,7 +176,10 @@ class Fleet(Value):
                 environment=env.name,
                 cluster=cluster,
                 policy=merge(*layers, run),
-                groups={g.name: merge(*layers, g.policy, run) for g in cluster.groups},
+                groups={
+                    **{g.name: settled(g.kind, g.role, merge(*layers, g.policy, run)) for g in cluster.groups},
+                    **{name: merge(*layers, own, run) for name, own in _kops_policies(cluster).items()},
+                },
                 prices=self.prices.of(cluster.aws.region) if self.prices else None,
             )
         except ValidationError as error:
@@ -211,15 +223,21 @@ def _said(error: ValidationError, run: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
-    """Refuse a budget that lets nothing move; both strategies launch first and spend max_surge."""
+    """Refuse a budget that lets nothing move, on the side that the group's strategy spends."""
     for name, policy in settings.groups.items():
-        if policy.budget.max_surge in (0, "0%"):
+        side = "max_unavailable" if policy.strategy is Strategy.TERMINATE_FIRST else "max_surge"
+        share = getattr(policy.budget, side)
+        if share in (0, "0%"):
             where = "run parameters" if run else f"node group {name} of {settings.name}"
             raise BadInputError(
-                f"{where}: budget.max_surge",
-                f"{policy.budget.max_surge} leaves 0 slots: no machine of group {name} could ever be replaced.",
+                f"{where}: budget.{side}",
+                f"{share} leaves 0 slots: no machine of group {name} could ever be replaced.",
                 "Set it to at least 1, or take the group out of the fleet.",
             )
+
+
+def _kops_policies(cluster: Cluster) -> Mapping[str, Policy]:
+    return cluster.kops.policies if cluster.kops else {}
 
 
 def _account(cluster: Cluster) -> str:

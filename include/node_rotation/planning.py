@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from node_rotation import estimate as estimating
+from node_rotation import quorum
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
 from node_rotation.drift import cluster_notes
@@ -57,8 +58,13 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
             settings.prices,
             _types(batches, snapshot),
         ),
-        blockers=blockers(subjects, drifts, snapshot),
-        notes=(*(n for drift in drifts for n in drift.notes), *notes(subjects), *cluster_notes(snapshot)),
+        blockers=(*blockers(subjects, drifts, snapshot), *quorum.blockers(settings, groups, snapshot)),
+        notes=(
+            *(n for drift in drifts for n in drift.notes),
+            *settings.notes,
+            *notes(subjects),
+            *cluster_notes(snapshot),
+        ),
     )
     return plan.model_copy(update={"id": content_id(plan)})
 

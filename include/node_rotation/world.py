@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from node_rotation.control_plane import EtcdAccess
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
 
@@ -216,6 +217,33 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class EtcdMember:
+    """What one endpoint said of itself; ``said`` is its own word, or why there was none."""
+
+    endpoint: str
+    healthy: bool
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdCluster:
+    """One etcd cluster; ``voters`` are the names of its voting members, empty where no endpoint lists them."""
+
+    name: str
+    members: tuple[EtcdMember, ...]
+    voters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """The API server's own word on being ready, and its etcd clusters as far as they are probed."""
+
+    ready: bool
+    said: str = ""
+    etcd: tuple[EtcdCluster, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One observation of one cluster, shared by all who wait for it."""
 
@@ -228,6 +256,7 @@ class Snapshot:
     workloads: tuple[Workload, ...]
     lease: Lease | None = None
     activities: Mapping[str, tuple[Activity, ...]] = field(default_factory=dict)
+    control_plane: ControlPlane | None = None
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
@@ -409,6 +438,10 @@ class Cluster(Protocol):
 
     def minor_version(self) -> int:
         """The API server's minor version, e.g. 36."""
+        ...
+
+    def control_plane(self, etcd: Mapping[str, EtcdAccess]) -> ControlPlane:
+        """``/readyz``, and the health of these etcd clusters; an endpoint that can't be reached is not healthy."""
         ...
 
     def cordon(self, node: str, uid: str) -> None:

@@ -61,6 +61,7 @@ class ReadOnlyCluster:
         self.budgets = cluster.budgets
         self.workloads = cluster.workloads
         self.minor_version = cluster.minor_version
+        self.control_plane = cluster.control_plane
         self.lease = cluster.lease
 
     objects: Any = property(_refused("patch objects"))

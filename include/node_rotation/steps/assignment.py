@@ -37,7 +37,9 @@ def assigned(
         if not claim.open:
             continue
         # Once its old machine goes, or it is sent away itself, nobody else takes its place.
-        lasting = claim.terminate_since is not None or claim.state is ClaimState.FAILED
+        # Where the old machine goes first, its replacement only comes after that.
+        first = claim.strategy is Strategy.TERMINATE_FIRST
+        lasting = (claim.terminate_since is not None and not first) or claim.state is ClaimState.FAILED
         kept = {old: new for old, new in claim.replacements.items() if new in present or lasting}
         for old in claim.machines:
             if old not in kept and free and not _stays(claim, old, present):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from node_rotation import lock
+from node_rotation import lock, quorum
 from node_rotation.errors import BlockedError
 from node_rotation.health import Baseline, Health, judge
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
@@ -95,7 +95,14 @@ def _health(seen: Scene) -> Health:
     )
     new = frozenset(seen.claim.replacements.values())
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
-    return judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
+    found = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
+    return replace(found, reasons=(*found.reasons, *_quorum(seen)))
+
+
+def _quorum(seen: Scene) -> tuple[str, ...]:
+    """What a master's replacement still lacks: its members of etcd, the API server."""
+    settings, claim = seen.run.settings, seen.claim
+    return quorum.after(settings, seen.snapshot) if quorum.guards(settings, claim.group, claim.strategy) else ()
 
 
 def _own(seen: Scene) -> frozenset[str]:

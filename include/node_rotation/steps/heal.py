@@ -100,6 +100,10 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
         return True
     new = scene.claim.replacements.get(old)
     node = scene.snapshot.node_of(old)
+    if scene.claim.strategy is Strategy.TERMINATE_FIRST:  # nothing came for it: it takes pods again
+        if node is not None and _give_back(scene.run, node):
+            did.append(f"node {node.name} takes pods again")
+        return True
     if _drained(scene, node) and new is not None and _serves(scene, new):
         terminate(scene.run, scene.baseline.asg, old, decrement=scene.claim.strategy is Strategy.SURGE)
         did.append(f"instance {old} was drained and is terminated")

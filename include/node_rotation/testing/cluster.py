@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from node_rotation.control_plane import EtcdAccess
 from node_rotation.errors import ConflictError, GoneError
 from node_rotation.testing.controllers import Controllers, fits_daemon
 from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.faults import Journal, ThrottledError
 from node_rotation.testing.objects import Objects, WorkloadState
 from node_rotation.testing.outside import MemoryObjects
-from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Throttled, Workload
+from node_rotation.world import (
+    Budget,
+    ControlPlane,
+    EtcdCluster,
+    EtcdMember,
+    Evicted,
+    EvictionAnswer,
+    Lease,
+    Node,
+    Pod,
+    Taint,
+    Throttled,
+    Workload,
+)
 
 KUBERNETES = "kubernetes"
 _SHOWN = ("Deployment", "StatefulSet", "DaemonSet")
@@ -31,6 +45,7 @@ class MemoryCluster:
         self._lease: Lease | None = None
         self._lease_writes = 0
         self._seen: dict[str, tuple[int, object]] = {}
+        self.etcd: Callable[[str, Sequence[str]], EtcdCluster] = _no_etcd
         self.on_lease: Callable[[Lease | None], None] | None = None
 
     @property
@@ -68,6 +83,11 @@ class MemoryCluster:
         """The API server's minor version."""
         self._journal.read(KUBERNETES, "minor_version")
         return self._minor
+
+    def control_plane(self, etcd: Mapping[str, EtcdAccess]) -> ControlPlane:
+        """``/readyz``, and the health of these etcd clusters."""
+        self._journal.read(KUBERNETES, "control_plane")
+        return ControlPlane(True, "ok", tuple(self.etcd(name, access.endpoints) for name, access in etcd.items()))
 
     def cordon(self, node: str, uid: str) -> None:
         """Set ``spec.unschedulable``."""
@@ -225,6 +245,10 @@ class MemoryCluster:
             desired = len(homes)
         ready = sum(pod.ready for pod in pods)
         return Workload(seed.kind, seed.namespace, seed.name, workload.uid, desired, ready)
+
+
+def _no_etcd(name: str, endpoints: Sequence[str]) -> EtcdCluster:
+    return EtcdCluster(name, tuple(EtcdMember(endpoint, False, "connection refused") for endpoint in endpoints))
 
 
 def _merged(now: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:

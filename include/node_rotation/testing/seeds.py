@@ -22,6 +22,8 @@ class Timing:
     :param sync: how late the disruption controller notices a change.
     :param pod_gc: how long a pod outlives its Node object (Kubernetes: podgc's quarantineTime, 40 s).
     :param not_ready_eviction: tolerationSeconds that every pod gets for not-ready (Kubernetes: 300 s).
+    :param etcd_start: from a master's running to its etcd members being up on the volume.
+    :param failover: how long the API server is away when a master goes, until connections find another one.
     """
 
     boot: float = 3.0
@@ -38,6 +40,8 @@ class Timing:
     sync: float = 0.05
     pod_gc: float = 40.0
     not_ready_eviction: float = 300.0
+    etcd_start: float = 1.0
+    failover: float = 1.0
 
 
 @dataclass(frozen=True)

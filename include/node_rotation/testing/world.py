@@ -13,16 +13,18 @@ from typing import Any
 
 from node_rotation.fleet import AwsAccess, NodeGroup, Settings
 from node_rotation.fleet import Cluster as FleetCluster
+from node_rotation.kops import settled
 from node_rotation.policy import Policy, merge
 from node_rotation.testing import seeds
 from node_rotation.testing.account import AMAZON, Account
 from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.clock import MONDAY_NIGHT, VirtualClock
 from node_rotation.testing.cloud import MemoryCloud
-from node_rotation.testing.cluster import MemoryCluster
+from node_rotation.testing.cluster import KUBERNETES, MemoryCluster
 from node_rotation.testing.controllers import Controllers
 from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.ec2 import Ec2
+from node_rotation.testing.etcd import Etcd
 from node_rotation.testing.faults import Journal, Mutation
 from node_rotation.testing.machines import KUBELET_UNWELL, Machines
 from node_rotation.testing.monitor import Monitor
@@ -63,6 +65,9 @@ class MemoryWorld:
         self.account = Account(seed, self.ec2, self.scaling)
         self.machines = Machines(self.ec2, self.objects, self.controllers, self.cluster, self.account)
         self.monitor = Monitor(self.objects, self.disruption, self.ec2)
+        self.etcd = Etcd(seed, self.clock, self.account)
+        self.cluster.etcd = self.etcd.state
+        self.ec2.on_state.append(lambda i: self.etcd.state_changed(i, self.ec2.launched_for[i.id]))
         self.cluster.on_lease = self.monitor.lease_written
         self.account.build()
         self._settle()
@@ -177,7 +182,7 @@ class MemoryWorld:
             environment=self.seed.environment,
             cluster=FleetCluster(name=self.seed.cluster, aws=AwsAccess(region=self.seed.region), groups=groups),
             policy=merged,
-            groups={g.name: merged for g in groups},
+            groups={g.name: settled(g.kind, g.role, merged) for g in groups},
         )
 
     def add_image(self, image: seeds.Image) -> str:
@@ -215,6 +220,7 @@ class MemoryWorld:
         self.clock.wait(max(1.0, 2 * self.seed.timing.sync))
         self.account.publish_next()
         self.journal.faults = list(self.seed.faults)
+        self.journal.away = lambda service: self.etcd.away() if service == KUBERNETES else ""
         self.journal.forget()
         self.monitor.begin({self.asg(g.name): g.desired for g in self.seed.groups})
 

@@ -15,7 +15,7 @@ from node_rotation.world import Cloud, Cluster
 CLOUD_READS = {
     "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter", "template",
 }  # fmt: skip
-CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "minor_version", "lease"}
+CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "minor_version", "control_plane", "lease"}
 
 
 def methods(protocol: type) -> set[str]:
