@@ -86,7 +86,13 @@ WORKER_PATH = "environments[dev].clusters[dev-1].groups[workers]"
     [
         ((*WORKERS, "policy", "budgett"), {}, f"{WORKER_PATH}.policy.budgett", "no such setting", "'budget'"),
         (("defaults", "zzz"), 1, "defaults.zzz", "no such setting", "Known here: mode, strategy"),
-        ((*WORKERS, "policy", "strategy"), "slow", f"{WORKER_PATH}.policy.strategy", "'surge', 'detach' or 'terminate_first'", "schema"),
+        (
+            (*WORKERS, "policy", "strategy"),
+            "slow",
+            f"{WORKER_PATH}.policy.strategy",
+            "'surge', 'detach' or",
+            "schema",
+        ),
         (("defaults", "launch_timeout"), 300, "defaults.launch_timeout", "300 is not a duration", "schema"),
         (("defaults", "launch_timeout"), "5 weeks", "defaults.launch_timeout", "such as 90s, 15m or 2h", "schema"),
         (("defaults", "budget"), {"max_surge": "many"}, "defaults.budget.max_surge", "percentage", "schema"),
