@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from tests.node_rotation.crashes import After, after, dies, plan_for, rotate, run_for, sweep_all
 from tests.node_rotation.masters import kops, probed
+from tests.node_rotation.test_two_actors import Shadow
 
-from node_rotation import engine
+from node_rotation import detect, engine, machine
+from node_rotation.errors import BlockedError
 from node_rotation.run import Run
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -217,6 +219,37 @@ def test_workers_may_go_first_as_well_and_spend_unavailable() -> None:
     assert after(world).old == 0
     assert world.monitor.max_extra[world.asg("workers")] == 0
     assert world.monitor.max_unavailable[world.asg("workers")] <= 2
+
+
+def test_one_master_by_hand_goes_only_while_the_others_are_well() -> None:
+    world = kops()
+    settings = run_for(world, **probed(world)).settings
+    snapshot = detect.observe(settings, world.cloud, world.cluster, world.clock)
+    (member,) = snapshot.groups["prod-master-a"].members
+    found = machine.find(settings, snapshot, member.instance_id)
+    world.etcd.stop("etcd-b1")
+
+    with machine.holding(settings, world.cloud, world.cluster, world.clock, "by-hand") as run:
+        machine.drain(run, found)
+        with pytest.raises(BlockedError, match="a master may not go: etcd main: http://etcd-b1:4001"):
+            machine.terminate(run, found)
+    assert went(world) == []
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_second_actor_takes_no_second_master(every: int) -> None:
+    world = kops(workers=1)
+    run = run_for(world, **probed(world))
+    shadow = Shadow(world, run_for(world, run.id, plan=run.plan, **probed(world)), every)
+    world.journal.on_mutation = shadow
+    result = engine.rotate(run)
+    world.journal.on_mutation = None
+    world.clock.wait(60.0)
+    assert shadow.acted
+    assert result.ok, result
+    assert after(world).clean, after(world)
+    assert world.etcd.lost_at == []
+    assert len(went(world)) == 4
 
 
 def dead(at: int, *, before: bool) -> tuple[MemoryWorld, Run] | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from node_rotation import lock
 from node_rotation.errors import GoneError
-from node_rotation.ledger import claim_change
+from node_rotation.ledger import ClaimState, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
@@ -34,7 +34,7 @@ class Terminate:
         if place.claim.strategy is Strategy.TERMINATE_FIRST:
             run.look.forget()  # what may go is decided by the world as it is now
             place = acting(run, batch)
-            if not _now(place):
+            if place.claim.state is not ClaimState.ADMITTED or not _now(place):
                 return
         going = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
         ready = [m for m in going if _keeps(place, m) is None]

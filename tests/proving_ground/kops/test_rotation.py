@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.proving_ground.kops.etcd import access
 
 from node_rotation.cli import main
 from node_rotation.clients.etcd import probe
@@ -19,12 +19,6 @@ from proving_ground.ground import Ground
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(400)]
 LOOK_S = 0.2
-
-
-def access(kops: Ground) -> dict[str, EtcdAccess]:
-    """What the ground wrote down of its etcd, as a user reads it."""
-    written = json.loads((kops.directory / "prod" / "etcd.json").read_text())
-    return {name: EtcdAccess(endpoints=tuple(endpoints)) for name, endpoints in written.items()}
 
 
 @pytest.fixture
