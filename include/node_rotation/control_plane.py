@@ -1,6 +1,8 @@
-"""What a control plane's rotation may do, and where its etcd is probed: the policy's section ``control_plane``."""
+"""A control plane: what the policy's section ``control_plane`` says of it, and what a probe of it found."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from pydantic import Field
 
@@ -33,3 +35,30 @@ class ControlPlanePolicy(Value):
     allow_outage: bool = Field(
         default=False, description="fewer than three masters: accept that the API is away while one is replaced"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdMember:
+    """What one endpoint said of itself; ``said`` is its own word, or why there was none."""
+
+    endpoint: str
+    healthy: bool
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdCluster:
+    """One etcd cluster; ``voters`` are the names of its voting members, empty where no endpoint lists them."""
+
+    name: str
+    members: tuple[EtcdMember, ...]
+    voters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """The API server's own word on being ready, and its etcd clusters as far as they are probed."""
+
+    ready: bool
+    said: str = ""
+    etcd: tuple[EtcdCluster, ...] = ()

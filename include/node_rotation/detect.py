@@ -7,6 +7,7 @@ from datetime import datetime
 
 from node_rotation import names, quorum
 from node_rotation.clients.this_machine import this_machine
+from node_rotation.control_plane import ControlPlane
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
@@ -21,7 +22,6 @@ from node_rotation.world import (
     Clock,
     Cloud,
     Cluster,
-    ControlPlane,
     Instance,
     Lease,
     Node,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from node_rotation.control_plane import ControlPlanePolicy, EtcdAccess
+from node_rotation.control_plane import ControlPlanePolicy, EtcdAccess, EtcdCluster
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.kops import ETCD_CLUSTERS
 from node_rotation.model import Blocker, GroupPlan, Kind, Role, Strategy
-from node_rotation.world import EtcdCluster, Node, ScalingGroup, Snapshot
+from node_rotation.world import Node, ScalingGroup, Snapshot
 
 NODE = "{node}"
 SMALLEST = 3

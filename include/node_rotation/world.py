@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from node_rotation.control_plane import EtcdAccess
+from node_rotation.control_plane import ControlPlane, EtcdAccess
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
 
@@ -214,33 +214,6 @@ class Lease:
     duration_s: float
     annotations: Mapping[str, str]
     version: str
-
-
-@dataclass(frozen=True, slots=True)
-class EtcdMember:
-    """What one endpoint said of itself; ``said`` is its own word, or why there was none."""
-
-    endpoint: str
-    healthy: bool
-    said: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EtcdCluster:
-    """One etcd cluster; ``voters`` are the names of its voting members, empty where no endpoint lists them."""
-
-    name: str
-    members: tuple[EtcdMember, ...]
-    voters: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ControlPlane:
-    """The API server's own word on being ready, and its etcd clusters as far as they are probed."""
-
-    ready: bool
-    said: str = ""
-    etcd: tuple[EtcdCluster, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

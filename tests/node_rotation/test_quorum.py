@@ -10,9 +10,9 @@ from tests.node_rotation import builders
 from tests.node_rotation.builders import Machine
 
 from node_rotation import quorum
-from node_rotation.control_plane import ControlPlanePolicy
+from node_rotation.control_plane import ControlPlane, ControlPlanePolicy, EtcdCluster, EtcdMember
 from node_rotation.fleet import Settings
-from node_rotation.world import ControlPlane, EtcdCluster, EtcdMember, Snapshot
+from node_rotation.world import Snapshot
 
 MASTERS = tuple(Machine(f"i-{zone}", zone=zone) for zone in "abc")
 ENDPOINTS = [f"http://etcd-{zone}:4001" for zone in "abc"]

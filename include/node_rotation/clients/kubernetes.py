@@ -22,12 +22,12 @@ from node_rotation.clients.kubernetes_errors import (
 )
 from node_rotation.clients.kubernetes_objects import KubernetesObjects
 from node_rotation.clients.wall import WallClock
+from node_rotation.control_plane import ControlPlane
 from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE
 from node_rotation.world import (
     Budget,
     Clock,
-    ControlPlane,
     Evicted,
     EvictionAnswer,
     Lease,

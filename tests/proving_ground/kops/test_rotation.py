@@ -13,8 +13,7 @@ from tests.proving_ground.kops.etcd import access
 
 from node_rotation.cli import main
 from node_rotation.clients.etcd import probe
-from node_rotation.control_plane import EtcdAccess
-from node_rotation.world import EtcdCluster
+from node_rotation.control_plane import EtcdAccess, EtcdCluster
 from proving_ground.ground import Ground
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(400)]
