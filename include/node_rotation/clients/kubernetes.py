@@ -22,7 +22,7 @@ from node_rotation.clients.kubernetes_errors import (
 )
 from node_rotation.clients.kubernetes_objects import KubernetesObjects
 from node_rotation.clients.wall import WallClock
-from node_rotation.control_plane import ControlPlane
+from node_rotation.control_plane import ControlPlane, EtcdAccess
 from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE
 from node_rotation.world import (
@@ -44,7 +44,6 @@ from node_rotation.world import (
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-    from node_rotation.control_plane import EtcdAccess
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases"
 WORKLOADS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}

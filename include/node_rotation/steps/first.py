@@ -29,12 +29,21 @@ def permission(place: Scene) -> Outcome:
 
 
 def held_back(place: Scene) -> tuple[str, ...]:
-    """Why machines that still run may not go now; nothing once one of them is on its way."""
-    left = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
+    """Why machines that are not yet on their way may not go now.
+
+    Whether they are is read from the world: a run may have died between its note and its call.
+    """
+    left = [m for m in place.claim.machines if _in_place(place, m)]
     settings, claim = place.run.settings, place.claim
-    if not left or claim.terminate_since is not None or not quorum.guards(settings, claim.group, claim.strategy):
+    if not left or not quorum.guards(settings, claim.group, claim.strategy):
         return ()
     return quorum.before(settings, place.snapshot, left)
+
+
+def _in_place(place: Scene, machine: str) -> bool:
+    member = place.group.member(machine)
+    leaves = member is not None and not stays(member.lifecycle)
+    return not leaves and not gone(place.snapshot.instances.get(machine))
 
 
 def welcome(place: Scene) -> None:
