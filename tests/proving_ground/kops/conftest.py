@@ -9,8 +9,11 @@ import pytest
 from proving_ground.ground import Ground, start
 from proving_ground.scenario import load
 
+ACCOUNT = "510987654321"  # each AWS of a process has an account of its own
 
-@pytest.fixture(scope="session")
+
+@pytest.fixture(scope="package")
 def kops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    with start(load("kops"), tmp_path_factory.mktemp("kops")) as running:
+    told = load("kops").model_copy(update={"account": ACCOUNT})
+    with start(told, tmp_path_factory.mktemp("kops")) as running:
         yield running
