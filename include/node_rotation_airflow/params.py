@@ -119,11 +119,12 @@ def rotation_params(
         "strategy": _choice(
             "Strategy",
             "How is a machine replaced?",
-            "Either way the replacement serves before the old machine is drained.",
+            "With surge and detach the replacement serves before the old machine is drained. Masters of kops always go first.",
             BY_POLICY,
             {
                 "surge": "surge: the group grows for a while, then drains and shrinks back",
                 "detach": "detach: the old machine leaves its group, which fills the gap",
+                "terminate_first": "terminate_first: no extra capacity, one machine less meanwhile",
             },
         ),
         "drain_timeout": _text(
