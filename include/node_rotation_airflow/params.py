@@ -119,7 +119,7 @@ def rotation_params(
         "strategy": _choice(
             "Strategy",
             "How is a machine replaced?",
-            "With surge and detach the replacement serves before the old machine is drained. Masters of kops always go first.",
+            "With surge and detach the replacement serves before the old machine is drained. Masters of kops go first.",
             BY_POLICY,
             {
                 "surge": "surge: the group grows for a while, then drains and shrinks back",
