@@ -48,6 +48,7 @@ KUBERNETES_RIGHTS = (
     *_rights("list", "deployments statefulsets daemonsets", "apps"),
     *_rights("list", "poddisruptionbudgets", "policy"),
     Right("get", "", path="/version"),
+    Right("get", "", path="/readyz"),
     *_rights("create", "leases", "coordination.k8s.io", LEASE_NAMESPACE),
     *_rights("get patch delete", "leases", "coordination.k8s.io", LEASE_NAMESPACE, LEASE_NAME),
 )

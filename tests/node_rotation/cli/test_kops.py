@@ -12,6 +12,7 @@ from tests.node_rotation.crashes import FAST
 from tests.node_rotation.masters import kops, probed
 
 from node_rotation.cli import main, session
+from node_rotation.testing.checkup import MemoryAccess, MemoryAccount
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -62,6 +63,19 @@ def test_masters_without_a_probe_are_refused_and_nothing_is_touched(cli: Any) ->
     assert "no probe is configured" in ran.err
     assert "control_plane.without_probe" in ran.err
     assert world.mutations == []
+
+
+def test_the_doctor_examines_the_groups_that_were_found(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = kops(workers=1)
+    monkeypatch.setattr(session, "askers", lambda _settings: (MemoryAccount(), MemoryAccess()))
+
+    found = cli(world, "doctor", "prod")
+    assert found.code == 0, found.out + found.err
+
+    world.cloud.tag_group("prod-nodes", {"k8s.io/role/master": "1"})
+    mixed = cli(world, "doctor", "prod")
+    assert mixed.code == 3
+    assert "has the roles master, node" in mixed.out
 
 
 def test_a_group_that_kops_does_not_have_is_named_with_those_it_has(cli: Any) -> None:

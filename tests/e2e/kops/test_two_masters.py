@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kubernetes.config import new_client_from_config
-from tests.proving_ground.kops.etcd import access
+from tests.e2e.kops.etcd import access
 from tests.proving_ground.waiting import eventually
 
 from node_rotation.clients.etcd import probe

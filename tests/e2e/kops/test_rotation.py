@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.proving_ground.kops.etcd import access
+from tests.e2e.kops.etcd import access
 
 from node_rotation.cli import main
 from node_rotation.clients.etcd import probe
