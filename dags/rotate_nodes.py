@@ -4,6 +4,9 @@ Started by `ami_drift_check` for each drifted cluster, by an asset event with a 
 built"), or by hand with the form. The plan is pinned first; then every batch goes through admit, launch, cordon,
 drain, terminate and health gate. Whatever happens, groups are restored and the run is verified at its end.
 
+Where the policy asks for it, somebody approves the plan first; then the run waits for its maintenance window and for
+the environments before it. Until `opened` nothing is touched: rejected, superseded or not answered, it ends skipped.
+
 A failed gate holds later batches (or skips or fails them, by policy): clear the failed `health_gate` to go on.
 The wiring is docs/adr's: setups, teardowns and their order are not decoration.
 """
@@ -14,10 +17,12 @@ from typing import Any
 
 from airflow.sdk import DAG, PartitionedAssetTimetable, task_group
 
-from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, REQUEST_TASK, ROTATE_NODES
+from node_rotation_airflow.constants import APPROVE_TASK, BATCH_GROUP, PLAN_TASK, REQUEST_TASK, ROTATE_NODES, WAIT_TASK
 from node_rotation_airflow.defaults import dag_defaults
 from node_rotation_airflow.fleet_file import cluster_names, group_names
 from node_rotation_airflow.operators.admit import AdmitOperator
+from node_rotation_airflow.operators.approve import ApprovePlanOperator
+from node_rotation_airflow.operators.clear import ClearOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.heal import HealOperator
 from node_rotation_airflow.operators.plan import OpenOperator, PlanOperator
@@ -49,6 +54,8 @@ with DAG(
     detect = DetectOperator.partial(task_id="detect", map_index_template=BY_GROUP).expand(group=request.output)
     plan = PlanOperator(task_id=PLAN_TASK, drifts=detect.output)
 
+    approve = ApprovePlanOperator(task_id=APPROVE_TASK, batches=plan.output)
+    wait = ClearOperator(task_id=WAIT_TASK, batches=plan.output)
     opened = OpenOperator(task_id="opened", batches=plan.output)
     opened.is_setup = True
     prepare = PrepareOperator.partial(task_id="prepare", map_index_template=BY_GROUP).expand(group=opened.output)
@@ -78,7 +85,7 @@ with DAG(
     verify = VerifyOperator(task_id="verify").as_teardown(on_failure_fail_dagrun=True)
     report = ReportOperator(task_id="report").as_teardown()
 
-    plan >> opened >> prepare >> batch >> restore >> verify >> report
+    plan >> approve >> wait >> opened >> prepare >> batch >> restore >> verify >> report
     heal >> restore
     batch >> verify
     heal >> verify

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from node_rotation.budget import Claim, in_flight
+from node_rotation import fitting
+from node_rotation.budget import IN_FLIGHT_STATES, Claim, in_flight
+from node_rotation.conflicts import Conflict, Sharing
+from node_rotation.managed_planning import taken
 from node_rotation.model import Batch, GroupPlan, Plan, Role
 from node_rotation.policy import OnGateFailure, Policy
 
@@ -24,9 +27,11 @@ class Wait:
     """Not yet.
 
     :param reasons: each naming its object.
+    :param others_may_go: it waits for certain machines in flight, not in the queue for slots.
     """
 
     reasons: tuple[str, ...]
+    others_may_go: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +39,12 @@ class Refuse:
     """Not in this run.
 
     :param how: ``skip`` leaves the batch out, ``fail`` fails it.
+    :param remedy: what to do about it.
     """
 
     how: Literal["skip", "fail"]
     reason: str
+    remedy: str = "Clear the batch that failed, then this one."
 
 
 Decision = Admit | Wait | Refuse
@@ -55,6 +62,7 @@ class _Desk:
     foreign: Foreign
     now: float
     pools: Mapping[str, str]
+    sharing: Sharing | None
 
     def is_control_plane(self, batch: Batch) -> bool:
         return self.pools[batch.group] == Role.CONTROL_PLANE.value
@@ -80,13 +88,16 @@ def decide(
     foreign: Foreign,
     lock_held: bool,
     now: float,
+    frozen: str = "",
+    sharing: Sharing | None = None,
 ) -> Decision:
     """Decide whether a batch may start.
 
     First in, first out within a group; another group's batch may go ahead only if the earlier one waits for its
-    own group's slots. Safe with any number of askers if the claim is then written by compare-and-swap on the
-    ledger that ``claims`` was read from. A batch that will never ask needs a claim (``healed``), else it keeps
-    its place. A batch whose own claim ``failed`` or was ``healed`` asks anew: somebody cleared it.
+    own group's slots. A batch that shares a tight PodDisruptionBudget with one in flight waits for that one, and
+    keeps nobody. Safe with any number of askers if the claim is then written by compare-and-swap on the ledger that
+    ``claims`` was read from. A batch that will never ask needs a claim (``healed``), else it keeps its place. A batch
+    whose own claim ``failed`` or was ``healed`` asks anew: somebody cleared it.
 
     :param plan: the plan.
     :param batch: the asking batch's name.
@@ -95,11 +106,13 @@ def decide(
     :param foreign: machines that are NotReady or disrupted by others, per node group.
     :param lock_held: this run holds the cluster's lock.
     :param now: epoch seconds.
+    :param frozen: why the batch's image may not be rolled out any more.
+    :param sharing: who stands under which PodDisruptionBudget; None: nobody shares one.
     :raises KeyError: if the plan has no such batch.
     """
     asking = _find(plan, batch)
     disrupted = {group: machines for group, machines in foreign.items() if machines}
-    desk = _Desk(plan, claims, policies, disrupted, now, {group.name: _pool(group) for group in plan.groups})
+    desk = _Desk(plan, claims, policies, disrupted, now, {group.name: _pool(group) for group in plan.groups}, sharing)
     if not lock_held:
         return Refuse("fail", f"this run no longer holds the lock of cluster {plan.cluster}: nothing may start")
     if desk.state(batch) in ("admitted", "passed"):
@@ -107,8 +120,11 @@ def decide(
     refused = _after_failure(desk, asking)
     if refused is not None:
         return refused
-    reasons = (*_in_order(desk, asking), *_pause(desk, asking)) or _room(desk, asking)
-    return Wait(reasons) if reasons else Admit()
+    if frozen:
+        return Refuse("fail", frozen, "Publish a better image, or lift it with node-rotation unfreeze.")
+    hours = fitting.waits(asking, policies[asking.group], now)
+    reasons = (*hours, *_in_order(desk, asking), *_pause(desk, asking))
+    return Wait(reasons) if reasons else _room(desk, asking)
 
 
 def _find(plan: Plan, name: str) -> Batch:
@@ -161,20 +177,22 @@ def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:
             yield f"wait_between_rotations: {pause_s:.0f}s since {name} passed"
 
 
-def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:
+def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     """Walk the queue as it would be admitted; whoever fits takes its place before the asking batch.
 
-    A batch of machines that are broken already does not stand behind one that waits because of broken machines.
+    One that shares a tight budget with a batch in flight is passed by: it waits for that batch only. A batch of
+    machines that are broken already does not stand behind one that waits because of broken machines.
     """
     broken = _is_broken(desk, asking)
     planned = frozenset(i for batch in desk.plan.batches for i in _ids(batch)) if desk.foreign else frozenset()
-    cluster = len(in_flight(desk.claims.values()))
+    cluster = _held(desk, desk.claims.values())
     pools: dict[str, int] = {}
     stuck: dict[str, str] = {}
+    flying = _flying(desk)
     for batch in desk.plan.batches:
         if desk.state(batch.name) and batch.name != asking.name:
             continue
-        pool, need = desk.pool(batch), len(batch.machines)
+        pool, need = desk.pool(batch), taken(desk.plan.group(batch.group), len(batch.machines))
         if pool not in pools:
             pools[pool] = _claimed_in(desk, pool)
         in_pool, elsewhere = _others(desk, batch, planned)
@@ -183,15 +201,38 @@ def _room(desk: _Desk, asking: Batch) -> tuple[str, ...]:
         fits_cluster = cluster_used + need <= desk.plan.slots
         if batch.name == asking.name:
             ahead = "" if broken else stuck.get(pool, "")
-            return _why(desk, asking, used, cluster_used, ahead, fits_pool, fits_cluster)
+            reasons = _why(desk, asking, used, cluster_used, ahead, fits_pool, fits_cluster)
+            return Wait(reasons) if reasons else _apart(desk, asking, flying)
         if not fits_pool:
             stuck.setdefault(pool, batch.name)
         elif fits_cluster:
-            pools[pool] += need
-            cluster += need
+            if _conflict(desk, batch, flying) is None:
+                pools[pool] += need
+                cluster += need
+                flying[batch.name] = _machines(batch)
         elif not broken:
-            return (f"batch {batch.name} is first in line for the cluster's {desk.plan.slots} slots",)
-    return ()
+            return Wait((f"batch {batch.name} is first in line for the cluster's {desk.plan.slots} slots",))
+    return Admit()
+
+
+def _flying(desk: _Desk) -> dict[str, tuple[str, ...]]:
+    """Batch name → instance ids, of those in flight."""
+    return {c.batch: tuple(c.machines) for c in desk.claims.values() if c.state in IN_FLIGHT_STATES}
+
+
+def _apart(desk: _Desk, asking: Batch, flying: Mapping[str, tuple[str, ...]]) -> Wait | Admit:
+    found = _conflict(desk, asking, flying)
+    return Admit() if found is None else Wait((f"{found[1]} (batch {found[0]})",), others_may_go=True)
+
+
+def _conflict(desk: _Desk, batch: Batch, flying: Mapping[str, tuple[str, ...]]) -> tuple[str, Conflict] | None:
+    """The first batch in flight, and why this one can't go beside it."""
+    if desk.sharing is None:
+        return None
+    for name, machines in flying.items():
+        if name != batch.name and (found := desk.sharing.conflict(_machines(batch), machines)):
+            return name, found
+    return None
 
 
 def _why(
@@ -216,7 +257,16 @@ def _why(
 
 def _claimed_in(desk: _Desk, pool: str) -> int:
     names = {batch.name for batch in desk.plan.batches if desk.pools[batch.group] == pool}
-    return len(in_flight(claim for claim in desk.claims.values() if claim.batch in names))
+    return _held(desk, (claim for claim in desk.claims.values() if claim.batch in names))
+
+
+def _held(desk: _Desk, claims: Iterable[Claim]) -> int:
+    """Slots that claims hold; a managed group's as many as EKS takes away at once."""
+    groups = {b.name: desk.plan.group(b.group) for b in desk.plan.batches}
+    opened = [claim for claim in claims if claim.state in IN_FLIGHT_STATES]
+    managed = [c for c in opened if c.batch in groups and groups[c.batch].managed is not None]
+    held = sum(taken(groups[c.batch], len(c.machines)) for c in managed)
+    return held + len(in_flight(c for c in opened if c not in managed))
 
 
 def _others(desk: _Desk, batch: Batch, planned: frozenset[str]) -> tuple[int, int]:
@@ -246,6 +296,10 @@ def _is_broken(desk: _Desk, asking: Batch) -> bool:
     """
     broken = desk.foreign.get(asking.group)
     return broken is not None and _ids(asking) <= broken.keys()
+
+
+def _machines(batch: Batch) -> tuple[str, ...]:
+    return tuple(machine.instance_id for machine in batch.machines)
 
 
 def _ids(batch: Batch) -> frozenset[str]:

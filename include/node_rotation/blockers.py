@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import eviction
+from node_rotation.managed_planning import managed_blockers, managed_notes
 from node_rotation.model import (
     Blocker,
     DriftedMachine,
     GroupDrift,
     GroupPlan,
     ImageStep,
-    Kind,
     Role,
     Strategy,
     Target,
@@ -58,9 +58,13 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
     """
     found = list(_merged(blocker for drift in drifts for blocker in drift.blockers))
     for subject in subjects:
-        found.extend(_group(subject))
+        found.extend(_group(subject, snapshot))
         found.extend(_machines(subject, snapshot))
     found.extend(_pods(subjects, snapshot))
+    found.extend(_nodes(subjects, snapshot))
+    for subject in (s for s in subjects if s.plan.managed is not None):
+        group = snapshot.managed[subject.plan.asg]
+        found.extend(managed_blockers(subject.plan, group, subject.policy.budget.cluster_slots))
     return tuple(found)
 
 
@@ -73,15 +77,19 @@ def _merged(found: Iterable[Blocker]) -> Iterator[Blocker]:
         yield Blocker(reason=reason, objects=tuple(dict.fromkeys(objects)), remedy=remedy)
 
 
-def notes(subjects: Sequence[Subject]) -> tuple[str, ...]:
+def notes(subjects: Sequence[Subject], snapshot: Snapshot) -> tuple[str, ...]:
     """What does not block but changes what will happen."""
-    return tuple(note for subject in subjects for note in _notes(subject))
+    managed = (s for s in subjects if s.plan.managed is not None)
+    ours = tuple(note for subject in subjects for note in _notes(subject))
+    return (*ours, *(note for s in managed for note in managed_notes(s.plan, snapshot.managed[s.plan.asg])))
 
 
-def _group(subject: Subject) -> Iterator[Blocker]:
+def _group(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
     yield from _capacity(subject)
     yield from _image_step(subject)
     yield from _actors(subject)
+    yield from _weights(subject)
+    yield from _checks(subject, snapshot)
     yield from _detach(subject)
 
 
@@ -127,12 +135,6 @@ def _image_step(subject: Subject) -> Iterator[Blocker]:
 
 def _actors(subject: Subject) -> Iterator[Blocker]:
     scaling = subject.scaling
-    if subject.plan.kind is Kind.EKS_MANAGED:
-        yield Blocker(
-            reason=f"group {subject.plan.name} is managed by EKS, which replaces its machines itself",
-            objects=(subject.object, f"asg {scaling.name}"),
-            remedy="use EKS' update-nodegroup-version, or leave the group out",
-        )
     if scaling.refresh_in_progress:
         yield Blocker(
             reason=f"instance refresh {scaling.refresh_in_progress} is replacing the machines of {scaling.name}",
@@ -145,6 +147,32 @@ def _actors(subject: Subject) -> Iterator[Blocker]:
             reason=f"{' and '.join(stopped)} of {scaling.name} is suspended: no replacement can come or go",
             objects=(subject.object, f"asg {scaling.name}"),
             remedy="find out why, then resume with ResumeProcesses",
+        )
+
+
+def _checks(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
+    """A check that is not green before anything is touched would fail the first gate for no fault of the rotation."""
+    for check in subject.policy.gate.checks:
+        if why := snapshot.checks.get(check.label):
+            yield Blocker(
+                reason=f"a gate check is not green before the rotation: {why}",
+                objects=(subject.object, check.label),
+                remedy="correct what it checks, or take it out of gate.checks",
+            )
+
+
+def _weights(subject: Subject) -> Iterator[Blocker]:
+    """With weights desired, min and max count units, and one machine may be replaced by several or by a part of one.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-instance-weighting.html
+    """
+    scaling = subject.scaling
+    if any(weight != 1 for weight in scaling.weights):
+        weights = ", ".join(str(weight) for weight in scaling.weights)
+        yield Blocker(
+            reason=f"{scaling.name} weighs its instance types ({weights}): its sizes count units, not machines",
+            objects=(subject.object, f"asg {scaling.name}"),
+            remedy="remove WeightedCapacity from the group's overrides, or leave the group out",
         )
 
 
@@ -184,18 +212,28 @@ def _pods(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
     """Pods on drifted machines that no drain could ever evict, one blocker per cause."""
     policies = {m.node: s.policy for s in subjects for m in s.drifted if m.node and s.policy.drain.force_after is None}
     by_namespace = _by_namespace(snapshot.budgets)
-    found = (
-        _blocked(pod, policies[pod.node], by_namespace, snapshot.taken_at)
-        for pod in snapshot.pods
-        if pod.node in policies
-    )
+    found = (_blocked(pod, policies[pod.node], by_namespace, snapshot) for pod in snapshot.pods if pod.node in policies)
     yield from _merged(
         Blocker(reason=blocked.reason, objects=blocked.objects, remedy=blocked.remedy) for blocked in found if blocked
     )
 
 
-def _blocked(pod: Pod, policy: Policy, budgets: Mapping[str, list[Budget]], now: float) -> Blocked | None:
-    found = eviction.decide(pod, policy.drain, budgets.get(pod.namespace, ()), drain_started_at=now, now=now)
+def _nodes(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
+    """Nodes that ask not to be disrupted, where the policy says that this blocks."""
+    now = snapshot.taken_at
+    for subject in subjects:
+        ids, policy = subject.ids, subject.policy.drain
+        for node in snapshot.nodes:
+            if node.instance_id not in ids or policy.force_after is not None:
+                continue
+            found = eviction.decide_node(node, policy, drain_started_at=now, now=now)
+            if isinstance(found, eviction.Block):
+                yield Blocker(reason=found.blocked.reason, objects=found.blocked.objects, remedy=found.blocked.remedy)
+
+
+def _blocked(pod: Pod, policy: Policy, budgets: Mapping[str, list[Budget]], snapshot: Snapshot) -> Blocked | None:
+    now, covering = snapshot.taken_at, budgets.get(pod.namespace, ())
+    found = eviction.decide(pod, policy.drain, covering, workloads=snapshot.workloads, drain_started_at=now, now=now)
     return found.blocked if isinstance(found, eviction.Block) else None
 
 

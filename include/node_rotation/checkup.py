@@ -46,6 +46,8 @@ KUBERNETES_RIGHTS = (
     *_rights("list", "pods"),
     *_rights("create", "pods/eviction"),
     *_rights("list", "deployments statefulsets daemonsets", "apps"),
+    *_rights("list", "persistentvolumes"),
+    *_rights("list", "volumeattachments", "storage.k8s.io"),
     *_rights("list", "poddisruptionbudgets", "policy"),
     Right("get", "", path="/version"),
     Right("get", "", path="/readyz"),
@@ -53,6 +55,9 @@ KUBERNETES_RIGHTS = (
     *_rights("get patch delete", "leases", "coordination.k8s.io", LEASE_NAMESPACE, LEASE_NAME),
 )
 """docs/rbac.yaml in values; a test keeps them the same."""
+
+ROLL_RIGHTS = _rights("patch", "deployments", "apps")
+"""Only for policies with ``drain.roll_single_replicas``."""
 
 FORCE_RIGHTS = _rights("delete", "pods")
 """Only for policies with ``drain.force_after``."""

@@ -6,16 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from node_rotation import names, quorum
+from node_rotation.clients import checks
 from node_rotation.clients.this_machine import this_machine
 from node_rotation.control_plane import ControlPlane
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.freeze import Frozen
+from node_rotation.freezes import ConnectAccount, Freezes
+from node_rotation.gate_checks import GateCheck
 from node_rotation.ledger import Ledger, parse
-from node_rotation.model import Blocker, GroupDrift, Image, Plan, Role
+from node_rotation.managed import ManagedGroup
+from node_rotation.managed_target import completed, launched_from, source_of
+from node_rotation.model import Blocker, GroupDrift, Image, Kind, Plan, Role
 from node_rotation.outside import Outside
 from node_rotation.policy import ImageSource
-from node_rotation.run import Look, Run, SharedLook
+from node_rotation.run import Connect, Look, Others, Run, SharedLook
 from node_rotation.target import Candidates, choose
 from node_rotation.world import (
     Activity,
@@ -45,7 +51,13 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
     now = clock.now()
     lease = cluster.lease()
     ledger = _ledger(lease)
-    ours = [asg_name(group, settings, cloud) for group in settings.cluster.groups]
+    managed = {
+        g.name: _managed(g, settings, cloud, ledger) for g in settings.cluster.groups if g.kind is Kind.EKS_MANAGED
+    }
+    ours = [
+        managed[group.name].asg if group.name in managed else asg_name(group, settings, cloud)
+        for group in settings.cluster.groups
+    ]
     groups = cloud.groups(list(dict.fromkeys((*ours, *_asgs(ledger)))))
     _all_there(settings, ours, groups)
     nodes = cluster.nodes()
@@ -63,7 +75,15 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         lease=lease,
         activities=_activities(cloud, groups.values(), now),
         control_plane=_control_plane(settings, cluster, nodes),
+        managed={group.asg: group for group in managed.values()},
+        volumes=cluster.volumes(),
+        checks=checks.ask(_checks(settings)),
     )
+
+
+def _checks(settings: Settings) -> tuple[GateCheck, ...]:
+    """Every group's own gate checks, each once: all who wait share one answer."""
+    return tuple(dict.fromkeys(check for policy in settings.groups.values() for check in policy.gate.checks))
 
 
 def _control_plane(settings: Settings, cluster: Cluster, nodes: Sequence[Node]) -> ControlPlane | None:
@@ -74,10 +94,12 @@ def _control_plane(settings: Settings, cluster: Cluster, nodes: Sequence[Node]) 
 
 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:
-    """The Auto Scaling group of a node group, by name or by tags.
+    """The Auto Scaling group of a node group, by name, by tags, or as EKS describes it.
 
-    :raises BadInputError: if none, or more than one, carries the tags.
+    :raises BadInputError: if none, or more than one, carries the tags, or EKS does not know the group.
     """
+    if group.kind is Kind.EKS_MANAGED:
+        return _managed(group, settings, cloud, None).asg
     if group.asg:
         return group.asg
     found = cloud.find_groups(group.asg_tags)
@@ -100,6 +122,7 @@ def detect(
     as_of: datetime | None = None,
     image: str | None = None,
     snapshot: Snapshot | None = None,
+    frozen: Sequence[Frozen] = (),
 ) -> GroupDrift:
     """Say which machines of a node group are not what they should be, and why. Reads only.
 
@@ -107,25 +130,57 @@ def detect(
     :param as_of: what would have been the image then; None is now.
     :param image: an image id that overrides the policy's source.
     :param snapshot: an observation to reuse for several groups.
+    :param frozen: images that nobody may roll out, from :class:`node_rotation.freezes.Freezes`.
     """
     found = next((g for g in settings.cluster.groups if g.name == group), None)
     if found is None:
         known = ", ".join(g.name for g in settings.cluster.groups)
         raise BadInputError("group", f"{settings.name} has no node group {group!r}.", f"Known: {known}.")
     seen = snapshot or observe(settings, cloud, cluster, clock)
-    asg = seen.groups[asg_name(found, settings, cloud)]
+    asg = seen.groups[_seen_asg(found, seen) or asg_name(found, settings, cloud)]
+    managed = seen.managed.get(asg.name)
     policy = settings.groups[group]
     source = policy.image
     if image:
         source = ImageSource(id=image, architecture=source.architecture, soak=0.0)
+    if managed is not None:
+        meant = source_of(cloud, managed, source)
+        if isinstance(meant, Blocker):
+            return GroupDrift(
+                group=group, asg=asg.name, target=None, machines=len(asg.members), drifted=(), blockers=(meant,)
+            )
+        source = meant
     running = tuple(i.image_id for m in asg.members if (i := seen.instances.get(m.instance_id)) is not None)
     known_images = {i: found_image for i in sorted(set(running)) if (found_image := cloud.image(i)) is not None}
-    candidates, blockers = _candidates(cloud, source, asg, running, known_images)
+    launching = launched_from(managed, asg) if managed is not None else asg
+    candidates, blockers = _candidates(cloud, source, launching, running, known_images)
     now = clock.now()
-    choice = choose(source, candidates, group=group, now=now, as_of=as_of.timestamp() if as_of is not None else None)
+    moment = as_of.timestamp() if as_of is not None else None
+    choice = choose(source, candidates, group=group, now=now, as_of=moment, frozen=frozen)
+    if managed is not None:
+        running_images = () if as_of is not None else tuple(known_images.values())
+        choice = completed(cloud, managed, asg, choice, running_images)
     images = {**known_images, **{i.id: i for i in candidates.images}}
     drift = drift_of(group, asg.name, choice, seen, policy, images=images, now=now)
     return drift.model_copy(update={"blockers": (*blockers, *drift.blockers)}) if blockers else drift
+
+
+def _managed(group: NodeGroup, settings: Settings, cloud: Cloud, ledger: Ledger | None) -> ManagedGroup:
+    """A managed group with its update in flight and those that the ledger's claims asked for."""
+    asked = {c.update for c in ledger.claims_of(group.name) if c.update} if ledger else set()
+    try:
+        return cloud.managed_group(group.eks_cluster or "", group.nodegroup or "", sorted(asked))
+    except GoneError as error:
+        raise BadInputError(
+            f"{settings.name}: node group {group.name}",
+            f"there is no managed node group {group.address!r} in {settings.cluster.aws.region}.",
+            "Correct its eks_cluster or nodegroup, or the region and account of the cluster.",
+        ) from error
+
+
+def _seen_asg(group: NodeGroup, seen: Snapshot) -> str:
+    address = (group.eks_cluster, group.nodegroup)
+    return next((asg for asg, found in seen.managed.items() if (found.cluster, found.name) == address), "")
 
 
 def make_run(
@@ -137,15 +192,21 @@ def make_run(
     clock: Clock,
     look: Look | None = None,
     outside: Outside | None = None,
+    others: Connect | None = None,
+    accounts: ConnectAccount | None = None,
 ) -> Run:
     """Everything the steps need.
 
     :param run_id: the lock's holder, and what residue is named after.
     :param look: a look shared with other runs of this process; made anew if None.
     :param outside: None is the network and the programs of this machine.
+    :param others: makes the clients of the fleet's other clusters, for promotion.
+    :param accounts: makes the client of another account, for frozen images.
     """
     shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock), clock, settings.policy.poll)
-    return Run(run_id, plan, settings, cloud, cluster, clock, shared, outside or this_machine())
+    freezes = Freezes(settings, cloud, clock, accounts)
+    world = (cloud, cluster, clock, shared, outside or this_machine())
+    return Run(run_id, plan, settings, *world, Others(others), freezes)
 
 
 def _candidates(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from node_rotation import lock
-from node_rotation.errors import BlockedError, PermanentError, TransientError
+from node_rotation import clearance, lock
+from node_rotation.clearance import Superseded
+from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
@@ -67,6 +68,8 @@ class Result:
     :param failed: what blocked each batch that did not.
     :param blocked: why the run as a whole stopped, e.g. the lock is another run's.
     :param ledger: as it was before it was given back, for the report.
+    :param frozen: which of the plan's images are frozen by now, and why.
+    :param not_begun: why it ended before anything was touched, e.g. superseded by a newer image.
     """
 
     started_at: float
@@ -77,6 +80,8 @@ class Result:
     blocked: Blocked | None = None
     verdict: Verdict | None = None
     ledger: Ledger | None = None
+    not_begun: str = ""
+    frozen: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -101,6 +106,15 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
     return _Rotation(run, on_event or (lambda event: None)).carry_out(started)
 
 
+def frozen_targets(run: Run) -> tuple[str, ...]:
+    """Which of the plan's images are frozen by now, and why; nothing if that can't be learned."""
+    try:
+        records = [run.freezes.of(group.target.image) for group in run.plan.groups]
+    except RotationError:
+        return ()
+    return tuple(dict.fromkeys(str(record) for record in records if record))
+
+
 def _sweep_the_dead(run: Run) -> None:
     """With nothing to do, at least what an expired run left is cleaned up."""
     deadline = run.clock.now() + SWEEP_S
@@ -122,6 +136,7 @@ class _Moving:
     since: float = 0.0
     healing: Blocked | None = None
     said: tuple[str, ...] = ()
+    others_may_go: bool = False
 
     @property
     def name(self) -> StepName:
@@ -139,6 +154,11 @@ class _Rotation:
     ledger: Ledger | None = None
 
     def carry_out(self, started: float) -> Result:
+        cleared = self._cleared()
+        if isinstance(cleared, Superseded):
+            return Result(started, self.run.clock.now(), not_begun=f"superseded: {cleared.reason}")
+        if isinstance(cleared, Blocked):
+            return Result(started, self.run.clock.now(), blocked=cleared)
         try:
             blocked = self._forward()
         except KeyboardInterrupt:
@@ -150,7 +170,20 @@ class _Rotation:
         self.skipped += [m.batch.name for m in self.moving]
         ended, verdict = self.run.clock.now(), self._verified()
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
-        return Result(started, ended, *outcome, blocked, verdict, self.ledger)
+        return Result(started, ended, *outcome, blocked, verdict, self.ledger, frozen=frozen_targets(self.run))
+
+    def _cleared(self) -> Done | Blocked | Superseded:
+        """Wait until the run may begin; nothing is touched before that, so nothing has to be restored."""
+        said: tuple[str, ...] = ()
+        try:
+            while isinstance(answer := clearance.look(self.run), Waiting):
+                if answer.reasons != said:
+                    said = answer.reasons
+                    self._note(f"waits: {'; '.join(said)}")
+                self.run.clock.wait(answer.poll_s)
+        except KeyboardInterrupt:
+            return Blocked("the rotation was interrupted before it began", (), "Start it again.")
+        return answer
 
     def _forward(self) -> Blocked | None:
         try:
@@ -204,12 +237,15 @@ class _Rotation:
                 self.run.clock.wait(max(min(pauses), SHORTEST_S))
 
     def _in_turn(self) -> Iterator[_Moving]:
-        """Who moves now: first in, first out, so behind one that waits for slots nobody of its group need ask."""
+        """Who moves now: first in, first out, so behind one that waits for slots nobody of its group need ask.
+
+        One that only waits for machines in flight, with which it shares a tight budget, keeps nobody.
+        """
         queues: set[str] = set()
         for moving in tuple(self.moving):
             if moving.batch.group not in queues:
                 yield moving
-            if moving.step == 0 and not moving.healing and moving in self.moving:
+            if moving.step == 0 and not moving.healing and moving in self.moving and not moving.others_may_go:
                 queues.add(moving.batch.group)
 
     def _advance(self, moving: _Moving) -> float:
@@ -228,6 +264,7 @@ class _Rotation:
             if isinstance(outcome, Waiting) and self._overdue(moving):
                 outcome = Blocked(f"{moving.name} took too long: {'; '.join(outcome.reasons)}", moving.said)
             if isinstance(outcome, Waiting):
+                moving.others_may_go = outcome.others_may_go
                 self._waits(moving, outcome)
                 return outcome.poll_s
             if not self._next(moving, outcome):

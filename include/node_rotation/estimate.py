@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 
+from node_rotation.conflicts import Sharing
+from node_rotation.managed_planning import managed_duration_s, taken
 from node_rotation.model import Batch, Estimate, GroupPlan, Role, Strategy
 from node_rotation.policy import Policy
 
@@ -40,65 +43,136 @@ def estimate(
     *,
     cluster_slots: int,
     timing: Timing = USUAL,
+    sharing: Sharing | None = None,
 ) -> Estimate:
     """Estimate duration and cost of a plan: the admission rules played through with usual times.
 
-    Without waits, one machine per batch and one group that is ``L + ceil((N - 1) / slots) * L``.
+    Without waits and tight budgets, one machine per batch and one group that is ``L + ceil((N - 1) / slots) * L``.
 
     :param policies: node group name → its policy.
     :param cluster_slots: machines of the whole cluster that may be in flight at once.
+    :param sharing: who stands under which PodDisruptionBudget; None: nobody shares one.
     """
-    launched_first = {group.name for group in groups if group.strategy is not Strategy.TERMINATE_FIRST}
-    machines = sum(len(batch.machines) for batch in batches if batch.group in launched_first)
-    queue = _Queue({group.name: group for group in groups}, policies, max(cluster_slots, 1), timing)
-    for batch in batches:
-        queue.admit(batch)
+    known = {group.name: group for group in groups}
+    extra_s = sum(_extra_s(known[batch.group], len(batch.machines), timing) for batch in batches)
+    queue = _Queue(known, policies, max(cluster_slots, 1), timing, sharing)
+    queue.play(batches)
     return Estimate(
         duration_s=round(queue.end_s, 1),
-        extra_instance_hours=round(machines * timing.overlap_s / HOUR_S, 2),
+        extra_instance_hours=round(extra_s / HOUR_S, 2),
     )
+
+
+def batch_s(machines: int, policy: Policy, timing: Timing = USUAL) -> float:
+    """How long one batch takes from its admission to its gate, seconds.
+
+    :param machines: of the batch.
+    """
+    return timing.overlap_s + policy.gate.settle + policy.wait_between_drains * (machines - 1)
+
+
+def _extra_s(group: GroupPlan, machines: int, timing: Timing) -> float:
+    """Machine-seconds on top of what runs anyway; EKS keeps its extra machines for the whole update."""
+    if group.strategy is Strategy.TERMINATE_FIRST:
+        return 0.0
+    if group.managed is None:
+        return machines * timing.overlap_s
+    return group.managed.extra * managed_duration_s(group.managed, machines, **asdict(timing))
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """A batch in flight until ``end_s``."""
+
+    end_s: float
+    group: str
+    machines: tuple[str, ...]
+    slots: int
 
 
 @dataclass(slots=True)
 class _Queue:
-    """Batches in plan order, each started as soon as its slots are free; blockers may leave groups without slots."""
+    """Batches in plan order, each started as soon as its slots are free and nobody it conflicts with is in flight.
+
+    Blockers may leave groups without slots: an estimate is made all the same.
+    """
 
     groups: Mapping[str, GroupPlan]
     policies: Mapping[str, Policy]
     cluster_slots: int
     timing: Timing
+    sharing: Sharing | None
     end_s: float = 0.0
     _clock_s: float = 0.0
-    _barrier_s: float = 0.0
-    _role: Role | None = None
-    _running: list[tuple[float, str, int]] = field(default_factory=list)
+    _ended_s: float = 0.0
+    _running: list[_Running] = field(default_factory=list)
 
-    def admit(self, batch: Batch) -> None:
-        group, policy = self.groups[batch.group], self.policies[batch.group]
-        if group.role is not self._role:  # control plane first, workers when it is done
-            self._role, self._barrier_s = group.role, self.end_s
-        start_s = self._start(batch, group)
-        if policy.wait_between_rotations and self.end_s:
-            start_s = max(start_s, self._last_end(start_s) + policy.wait_between_rotations)
-        length_s = self.timing.overlap_s + policy.gate.settle
-        length_s += policy.wait_between_drains * (len(batch.machines) - 1)
-        self._clock_s = start_s
-        self.end_s = max(self.end_s, start_s + length_s)
-        self._running.append((start_s + length_s, batch.group, len(batch.machines)))
-        if batch.canary:
-            self._barrier_s = start_s + length_s
+    def play(self, batches: Sequence[Batch]) -> None:
+        """Let every batch pass: the canary alone, control planes before workers."""
+        for _, stage in groupby(batches, key=lambda batch: (batch.canary, self.groups[batch.group].role)):
+            waiting = list(stage)
+            self._go_to(self.end_s)
+            while waiting:
+                waiting = self._start_what_fits(waiting)
+                if waiting:
+                    self._go_to(self._next_s(waiting[0]))
 
-    def _start(self, batch: Batch, group: GroupPlan) -> float:
-        """The earliest moment with room in the cluster and in the group."""
-        moment_s, need = max(self._clock_s, self._barrier_s), len(batch.machines)
+    def _go_to(self, moment_s: float) -> None:
+        self._clock_s = moment_s
+        over = [running.end_s for running in self._running if running.end_s <= moment_s]
+        self._ended_s = max([self._ended_s, *over])
+        self._running = [running for running in self._running if running.end_s > moment_s]
+
+    def _start_what_fits(self, waiting: Sequence[Batch]) -> list[Batch]:
+        """Start what may start now, in order; those left, in order."""
+        left: list[Batch] = []
+        for position, batch in enumerate(waiting):
+            if not self._fits(batch) or self._pause_s(batch) > self._clock_s:
+                return [*left, *waiting[position:]]
+            if self._conflicts(batch):
+                left.append(batch)
+            else:
+                self._start(batch)
+        return left
+
+    def _start(self, batch: Batch) -> None:
+        length_s = self._length_s(batch, self.groups[batch.group], self.policies[batch.group])
+        running = _Running(self._clock_s + length_s, batch.group, _ids(batch), self._slots(batch))
+        self._running.append(running)
+        self.end_s = max(self.end_s, running.end_s)
+
+    def _slots(self, batch: Batch) -> int:
+        return taken(self.groups[batch.group], len(batch.machines))
+
+    def _length_s(self, batch: Batch, group: GroupPlan, policy: Policy) -> float:
+        if group.managed is None:
+            return batch_s(len(batch.machines), policy, self.timing)
+        return managed_duration_s(group.managed, len(batch.machines), **asdict(self.timing)) + policy.gate.settle
+
+    def _fits(self, batch: Batch) -> bool:
+        """Room in the cluster and in the group; where nothing runs there always is."""
+        group, need = self.groups[batch.group], self._slots(batch)
         slots = 1 if group.role is Role.CONTROL_PLANE else max(group.slots, 1)
-        while True:
-            running = [(end_s, name, size) for end_s, name, size in self._running if end_s > moment_s]
-            used = sum(size for _, _, size in running)
-            of_group = sum(size for _, name, size in running if name == batch.group)
-            if not running or (used + need <= self.cluster_slots and of_group + need <= slots):
-                return moment_s
-            moment_s = min(running)[0]
+        used = sum(running.slots for running in self._running)
+        of_group = sum(running.slots for running in self._running if running.group == batch.group)
+        return not self._running or (used + need <= self.cluster_slots and of_group + need <= slots)
 
-    def _last_end(self, moment_s: float) -> float:
-        return max((end_s for end_s, _, _ in self._running if end_s <= moment_s), default=0.0)
+    def _conflicts(self, batch: Batch) -> bool:
+        if self.sharing is None:
+            return False
+        return any(self.sharing.conflict(_ids(batch), running.machines) for running in self._running)
+
+    def _pause_s(self, batch: Batch) -> float:
+        """When ``wait_between_rotations`` is over."""
+        pause_s = self.policies[batch.group].wait_between_rotations
+        return self._ended_s + pause_s if pause_s and self._ended_s else 0.0
+
+    def _next_s(self, waiting: Batch) -> float:
+        """The next moment at which anything changes."""
+        moments = [running.end_s for running in self._running]
+        pause_s = self._pause_s(waiting)
+        return min([*moments, pause_s] if pause_s > self._clock_s else moments)
+
+
+def _ids(batch: Batch) -> tuple[str, ...]:
+    return tuple(machine.instance_id for machine in batch.machines)

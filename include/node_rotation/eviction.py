@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from node_rotation.do_not_disrupt import node_asks, pod_asks
 from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy, PodRule
+from node_rotation.rolling import to_roll
 from node_rotation.world import (
     Budget,
     EvictionAnswer,
     Misconfigured,
+    Node,
     Pod,
     PodGone,
     RefusedByBudget,
     Throttled,
+    Workload,
 )
-
-DO_NOT_DISRUPT = {
-    "karpenter.sh/do-not-disrupt": "true",
-    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +64,70 @@ class Force:
     grace_s: float | None = None
 
 
-PodDecision = Leave | Evict | WaitFor | Block | Force
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """Have the pod's Deployment start its successor; the pod goes by itself once that is Ready."""
+
+    deployment: Workload
+
+
+PodDecision = Leave | Evict | WaitFor | Block | Force | Roll
 
 
 def decide(
-    pod: Pod, policy: DrainPolicy, budgets: Iterable[Budget], *, drain_started_at: float, now: float
+    pod: Pod,
+    policy: DrainPolicy,
+    budgets: Iterable[Budget],
+    *,
+    workloads: Iterable[Workload] = (),
+    drain_started_at: float,
+    now: float,
 ) -> PodDecision:
     """Decide about one pod of a machine that is being drained.
 
     :param budgets: every PodDisruptionBudget of the cluster (those of the pod's namespace suffice).
+    :param workloads: every workload of the cluster, for ``drain.roll_single_replicas``.
     :param drain_started_at: epoch seconds.
     :param now: epoch seconds.
     """
     protecting = covering(pod, budgets)
-    if why := _stays(pod, protecting):
+    if why := left_alone(pod, protecting):
         return Leave(why)
     forced = policy.force_after is not None and now - drain_started_at >= policy.force_after
     if pod.terminating_since is not None:
         return _terminating(pod, pod.terminating_since, forced, now)
     if forced:
         return Force(policy.grace)
-    held = _by_rule(pod, policy)
+    held = _by_rule(pod, policy, now)
     if held is not None:
         return held
+    if policy.roll_single_replicas and (deployment := to_roll(pod, workloads)):
+        return _rolling(pod, deployment)
     blocked = _structural(pod, protecting)
     return Block(blocked) if blocked else Evict(policy.grace)
+
+
+def _rolling(pod: Pod, deployment: Workload) -> Roll | WaitFor:
+    """Once for each pod: what it was rolled for is written on the Deployment."""
+    if deployment.rolled_for != pod.uid:
+        return Roll(deployment)
+    return WaitFor(f"pod {pod.key} leaves once its successor is Ready: {deployment.key} is rolled")
+
+
+def decide_node(node: Node, policy: DrainPolicy, *, drain_started_at: float, now: float) -> Block | WaitFor | None:
+    """Whether a node's own annotation keeps its pods where they are; None if they may go.
+
+    :param drain_started_at: epoch seconds.
+    :param now: epoch seconds.
+    """
+    asks = node_asks(node)
+    forced = policy.force_after is not None and now - drain_started_at >= policy.force_after
+    if not asks or forced or policy.do_not_disrupt is PodRule.EVICT:
+        return None
+    if policy.do_not_disrupt is PodRule.WAIT:
+        return WaitFor(f"{asks}; drain.do_not_disrupt: wait")
+    remedy = "remove the annotation, or set drain.do_not_disrupt: evict or wait"
+    return Block(Blocked(asks, (f"node {node.name}",), remedy))
 
 
 def order(pods: Iterable[Pod]) -> tuple[Pod, ...]:
@@ -171,7 +209,11 @@ def read_answer(answer: EvictionAnswer, pod: Pod, budgets: Iterable[Budget]) -> 
     return WaitFor(f"pod {pod.key} is leaving")
 
 
-def _stays(pod: Pod, protecting: tuple[Budget, ...]) -> str:
+def left_alone(pod: Pod, protecting: tuple[Budget, ...]) -> str:
+    """Why a drain leaves a pod where it is; empty if it has to go.
+
+    :param protecting: the budgets that cover it.
+    """
     if pod.mirror:
         return "mirror pod: it lives and dies with its machine"
     if pod.owner is not None and pod.owner.kind == "DaemonSet":
@@ -193,9 +235,9 @@ def _terminating(pod: Pod, since: float, forced: bool, now: float) -> PodDecisio
     return WaitFor(f"pod {pod.key} is terminating{overdue}{finalizers}")
 
 
-def _by_rule(pod: Pod, policy: DrainPolicy) -> Block | WaitFor | None:
+def _by_rule(pod: Pod, policy: DrainPolicy, now: float) -> Block | WaitFor | None:
     """The strictest of the policy's rules that concern this pod."""
-    rules = list(_rules(pod, policy))
+    rules = list(_rules(pod, policy, now))
     for rule, setting, what in rules:
         if rule is PodRule.BLOCK:
             return Block(Blocked(what, (f"pod {pod.key}",), f"remove the pod, or set drain.{setting}: evict or wait"))
@@ -205,9 +247,9 @@ def _by_rule(pod: Pod, policy: DrainPolicy) -> Block | WaitFor | None:
     return None
 
 
-def _rules(pod: Pod, policy: DrainPolicy) -> Iterator[tuple[PodRule, str, str]]:
-    if any(pod.annotations.get(key) == value for key, value in DO_NOT_DISRUPT.items()):
-        yield policy.do_not_disrupt, "do_not_disrupt", "a pod asks not to be disrupted"
+def _rules(pod: Pod, policy: DrainPolicy, now: float) -> Iterator[tuple[PodRule, str, str]]:
+    if asks := pod_asks(pod, now):
+        yield policy.do_not_disrupt, "do_not_disrupt", asks
     if pod.owner is None:
         yield policy.bare_pods, "bare_pods", "a pod without a controller would be lost"
     elif pod.owner.kind == "Job":

@@ -75,6 +75,8 @@ class _Examination:
         rights = list(checkup.KUBERNETES_RIGHTS)
         if any(policy.drain.force_after is not None for policy in self.patient.settings.groups.values()):
             rights += checkup.FORCE_RIGHTS
+        if any(policy.drain.roll_single_replicas for policy in self.patient.settings.groups.values()):
+            rights += checkup.ROLL_RIGHTS
         for right in rights:
             answer = self._tried(Check.PERMISSIONS, str(right), partial(self.patient.access.may, right))
             if answer is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,11 +12,17 @@ from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 from node_rotation import flow_checks
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
+from node_rotation.fitting import shortfall
 from node_rotation.kops import KopsCluster, settled
+from node_rotation.lineage import alike
 from node_rotation.model import Kind, Role, Strategy, Value
-from node_rotation.policy import Policy, merge
+from node_rotation.policy import Policy, PromotionPolicy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
+from node_rotation.promotion_order import no_circles, promoted_from
+
+OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
+"""Settings that no node group has for itself."""
 
 Prices = Annotated[
     PriceTable | None,
@@ -31,6 +37,10 @@ class AwsAccess(Value):
     connection: str = Field(default="aws_default", description="Airflow connection id")
     profile: str | None = Field(default=None, description="for the CLI: a profile of the AWS config")
 
+    def __str__(self) -> str:
+        """As messages call it."""
+        return f"{self.region} ({self.profile or self.connection})"
+
 
 class KubernetesAccess(Value):
     """How to reach a cluster's API server."""
@@ -44,24 +54,42 @@ class KubernetesAccess(Value):
 
 
 class NodeGroup(Value):
-    """One pool of machines: an Auto Scaling group by name, or by tags that exactly one group carries."""
+    """One pool of machines: an Auto Scaling group by name or tags, or a managed node group by EKS' names."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     kind: Kind = Kind.ASG
     role: Role = Role.WORKER
     asg: str | None = None
     asg_tags: dict[str, str] = {}
+    eks_cluster: str | None = Field(default=None, description="eks-managed: the EKS cluster's name")
+    nodegroup: str | None = Field(default=None, description="eks-managed: the node group's name in EKS")
     policy: Policy = Policy()
 
     @model_validator(mode="after")
     def _one_address(self) -> NodeGroup:
-        if bool(self.asg) == bool(self.asg_tags):
+        if self.kind is Kind.EKS_MANAGED or self.eks_cluster or self.nodegroup:
+            self._managed_address()
+        elif bool(self.asg) == bool(self.asg_tags):
             raise ValueError(f"node group {self.name!r} needs either asg or asg_tags")
+        elif self.policy.strategy is Strategy.MANAGED:
+            raise ValueError(f"node group {self.name!r} is of kind {self.kind}: strategy managed is for eks-managed")
         return self
+
+    def _managed_address(self) -> None:
+        wrong = self.kind is not Kind.EKS_MANAGED or not (self.eks_cluster and self.nodegroup)
+        if wrong or self.asg or self.asg_tags or self.role is not Role.WORKER:
+            raise ValueError(
+                f"node group {self.name!r}: kind eks-managed, eks_cluster and nodegroup go together, without asg or "
+                "asg_tags (EKS knows them), with role worker"
+            )
+        if self.policy.strategy is not Strategy.MANAGED and "strategy" in self.policy.model_fields_set:
+            raise ValueError(f"node group {self.name!r} is rolled by EKS: its strategy is managed")
 
     @property
     def address(self) -> str:
         """How its Auto Scaling group is found: two groups with the same address would overlap."""
+        if self.nodegroup:
+            return f"{self.eks_cluster}/{self.nodegroup}"
         return self.asg or ", ".join(f"{key}={value}" for key, value in sorted(self.asg_tags.items()))
 
 
@@ -97,12 +125,17 @@ class Environment(Value):
 
 
 class Settings(Value):
-    """One cluster with everything that holds for it, policies merged per group."""
+    """One cluster with everything that holds for it, policies merged per group.
+
+    ``before`` are the clusters that an image must have proven itself in first, ``accounts`` those of the whole fleet.
+    """
 
     environment: str
     cluster: Cluster
     policy: Policy
     groups: dict[str, Policy]
+    before: tuple[Before, ...] = ()
+    accounts: tuple[AwsAccess, ...] = ()
     prices: RegionPrices | None = None
     notes: tuple[str, ...] = Field(default=(), description="groups that are named and left alone")
 
@@ -133,6 +166,13 @@ class Settings(Value):
         return self.model_copy(update={"cluster": cluster, "groups": policies})
 
 
+class Before(Value):
+    """A cluster of an environment before; ``groups``: a group of ours → the groups there that count for it."""
+
+    settings: Settings
+    groups: dict[str, tuple[str, ...]]
+
+
 class Fleet(Value):
     """Everything there is to rotate."""
 
@@ -155,6 +195,11 @@ class Fleet(Value):
         """Every ``environment.cluster``, in promotion order."""
         return tuple(f"{env.name}.{c.name}" for env in self.environments for c in env.clusters)
 
+    @property
+    def accounts(self) -> tuple[AwsAccess, ...]:
+        """Every account and region, in promotion order."""
+        return tuple(dict.fromkeys(c.aws for env in self.environments for c in env.clusters))
+
     def settings(self, cluster: str, run: Mapping[str, Any] | None = None) -> Settings:
         """What holds for one cluster, run parameters on top.
 
@@ -165,28 +210,65 @@ class Fleet(Value):
         for env in self.environments:
             for candidate in env.clusters:
                 if cluster in (candidate.name, f"{env.name}.{candidate.name}"):
-                    return self._merged(env, candidate, run or {})
+                    merged = self._merged(env, candidate, run or {})
+                    before = tuple(self._before(env, candidate, merged.policy.promotion))
+                    return merged.model_copy(update={"before": before, "accounts": self.accounts})
         known = ", ".join(self.names)
         raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
 
+    def each(self) -> Iterator[Settings]:
+        """Every cluster by itself: without who comes before it.
+
+        :raises BadInputError: if what its layers say together is no policy.
+        """
+        return (self._merged(env, cluster, {}) for env in self.environments for cluster in env.clusters)
+
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
+        merged = self._laid(env, cluster, run)
+        _some_slots(merged, run)
+        _not_managed(merged, run)
+        _some_hours(merged, run)
+        flow_checks.check(merged, bool(run))
+        return merged
+
+    def _laid(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
+        """One cluster by itself: its layers over each other."""
         layers = (self.defaults, env.policy, cluster.policy)
         try:
-            merged = Settings(
+            return Settings(
                 environment=env.name,
                 cluster=cluster,
                 policy=merge(*layers, run),
                 groups={
-                    **{g.name: settled(g.kind, g.role, merge(*layers, g.policy, run)) for g in cluster.groups},
+                    **{
+                        g.name: settled(g.kind, g.role, merge(*layers, g.policy, run, rolled_by(g)))
+                        for g in cluster.groups
+                    },
                     **{name: merge(*layers, own, run) for name, own in _kops_policies(cluster).items()},
                 },
                 prices=self.prices.of(cluster.aws.region) if self.prices else None,
             )
         except ValidationError as error:
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
-        _some_slots(merged, run)
-        flow_checks.check(merged, bool(run))
-        return merged
+
+    def _before(self, env: Environment, cluster: Cluster, promotion: PromotionPolicy) -> Iterator[Before]:
+        """The clusters to be promoted from; families by the fleet file, whatever is pinned for a run."""
+        own = self._laid(env, cluster, {})
+        for other in promoted_from(env.name, promotion, [e.name for e in self.environments]):
+            there = next(e for e in self.environments if e.name == other)
+            for candidate in there.clusters:
+                theirs = self._laid(there, candidate, {})
+                yield Before(settings=theirs, groups={g: _required(own, g, theirs, promotion) for g in own.groups})
+
+
+Settings.model_rebuild()
+
+
+def _required(own: Settings, group: str, theirs: Settings, promotion: PromotionPolicy) -> tuple[str, ...]:
+    if promotion.groups:
+        return tuple(name for name in theirs.groups if name in promotion.groups)
+    source = own.groups[group].image
+    return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
 
 
 def load(path: Path) -> Fleet:
@@ -210,8 +292,8 @@ def load(path: Path) -> Fleet:
         where, problem, remedy = explain(error, data, Fleet)
         raise BadInputError(f"{path}: {where}", problem, remedy) from error
     try:
-        for name in fleet.names:  # what the layers say together must be a policy as well
-            fleet.settings(name)
+        told = list(fleet.each())  # what the layers say together must be a policy as well
+        no_circles({s.name: (s.environment, s.policy.promotion) for s in told}, [e.name for e in fleet.environments])
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.where}", error.problem, error.remedy) from error
     return fleet
@@ -227,7 +309,7 @@ def _some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
     for name, policy in settings.groups.items():
         side = "max_unavailable" if policy.strategy is Strategy.TERMINATE_FIRST else "max_surge"
         share = getattr(policy.budget, side)
-        if share in (0, "0%"):
+        if share in (0, "0%") and policy.strategy is not Strategy.MANAGED:
             where = "run parameters" if run else f"node group {name} of {settings.name}"
             raise BadInputError(
                 f"{where}: budget.{side}",
@@ -240,9 +322,45 @@ def _kops_policies(cluster: Cluster) -> Mapping[str, Policy]:
     return cluster.kops.policies if cluster.kops else {}
 
 
+def _some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse windows that no batch fits into, that differ within a cluster, or that the file itself switches off."""
+    where = "run parameters" if run else f"policy of {settings.name}"
+    if settings.policy.outside_windows and "outside_windows" not in run:
+        raise BadInputError(
+            f"{where}: outside_windows", "would switch the windows off for good.", "Say it for a single run instead."
+        )
+    for name, policy in settings.groups.items():
+        for what in OF_CLUSTERS:
+            if getattr(policy, what) != getattr(settings.policy, what):
+                raise BadInputError(
+                    f"node group {name} of {settings.name}: {what}",
+                    "differs from the cluster's: a run begins for all groups of a cluster at once.",
+                    "Give it to the cluster or its environment.",
+                )
+        if why := shortfall(policy):
+            remedy = "Make the window longer, or lower gate.settle."
+            raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)
+
+
+def rolled_by(group: NodeGroup) -> Mapping[str, Any]:
+    """EKS rolls its managed groups whatever strategy the fleet, or a run, says for the others."""
+    return {"strategy": Strategy.MANAGED} if group.kind is Kind.EKS_MANAGED else {}
+
+
+def _not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
+    for group in settings.cluster.groups:
+        if settings.groups[group.name].strategy is Strategy.MANAGED and group.kind is not Kind.EKS_MANAGED:
+            where = "run parameters" if run else f"node group {group.name} of {settings.name}"
+            raise BadInputError(
+                f"{where}: strategy",
+                f"managed is for groups of kind eks-managed, and {group.name} is of kind {group.kind}.",
+                "Use surge or detach; eks-managed groups have strategy managed by themselves.",
+            )
+
+
 def _account(cluster: Cluster) -> str:
     """Clusters may share an account and a region; the same group name there is the same group."""
-    return f"{cluster.aws.region} ({cluster.aws.profile or cluster.aws.connection})"
+    return str(cluster.aws)
 
 
 def _no_twins(what: str, names: list[str]) -> None:

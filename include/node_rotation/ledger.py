@@ -64,7 +64,8 @@ class Claim(Value):
     """The slots a batch holds and what happened to it; only ``admitted`` and ``failed`` ones hold slots.
 
     ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``evicted`` are
-    keys of workloads (``Kind namespace/name``) that had pods on the old machines.
+    keys of workloads (``Kind namespace/name``) that had pods on the old machines. EKS was asked for ``update`` with
+    ``update_token``, which is written down before it is asked.
     """
 
     batch: str
@@ -82,6 +83,8 @@ class Claim(Value):
     gate_since: float | None = None
     green_since: float | None = None
     passed_at: float | None = None
+    update_token: str = ""
+    update: str = ""
     why: str = ""
     image_fault: bool = False
 

@@ -15,7 +15,7 @@ from node_rotation.detect import make_run
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
 from node_rotation.eviction import Block, WaitFor, decide
 from node_rotation.fleet import Settings
-from node_rotation.model import Estimate, Plan
+from node_rotation.model import Estimate, Plan, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
@@ -75,7 +75,7 @@ def find(settings: Settings, snapshot: Snapshot, name: str) -> Machine:
         )
     if not instance_id:
         raise BadInputError("NODE", f"node {name} has no AWS providerID, so no machine is known to be behind it.")
-    policy = settings.policy if group is None else _policy(settings, group)
+    policy = settings.policy if group is None else _policy(settings, group, snapshot)
     return Machine(instance_id, group.name if group else None, policy, node.name if node else None)
 
 
@@ -83,11 +83,14 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
     """Take a machine out of its group, which launches another one. A no-op if it is in none.
 
     :param for_good: it will be terminated: it is tagged first, so that a sweep finishes what a crash left.
-    :raises BlockedError: if it serves a load balancer and the policy does not allow that.
+    :raises BlockedError: if it serves a load balancer and the policy does not allow that, or if EKS manages it.
     """
     lock.require(run)
     if machine.asg is None:
         return
+    if machine.policy.strategy is Strategy.MANAGED:
+        reason = f"instance {machine.instance_id} belongs to a managed node group, whose Auto Scaling group is EKS'"
+        raise BlockedError(Blocked(reason, (f"asg {machine.asg}",), "Leave --detach out."))
     group = run.cloud.groups([machine.asg])[machine.asg]
     behind = (*group.target_groups, *group.load_balancers, *group.terminating_hooks)
     if behind and not machine.policy.allow_detach_behind_load_balancer:
@@ -210,8 +213,11 @@ def _tried(step: Callable[[], Outcome]) -> Outcome:
         return Waiting((str(error),), error.retry_after_s)
 
 
-def _policy(settings: Settings, asg: ScalingGroup) -> Policy:
+def _policy(settings: Settings, asg: ScalingGroup, snapshot: Snapshot) -> Policy:
+    eks = snapshot.managed.get(asg.name)
     for group in settings.cluster.groups:
+        if eks is not None and (group.eks_cluster, group.nodegroup) == (eks.cluster, eks.name):
+            return settings.groups[group.name]
         if group.asg == asg.name or (group.asg_tags and group.asg_tags.items() <= dict(asg.tags).items()):
             return settings.groups[group.name]
     return settings.policy

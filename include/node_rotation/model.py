@@ -39,6 +39,7 @@ class Strategy(StrEnum):
     SURGE = "surge"
     DETACH = "detach"
     TERMINATE_FIRST = "terminate_first"
+    MANAGED = "managed"
 
 
 class ImageStep(StrEnum):
@@ -81,6 +82,7 @@ class Image(Value):
     created: datetime
     architecture: str = "x86_64"
     deprecated: datetime | None = None
+    copied_from: str = Field(default="", description="id of the image it is a copy of")
 
 
 class TemplateVersion(Value):
@@ -100,6 +102,7 @@ class Target(Value):
     image: Image
     template: TemplateVersion | None = None
     source: str = Field(description="where the image came from, e.g. 'ssm /images/base/current'")
+    release: str = Field(default="", description="EKS' AMI release version of the image, e.g. 1.36.1-20261108")
 
 
 class PlannedMachine(Value):
@@ -124,6 +127,17 @@ class Batch(Value):
     canary: bool = False
 
 
+class ManagedPlan(Value):
+    """How EKS rolls a managed node group, by the group's own update configuration."""
+
+    eks_cluster: str
+    nodegroup: str
+    version: str = Field(description="the group's Kubernetes version, which the update keeps")
+    at_once: int = Field(ge=1, description="machines that EKS takes away at once")
+    extra: int = Field(ge=0, description="machines that EKS adds for the time of the update")
+    force: bool = Field(default=False, description="pods that don't leave in 15 minutes are deleted")
+
+
 class GroupPlan(Value):
     """What the plan says of one node group."""
 
@@ -137,6 +151,7 @@ class GroupPlan(Value):
     target: Target
     slots: int = Field(ge=0, description="machines of this group that may be in flight at once; 0 is blocked")
     size: int = Field(ge=0, description="desired size when the plan was made")
+    managed: ManagedPlan | None = Field(default=None, description="of strategy managed only")
 
 
 class Blocker(Value):
@@ -175,6 +190,7 @@ class Plan(Value):
     groups: tuple[GroupPlan, ...]
     batches: tuple[Batch, ...]
     slots: int = Field(ge=0, description="machines of the whole cluster that may be in flight at once")
+    cluster_machines: int = Field(default=0, ge=0, description="machines of all the cluster's groups")
     estimate: Estimate
     blockers: tuple[Blocker, ...] = ()
     notes: tuple[str, ...] = Field(default=(), description="named and left alone: half machines, foreign nodes")

@@ -32,6 +32,9 @@ SCALE_DOWN_DISABLED = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
 KEPT_BY = "node-rotation/kept-by"
 """Annotation of a new Node: the run that set scale-down-disabled on it."""
 
+ROLLED_FOR = "node-rotation/rolled-for"
+"""Annotation of a Deployment's pod template: the uid of the pod it was rolled for. It stays, as kubectl's does."""
+
 EXCLUDE_BALANCERS = "node.kubernetes.io/exclude-from-external-load-balancers"
 
 MARK = "node-rotation/rotate"

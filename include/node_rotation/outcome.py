@@ -24,11 +24,13 @@ class Waiting:
     :param reasons: what it waits for, each naming its object (pod, budget, node, capacity text).
     :param poll_s: seconds until the next look is worth it.
     :param here: what goes on is a child of this process, or has to become one: a trigger can't wait for it.
+    :param others_may_go: those behind it in the queue need not wait as well.
     """
 
     reasons: tuple[str, ...]
     poll_s: float = DEFAULT_POLL_S
     here: bool = False
+    others_may_go: bool = False
 
 
 @dataclass(frozen=True, slots=True)

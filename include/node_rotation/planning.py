@@ -9,16 +9,21 @@ from itertools import groupby
 
 from node_rotation import estimate as estimating
 from node_rotation import quorum
+from node_rotation.attachments import last_in_zone
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
+from node_rotation.conflicts import Sharing
 from node_rotation.drift import cluster_notes
+from node_rotation.fitting import too_long
 from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.managed_planning import managed_plan
 from node_rotation.model import (
     MAX_BATCHES,
     Batch,
     DriftedMachine,
     GroupDrift,
     GroupPlan,
+    Kind,
     Plan,
     PlannedMachine,
     Role,
@@ -34,7 +39,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
 
     Control plane first, then workers by priority and in fleet order. Within a group unhealthy machines, then empty
     ones, then the oldest; zones in turn. The first batch is a canary of one machine, unless the policy of its group
-    says no.
+    says no. A managed group is one batch; such groups come after the others, the smallest first.
 
     :param settings: the cluster with its merged policies; groups that a run left out have no drift here.
     :param drifts: what the drift check found, one per group.
@@ -44,7 +49,8 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     subjects = _subjects(settings, drifts, snapshot)
     groups = tuple(subject.plan for subject in subjects)
     cluster_slots = _cluster_slots(settings, groups)
-    batches = _batches(subjects, cluster_slots)
+    sharing = Sharing(snapshot)
+    batches = _batches(subjects, cluster_slots, sharing)
     plan = Plan(
         id="",
         environment=settings.environment,
@@ -53,20 +59,39 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         groups=groups,
         batches=batches,
         slots=cluster_slots,
+        cluster_machines=sum(len(group.members) for group in snapshot.groups.values()),
         estimate=priced(
-            estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots),
+            estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots, sharing=sharing),
             settings.prices,
             _types(batches, snapshot),
         ),
-        blockers=(*blockers(subjects, drifts, snapshot), *quorum.blockers(settings, groups, snapshot)),
+        blockers=(
+            *blockers(subjects, drifts, snapshot),
+            *quorum.blockers(settings, groups, snapshot),
+            *too_long(batches, settings.groups),
+        ),
         notes=(
             *(n for drift in drifts for n in drift.notes),
             *settings.notes,
-            *notes(subjects),
+            *notes(subjects, snapshot),
+            *_begins(settings),
+            *_apart(batches, sharing),
+            *_zonal(subjects, snapshot),
             *cluster_notes(snapshot),
         ),
     )
     return plan.model_copy(update={"id": content_id(plan)})
+
+
+def _begins(settings: Settings) -> Iterator[str]:
+    """What the run will wait for before it touches anything."""
+    yield from (f"only once {before.settings.name} has proven the image" for before in settings.before)
+    policy = settings.policy
+    if policy.outside_windows:
+        yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"
+    else:
+        yield from (f"only in the maintenance window {window}" for window in policy.windows)
+        yield from (f"not during the blackout from {blackout}" for blackout in policy.blackouts)
 
 
 def content_id(plan: Plan) -> str:
@@ -90,19 +115,20 @@ def _subjects(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     found = {drift.group: drift for drift in drifts if drift.target is not None and drift.drifted}
     chosen = [group for group in settings.cluster.groups if group.name in found]
     chosen.sort(key=lambda g: _rank_group(g, settings.groups[g.name].priority, found[g.name]))
-    return tuple(
-        _subject(g, settings.groups[g.name], found[g.name], snapshot.groups[found[g.name].asg]) for g in chosen
-    )
+    return tuple(_subject(g, settings.groups[g.name], found[g.name], snapshot) for g in chosen)
 
 
-def _rank_group(group: NodeGroup, priority: int, drift: GroupDrift) -> tuple[bool, int, bool]:
+def _rank_group(group: NodeGroup, priority: int, drift: GroupDrift) -> tuple[bool, int, bool, int]:
     """Among masters a broken one goes first: with one down, a healthy one must not be touched."""
     masters = group.role is Role.CONTROL_PLANE
-    return (not masters, -priority, masters and all(machine.ready for machine in drift.drifted))
+    size = drift.machines if group.kind is Kind.EKS_MANAGED else 0
+    return (not masters, -priority, masters and all(machine.ready for machine in drift.drifted), size)
 
 
-def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, scaling: ScalingGroup) -> Subject:
+def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, snapshot: Snapshot) -> Subject:
     assert drift.target is not None  # noqa: S101 - _subjects leaves groups without a target out
+    scaling, eks = snapshot.groups[drift.asg], snapshot.managed.get(drift.asg)
+    managed = managed_plan(eks, scaling, policy) if eks is not None else None
     plan = GroupPlan(
         name=group.name,
         asg=drift.asg,
@@ -110,10 +136,11 @@ def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, scaling: Scali
         kind=group.kind,
         strategy=policy.strategy,
         image_step=policy.image_step,
-        needs_image_step=drift.target.template is None,
+        needs_image_step=drift.target.template is None and managed is None,
         target=drift.target,
-        slots=_slots(group.role, policy, scaling),
+        slots=managed.at_once if managed is not None else _slots(group.role, policy, scaling),
         size=scaling.desired,
+        managed=managed,
     )
     return Subject(plan, policy, scaling, drift.drifted)
 
@@ -134,16 +161,38 @@ def _cluster_slots(settings: Settings, groups: Iterable[GroupPlan]) -> int:
     return total if cap is None else min(cap, total)
 
 
-def _batches(subjects: Sequence[Subject], cluster_slots: int) -> tuple[Batch, ...]:
+def _apart(batches: Sequence[Batch], sharing: Sharing) -> Iterator[str]:
+    """The budgets that keep machines of the plan from going together."""
+    machines = [machine.instance_id for batch in batches for machine in batch.machines]
+    for budget, nodes, allowed in sharing.contended(machines):
+        yield f"pdb {budget} allows {allowed} at once: of the {nodes} nodes under it those that need more go in turn"
+
+
+def _zonal(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[str]:
+    """Machines that surge may not find a replacement for in their zone: AWS chooses it before it knows who leaves."""
+    for subject in subjects:
+        if subject.plan.strategy is not Strategy.SURGE or len(subject.scaling.zones) < 2:
+            continue
+        nodes = {machine.node for machine in subject.drifted if machine.node}
+        for found in last_in_zone(snapshot, nodes):
+            yield f"{found}: surge may launch elsewhere, strategy: detach launches there"
+
+
+def _batches(subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing) -> tuple[Batch, ...]:
     queues = {s.plan.name: list(_in_order(s.drifted)) for s in subjects}
     canary = bool(subjects) and subjects[0].policy.canary
     caps = {s.plan.name: max(1, min(s.plan.slots, cluster_slots)) for s in subjects}
-    size = _batch_size({name: len(queue) for name, queue in queues.items()}, caps, canary, subjects)
+    ours = [s for s in subjects if s.plan.managed is None]
+    lengths = {s.plan.name: len(queues[s.plan.name]) for s in ours}
+    size = _batch_size(lengths, caps, canary and ours[:1] == [*subjects[:1]], ours)
     found: list[Batch] = []
     for subject in subjects:
         name = subject.plan.name
         with_canary = canary and not found
-        parts = _cut(queues[name], min(size, caps[name]), first_alone=with_canary)
+        if subject.plan.managed is not None:  # EKS rolls all of them
+            parts = iter((tuple(_planned(machine) for machine in queues[name]),) if queues[name] else ())
+        else:
+            parts = _cut(queues[name], min(size, caps[name]), sharing, first_alone=with_canary)
         found += [
             Batch(name=f"{name}/{number}", group=name, machines=part, canary=with_canary and number == 1)
             for number, part in enumerate(parts, 1)
@@ -164,13 +213,16 @@ def _batch_size(lengths: Mapping[str, int], caps: Mapping[str, int], canary: boo
     return min(size, largest)
 
 
-def _cut(queue: Sequence[DriftedMachine], size: int, *, first_alone: bool) -> Iterator[tuple[PlannedMachine, ...]]:
-    planned = [_planned(machine) for machine in queue]
+def _cut(
+    queue: Sequence[DriftedMachine], size: int, sharing: Sharing, *, first_alone: bool
+) -> Iterator[tuple[PlannedMachine, ...]]:
+    planned = {machine.instance_id: _planned(machine) for machine in queue}
+    ids = list(planned)
     if first_alone:
-        yield (planned[0],)
-        planned = planned[1:]
-    for start in range(0, len(planned), size):
-        yield tuple(planned[start : start + size])
+        yield (planned[ids[0]],)
+        ids = ids[1:]
+    for part in sharing.split(ids, size):
+        yield tuple(planned[machine] for machine in part)
 
 
 def _planned(machine: DriftedMachine) -> PlannedMachine:

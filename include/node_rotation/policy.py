@@ -12,9 +12,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from node_rotation.control_plane import ControlPlanePolicy
 from node_rotation.durations import Duration as Duration
 from node_rotation.durations import seconds as seconds
+from node_rotation.gate_checks import GateCheck
 from node_rotation.image_policy import ImageCommand, ImagePod
 from node_rotation.intake_policy import IntakePolicy
 from node_rotation.model import ImageStep, Strategy, Value
+from node_rotation.windows import Blackout, Hours, Window
 
 
 def _share(value: Any) -> Any:
@@ -71,12 +73,13 @@ class ImageSource(Value):
     owner: str | None = Field(default=None, description="an account id, 'self' or 'amazon'")
     name: str | None = Field(default=None, description="an image name filter with *, for this owner")
     id: str | None = Field(default=None, pattern=r"^ami-[0-9a-z]+$", description="a pinned image")
+    release: str | None = Field(default=None, description="a pinned AMI release version of EKS, managed groups only")
     architecture: Literal["x86_64", "arm64"] = "x86_64"
     soak: Duration = Field(default=0.0, description="an image younger than this is not rolled out yet")
 
     @model_validator(mode="after")
     def _one_source(self) -> ImageSource:
-        given = [n for n in ("template", "ssm", "name", "id") if getattr(self, n)]
+        given = [n for n in ("template", "ssm", "name", "id", "release") if getattr(self, n)]
         if len(given) > 1 and given != ["ssm", "name"]:
             raise ValueError(f"an image has one source, not {' and '.join(given)}")
         if bool(self.name) != bool(self.owner):
@@ -102,6 +105,9 @@ class DrainPolicy(Value):
     empty_dir: PodRule = PodRule.EVICT
     jobs: PodRule = PodRule.WAIT
     do_not_disrupt: PodRule = PodRule.WAIT
+    roll_single_replicas: bool = Field(
+        default=False, description="a Deployment of one replica gets its new pod before the old one goes"
+    )
     force_after: Duration | None = Field(
         default=None, description="pods still there after this are deleted past their budget; never by default"
     )
@@ -113,6 +119,7 @@ class GatePolicy(Value):
     settle: Duration = Field(default=15.0, description="so long every look must be green, without a gap")
     timeout: Duration = 900.0
     on_failure: OnGateFailure = OnGateFailure.HOLD
+    checks: tuple[GateCheck, ...] = Field(default=(), description="have to be green too, before the run and after")
 
 
 class DriftPolicy(Value):
@@ -120,6 +127,42 @@ class DriftPolicy(Value):
 
     template: bool = Field(default=False, description="template changes other than the image")
     max_age: Duration | None = Field(default=None, description="machines older than this are replaced")
+
+
+class Empty(StrEnum):
+    """What it means that an environment before has nothing to prove an image on."""
+
+    HOLD = "hold"
+    ALLOW = "allow"
+
+
+class PromotionPolicy(Value):
+    """Where an image must have proven itself first: every machine of the required groups runs it.
+
+    Required are the groups named, else those that take their images from where the group to be rotated does.
+    """
+
+    after: Literal["previous"] | tuple[str, ...] = Field(
+        default=(), description="previous: the environment before this one in the fleet file; or names of environments"
+    )
+    soak: Duration = Field(default=86400.0, description="so long a healthy node must have been running it there")
+    groups: tuple[str, ...] = Field(default=(), description="names of the node groups that count there")
+    empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
+
+
+class BlastRadius(Value):
+    """What a plan must not exceed without approval."""
+
+    share: Share | None = Field(default=None, description="machines, or a percentage of the cluster's: 25%")
+    control_plane: bool = Field(default=False, description="any control plane at all")
+
+
+class ApprovalPolicy(Value):
+    """Which plans somebody has to approve before anything is touched."""
+
+    required: bool = Field(default=False, description="every plan")
+    above: BlastRadius = BlastRadius()
+    timeout: Duration = Field(default=28800.0, gt=0, description="not answered by then, nothing is done")
 
 
 class Policy(Value):
@@ -152,9 +195,21 @@ class Policy(Value):
     lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")
+    approval: ApprovalPolicy = ApprovalPolicy()
+    promotion: PromotionPolicy = PromotionPolicy()
+    windows: tuple[Window, ...] = Field(default=(), description="machines are replaced only in these; none: always")
+    blackouts: tuple[Blackout, ...] = Field(default=(), description="dates on which nothing is touched")
+    outside_windows: str | None = Field(
+        default=None, pattern=r"\S", description="for one run: why it may work outside its windows; goes on record"
+    )
+
+    @property
+    def hours(self) -> Hours:
+        """When the cluster may be touched."""
+        return Hours() if self.outside_windows else Hours(self.windows, self.blackouts)
 
 
-_SOURCES = frozenset({"template", "ssm", "owner", "name", "id"})
+_SOURCES = frozenset({"template", "ssm", "owner", "name", "id", "release"})
 
 
 def merge(*layers: Policy | Mapping[str, Any]) -> Policy:

@@ -50,7 +50,11 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "failed": [{"batch": name, **asdict(why)} for name, why in result.failed],
         "skipped": list(result.skipped),
         "put_back": _put_back(result.ledger),
+        "frozen": list(result.frozen),
+        "notes": list(plan.notes),
         "blocked": asdict(result.blocked) if result.blocked else None,
+        "not_begun": result.not_begun or None,
+        "approval": None,
         "blockers": [blocker.model_dump(mode="json") for blocker in plan.blockers],
         "verdict": asdict(verdict) if verdict else None,
         "timeline": timeline(events, result.ended_at),
@@ -85,7 +89,7 @@ def page(value: dict[str, Any]) -> str:
     """
     title = f"Rotation of {value['environment']}.{value['cluster']}"
     facts = [
-        ("Result", "well" if value["ok"] else "not well"),
+        ("Result", _in_short(value)),
         ("Machines", value["machines"]),
         ("Took", f"{value['duration_s']:.0f} s (estimated {value['estimate_s']:.0f} s)"),
         ("On top", _on_top(value)),
@@ -93,6 +97,8 @@ def page(value: dict[str, Any]) -> str:
         ("To", value["finished_at"]),
         ("Images", ", ".join(f"{group}: {image}" for group, image in value["targets"].items())),
     ]
+    if approval := value["approval"]:
+        facts.append(("Approved by", f"{approval['by']}, {approval['at']}"))
     rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(said)}</td></tr>" for name, said in facts)
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title>"
@@ -101,6 +107,12 @@ def page(value: dict[str, Any]) -> str:
         f"<h1>{_text(title)}</h1><table>{rows}</table>{_findings(value)}"
         f"<h2>Timeline</h2>{_picture(value['timeline'])}</html>"
     )
+
+
+def _in_short(value: dict[str, Any]) -> str:
+    if value["not_begun"]:
+        return f"nothing was touched: {value['not_begun']}"
+    return "well" if value["ok"] else "not well"
 
 
 def _on_top(value: dict[str, Any]) -> str:
@@ -112,13 +124,15 @@ def _on_top(value: dict[str, Any]) -> str:
 def _findings(value: dict[str, Any]) -> str:
     lines = [f"{f['batch']}: {f['reason']}. {f['remedy']}" for f in value["failed"]]
     lines += [f"{name} was not begun" for name in value["skipped"]]
-    lines += [*value["put_back"]]
+    lines += [*value["put_back"], *value["frozen"]]
     stopped = [value["blocked"]] if value["blocked"] and not value["blockers"] else []  # the first blocker is both
     lines += [f"{b['reason']}. {b['remedy']}" for b in (*stopped, *value["blockers"])]
     for kind, found in (value["verdict"] or {}).items():
         lines += [f"{kind}: {line}" for line in found]
     items = "".join(f"<li>{_text(line)}</li>" for line in lines)
-    return f"<h2>What is not well</h2><ul>{items}</ul>" if items else ""
+    found = f"<h2>What is not well</h2><ul>{items}</ul>" if items else ""
+    notes = "".join(f"<li>{_text(line)}</li>" for line in value["notes"])
+    return found + (f"<h2>Worth knowing</h2><ul>{notes}</ul>" if notes else "")
 
 
 def _picture(spans: Sequence[dict[str, Any]]) -> str:

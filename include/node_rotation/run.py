@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from node_rotation.errors import BlockedError
 from node_rotation.fleet import Settings
+from node_rotation.freezes import Freezes
 from node_rotation.model import Batch, GroupPlan, Plan
+from node_rotation.outcome import Blocked
 from node_rotation.outside import Outside
 from node_rotation.policy import Policy
 from node_rotation.world import Clock, Cloud, Cluster, Lease, Snapshot
@@ -30,12 +33,43 @@ class Look(Protocol):
         ...
 
 
+Connect = Callable[[Settings], tuple[Cloud, Cluster]]
+"""Makes the clients of one cluster of the fleet."""
+
+
+class Others:
+    """The other clusters of the fleet, reached when they are asked and then kept.
+
+    :param connect: None for a run that can't reach any.
+    """
+
+    def __init__(self, connect: Connect | None = None) -> None:
+        self._connect = connect
+        self._reached: dict[str, tuple[Cloud, Cluster]] = {}
+
+    def reach(self, settings: Settings) -> tuple[Cloud, Cluster]:
+        """The clients of another cluster.
+
+        :raises BlockedError: if this run was not told how.
+        """
+        if self._connect is None:
+            remedy = "Give make_run a way to connect to them (others)."
+            raise BlockedError(
+                Blocked("this run knows no way to other clusters", (f"cluster {settings.name}",), remedy)
+            )
+        if settings.name not in self._reached:
+            self._reached[settings.name] = self._connect(settings)
+        return self._reached[settings.name]
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A plan being carried out.
 
     :param id: the lock's holder: Airflow's run id, or one the CLI made.
     :param look: one observation of the cluster, shared for ``policy.poll`` seconds.
+    :param others: the fleet's other clusters, for what only they can tell.
+    :param freezes: the images that nobody may roll out.
     """
 
     id: str
@@ -46,6 +80,8 @@ class Run:
     clock: Clock
     look: Look
     outside: Outside
+    others: Others
+    freezes: Freezes
 
     def policy(self, batch: Batch) -> Policy:
         """The policy of a batch's group."""

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from node_rotation import freeze
+from node_rotation.freeze import Frozen
 from node_rotation.model import Blocker, Image, Target, TemplateVersion
 from node_rotation.policy import ImageSource
 from node_rotation.world import Parameter, Template
@@ -66,10 +68,17 @@ class _Asked:
     group: str
     moment: datetime
     past: bool
+    frozen: Sequence[Frozen]
 
 
 def choose(
-    source: ImageSource, candidates: Candidates, *, group: str, now: float, as_of: float | None = None
+    source: ImageSource,
+    candidates: Candidates,
+    *,
+    group: str,
+    now: float,
+    as_of: float | None = None,
+    frozen: Sequence[Frozen] = (),
 ) -> Choice:
     """Choose the target image of a group.
 
@@ -82,13 +91,14 @@ def choose(
     :param group: the node group's name, for messages.
     :param now: epoch seconds.
     :param as_of: answer for this moment in the past (epoch seconds); None for now.
+    :param frozen: images that nobody may roll out.
     """
     moment = datetime.fromtimestamp(now if as_of is None else as_of, UTC)
-    asked = _Asked(source, candidates, group, moment, past=as_of is not None and as_of < now)
+    asked = _Asked(source, candidates, group, moment, as_of is not None and as_of < now, frozen)
     try:
         image, where = _find(asked)
         _fits(asked, image)
-        notes = _never_backwards(asked, image)
+        notes = (*_never_backwards(asked, image), *_passed_over(asked, image))
     except _Refused as refused:
         return Choice(None, (refused.blocker,), pinned=bool(source.id))
     template = candidates.template
@@ -167,6 +177,10 @@ def _by_name(asked: _Asked) -> Image:
         raise _Refused(
             f"every image that matches {what} is deprecated", [i.id for i in created[:3]], "publish a newer image"
         )
+    thawed = [i for i in current if freeze.of(i, asked.frozen) is None]
+    if not thawed:
+        _not_frozen(asked, current[0])
+    current = thawed
     ripe = newest([i for i in current if i.created.timestamp() + source.soak <= asked.moment.timestamp()])
     if ripe is None:
         oldest = min(current, key=lambda image: image.created)
@@ -195,7 +209,30 @@ def _soaked(asked: _Asked, image: Image, where: str) -> None:
         )
 
 
+def _not_frozen(asked: _Asked, image: Image) -> None:
+    record = freeze.of(image, asked.frozen)
+    if record is not None:
+        raise _Refused(
+            str(record),
+            [f"image {image.id}", f"group {asked.group}"],
+            f"publish a better image, or lift it: node-rotation unfreeze {image.id} --reason ...",
+        )
+
+
+def _passed_over(asked: _Asked, image: Image) -> tuple[str, ...]:
+    """Frozen images that would be newer, and one that machines are still launched from."""
+    newer = (i for i in asked.candidates.images if i.id != image.id and i.created > image.created)
+    records = [record for i in newer if (record := freeze.of(i, asked.frozen)) is not None]
+    template = asked.candidates.template
+    launched = template and next((r for r in asked.frozen if r.image.id == template.image_id), None)
+    if template and launched:
+        where = f"template {label(template.ref)} of group {asked.group}"
+        return (*map(str, records), f"a frozen image still launches: {launched.image.id} from {where}")
+    return tuple(map(str, records))
+
+
 def _fits(asked: _Asked, image: Image) -> None:
+    _not_frozen(asked, image)
     if deprecated(image, asked.moment) and not asked.source.id:
         raise _Refused(
             f"image {image.id} ({image.name}) is deprecated since {_iso(image.deprecated or asked.moment)}",

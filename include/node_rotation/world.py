@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from node_rotation.control_plane import ControlPlane, EtcdAccess
+from node_rotation.managed import ManagedGroup, ManagedGroups
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
+from node_rotation.volume import Volume
 
 Taint = tuple[str, str, str]
 """key, value, effect"""
@@ -78,6 +80,7 @@ class ScalingGroup:
     template: TemplateSpec
     overrides: tuple[TemplateSpec | None, ...] = ()
     instance_types: tuple[str, ...] = ()
+    weights: tuple[int, ...] = ()
     suspended: Mapping[str, str] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -141,7 +144,10 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A pod; ``terminating_since`` is None unless it has a deletion timestamp (epoch seconds)."""
+    """A pod; ``terminating_since`` is None unless it has a deletion timestamp, ``started_at`` until a kubelet has it.
+
+    Both are epoch seconds.
+    """
 
     namespace: str
     name: str
@@ -160,6 +166,7 @@ class Pod:
     finalizers: tuple[str, ...] = ()
     priority: int = 0
     tolerates_everything: bool = False
+    started_at: float | None = None
 
     @property
     def key(self) -> str:
@@ -190,7 +197,11 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready."""
+    """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready.
+
+    ``surges`` is True for a Deployment that replaces its last pod by starting the new one first; ``rolled_for`` is
+    what we last rolled it for (:meth:`Cluster.roll`).
+    """
 
     kind: str
     namespace: str
@@ -198,6 +209,8 @@ class Workload:
     uid: str
     desired: int
     ready: int
+    surges: bool = False
+    rolled_for: str = ""
 
     @property
     def key(self) -> str:
@@ -230,6 +243,10 @@ class Snapshot:
     lease: Lease | None = None
     activities: Mapping[str, tuple[Activity, ...]] = field(default_factory=dict)
     control_plane: ControlPlane | None = None
+    volumes: tuple[Volume, ...] = ()
+    checks: Mapping[str, str] = field(default_factory=dict)
+    """The gate's own checks that are not green: label → why."""
+    managed: Mapping[str, ManagedGroup] = field(default_factory=dict)  # by Auto Scaling group
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
@@ -287,7 +304,7 @@ class Clock(Protocol):
         ...
 
 
-class Cloud(Protocol):
+class Cloud(ManagedGroups, Protocol):
     """AWS, as far as a rotation needs it. Every call raises the classes of ``errors``."""
 
     def groups(self, names: Sequence[str]) -> Mapping[str, ScalingGroup]:
@@ -320,6 +337,14 @@ class Cloud(Protocol):
 
     def parameter(self, name: str) -> Parameter:
         """An SSM parameter; :raises GoneError: if there is none."""
+        ...
+
+    def parameters(self, path: str) -> tuple[Parameter, ...]:
+        """Every SSM parameter directly below a path."""
+        ...
+
+    def put_parameter(self, name: str, value: str) -> None:
+        """Write an SSM parameter (a String); there or not."""
         ...
 
     def template(self, spec: TemplateSpec) -> Template:
@@ -409,6 +434,10 @@ class Cluster(Protocol):
         """Every Deployment, StatefulSet and DaemonSet."""
         ...
 
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every PersistentVolume, with the nodes that VolumeAttachments name."""
+        ...
+
     def minor_version(self) -> int:
         """The API server's minor version, e.g. 36."""
         ...
@@ -451,6 +480,13 @@ class Cluster(Protocol):
 
     def delete_pod(self, pod: Pod, grace_s: float | None = None) -> None:
         """Delete by UID, without asking budgets: only by policy, after its deadline."""
+        ...
+
+    def roll(self, deployment: Workload, reason: str) -> None:
+        """Have a Deployment replace its pods, as ``kubectl rollout restart``; the same reason rolls it once.
+
+        :raises GoneError: if the Deployment is gone or another one.
+        """
         ...
 
     def lease(self) -> Lease | None:

@@ -16,6 +16,10 @@ DRIFT_ASSET_URI = "x-node-rotation://drift"  # for other schemes Airflow imports
 
 REQUEST_TASK = "request"
 PLAN_TASK = "plan"
+APPROVE_TASK = "approve"
+WAIT_TASK = "wait"
+BEFORE_OPENED = (APPROVE_TASK, WAIT_TASK)
+"""Tasks that may end a run, skipped, before anything is touched."""
 BATCH_GROUP = "batch"
 
 PREPARE = "prepare"
@@ -27,11 +31,17 @@ REQUEST_KEY = "request"
 ROTATION_KEY = "rotation"
 """XCom of the plan task: a ``documents.Rotation``."""
 VERDICT_KEY = "verdict"
+APPROVAL_KEY = "approval"
+"""XCom of the approve task: a ``documents.Approval``."""
+ENDED_KEY = "ended"
+"""XCom of a task that ended its run before anything was touched: why, for verify and the report."""
 CAUSE_KEY = "cause"
 """XCom of a step that failed: a ``documents.Cause``."""
 
 RETRIES = 3
 RETRY_DELAY = timedelta(seconds=10)
 ADMIT_TIMEOUT = timedelta(days=3)
+CLEAR_TIMEOUT = timedelta(days=30)
+"""Windows and promotions take their time; a newer run takes the place of one that waits."""
 DEFER_MARGIN_S = 120.0
 """How much later than its own deadline Airflow would end a deferred task that said nothing."""

@@ -60,6 +60,13 @@ class Span(Document):
     ended: float
 
 
+class Approval(Document):
+    """Who approved a plan, and when."""
+
+    by: str
+    at: datetime
+
+
 class Cause(Document):
     """Why a step failed, for the heal that follows.
 

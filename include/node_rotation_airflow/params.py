@@ -104,6 +104,12 @@ def rotation_params(
             "An id such as ami-0123456789abcdef0; an older one rolls back. Empty: what the fleet file asks for.",
             r"^(ami-[0-9a-z]+)?$",
         ),
+        "outside_windows": _text(
+            "Windows",
+            "Work outside the maintenance windows because",
+            "The reason goes on record. Empty: only in the windows that the fleet file gives.",
+            r"^.*$",
+        ),
         "max_surge": _text(
             "Budget",
             "Extra machines at once",
@@ -183,6 +189,7 @@ POLICY_PATHS: Mapping[str, tuple[str, ...]] = {
     "gate_timeout": ("gate", "timeout"),
     "on_gate_failure": ("gate", "on_failure"),
     "mode": ("mode",),
+    "outside_windows": ("outside_windows",),
 }
 """Where a parameter goes in the policy."""
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from node_rotation.fleet import Settings
+from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.outside import Outside
 from node_rotation.run import Run
 from node_rotation.world import Clock, Cloud, Cluster
 from node_rotation_airflow.documents import Rotation
+
+if TYPE_CHECKING:
+    from node_rotation.freezes import Freezes
 
 KEPT = 16
 _runs: OrderedDict[tuple[str, str, bool], Run] = OrderedDict()
@@ -28,11 +31,29 @@ class World(NamedTuple):
 def connect(settings: Settings) -> World:
     """The clients of one cluster, made from its Airflow connections; to be called off the event loop."""
     from node_rotation.clients.wall import WallClock
-    from node_rotation_airflow.hooks.aws import AwsCloudHook
     from node_rotation_airflow.hooks.cluster import ClusterHook
 
-    aws = AwsCloudHook(aws_conn_id=settings.cluster.aws.connection, region_name=settings.cluster.aws.region)
-    return World(aws.cloud(), ClusterHook.of(settings).cluster(), WallClock())
+    return World(account(settings.cluster.aws), ClusterHook.of(settings).cluster(), WallClock())
+
+
+def others(settings: Settings) -> tuple[Cloud, Cluster]:
+    """The clients of another cluster of the fleet, for what only it can tell."""
+    world = connect(settings)
+    return world.cloud, world.cluster
+
+
+def account(access: AwsAccess) -> Cloud:
+    """The client of another account of the fleet, for the images that are frozen there."""
+    from node_rotation_airflow.hooks.aws import AwsCloudHook
+
+    return AwsCloudHook(aws_conn_id=access.connection, region_name=access.region).cloud()
+
+
+def freezes(settings: Settings, world: World) -> Freezes:
+    """The images that nobody may roll out, for tasks that have no run yet."""
+    from node_rotation.freezes import Freezes
+
+    return Freezes(settings, world.cloud, world.clock, account)
 
 
 def outside(*, commands: bool) -> Outside:
@@ -59,8 +80,15 @@ def open_run(run_id: str, rotation: Rotation, *, commands: bool = True) -> Run:
     with _lock:
         if key not in _runs:
             reached, settings = connect(rotation.settings), rotation.settings
-            given = outside(commands=commands)
-            _runs[key] = make_run(run_id, rotation.plan, settings, *reached, outside=given)
+            _runs[key] = make_run(
+                run_id,
+                rotation.plan,
+                settings,
+                *reached,
+                outside=outside(commands=commands),
+                others=others,
+                accounts=account,
+            )
             while len(_runs) > KEPT:
                 _runs.popitem(last=False)
         _runs.move_to_end(key)

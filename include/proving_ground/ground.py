@@ -124,8 +124,10 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
             etcd = {one.name: _members(tools, scenario, one, directory) for one in scenario.clusters if _masters(one)}
             planes = pool.submit(_start_clusters, tools, scenario, directory, tokens.url, etcd)
             # moto and the Kubernetes client take seconds to import: the API servers start meanwhile.
+            from node_rotation.clients.kubernetes import KubernetesCluster
             from proving_ground import seed
             from proving_ground.aws.server import serve
+            from proving_ground.kube import connect
             from proving_ground.node_agent import NodeAgent
 
             aws = serve(scenario, directory, seeded_boot_s=SEEDED_BOOT_S)
@@ -136,6 +138,7 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
         for plane in clusters.values():
             authority = base64.b64encode(plane.certificates.ca.read_bytes()).decode()
             aws.world.register_cluster(plane.name, plane.endpoint, authority)
+            aws.world.kubernetes[plane.name] = KubernetesCluster(connect(plane))
         agent = NodeAgent(scenario, clusters)
         undo.callback(agent.stop)
         agent.follow(aws.world)

@@ -74,7 +74,7 @@ def manifest(
         "topology.kubernetes.io/region": region,
     }
     if group:
-        labels |= _role(group) | group.labels
+        labels |= _role(group) | _eks(group, image_id) | group.labels
     if ready:
         labels[KUBELET_LABEL] = "alive"
     return {
@@ -101,6 +101,13 @@ def manifest(
 
 def _role(group: NodeGroup) -> dict[str, str]:
     return {"node-role.kubernetes.io/control-plane": ""} if group.role == "control-plane" else {}
+
+
+def _eks(group: NodeGroup, image_id: str) -> dict[str, str]:
+    """What EKS puts on its nodes (EKS user guide, "Understand each phase of node updates")."""
+    if group.kind != "eks-managed":
+        return {}
+    return {"eks.amazonaws.com/nodegroup": group.name, "eks.amazonaws.com/nodegroup-image": image_id}
 
 
 def _taint(text: str) -> dict[str, str]:

@@ -42,6 +42,10 @@ class Timing(_Part):
     capacity_retry: Seconds = 2.0
     detach: Seconds = Field(default=0.3, description="how long a detached machine stays listed as Detaching")
     node_removal: Seconds | None = Field(default=2.0, description="None: the cloud controller never removes it")
+    eks_eviction: Seconds = Field(default=900.0, description="EKS fails an update over a machine that does not empty")
+    eks_pause: Seconds = Field(default=60.0, description="EKS waits between an empty machine and its termination")
+    eks_look: Seconds = Field(default=1.0, description="between two looks of EKS at what it rolls")
+    eks_nodes: Seconds = Field(default=900.0, description="EKS fails an update over new nodes that are not Ready")
     heartbeat_grace: Seconds = Field(default=10.0, description="missed heartbeats until a Node is NotReady")
 
 
@@ -55,11 +59,15 @@ class Image(_Part):
     deprecated: str | None = None
     behaviour: ImageBehaviour = "good"
     fails_after: Seconds = Field(default=5.0, description="for fails-later: Ready for so long")
+    release: str = Field(default="", description="EKS' AMI release version of it")
     tags: dict[str, str] = {}
 
 
 class Parameter(_Part):
-    """An SSM parameter, public (``/aws/service/...``) or ours, that names an image."""
+    """An SSM parameter, public (``/aws/service/...``) or ours, that names an image.
+
+    One called ``release_version`` holds the image's release.
+    """
 
     name: str
     image: str
@@ -75,10 +83,10 @@ class Override(_Part):
 
 
 class NodeGroup(_Part):
-    """A self-managed Auto Scaling group named ``<cluster>-<name>``."""
+    """An Auto Scaling group named ``<cluster>-<name>``, self-managed or EKS'."""
 
     name: str
-    kind: Literal["asg", "kops"] = "asg"
+    kind: Literal["asg", "kops", "eks-managed"] = "asg"
     role: Literal["worker", "control-plane"] = "worker"
     template: Literal["launch_template", "mixed_instances", "launch_configuration"] = "launch_template"
     version: str = Field(default="$Latest", description="$Latest, $Default or a number")
@@ -97,6 +105,11 @@ class NodeGroup(_Part):
     taints: tuple[str, ...] = Field(default=(), description="key=value:Effect, set when a node joins")
     tags: dict[str, str] = {}
     new_instances_protected: bool = False
+    ami_type: str = Field(default="AL2023_x86_64_STANDARD", description="this and what follows: eks-managed only")
+    kubernetes: str = "1.36"
+    max_unavailable: int | None = None
+    max_unavailable_percentage: int | None = None
+    update_strategy: Literal["DEFAULT", "MINIMAL"] = "DEFAULT"
 
 
 class DisruptionBudget(_Part):

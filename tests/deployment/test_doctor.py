@@ -74,7 +74,8 @@ def test_the_doctor_asks_for_exactly_what_the_manifest_grants() -> None:
         for verb in rule["verbs"]
         for name in rule.get("resourceNames", [""])
     }
-    assert as_rules(checkup.KUBERNETES_RIGHTS) | as_rules(checkup.FORCE_RIGHTS) == granted
+    optional = as_rules(checkup.FORCE_RIGHTS) | as_rules(checkup.ROLL_RIGHTS)
+    assert as_rules(checkup.KUBERNETES_RIGHTS) | optional == granted
 
 
 @pytest.mark.proving_ground
@@ -96,7 +97,7 @@ def test_an_account_with_too_few_rights_is_told_each_of_them(
 @pytest.mark.proving_ground
 def test_the_right_past_the_budgets_is_not_granted_by_default(kubeconfig: Path) -> None:
     review = KubernetesReview(as_group(kubeconfig, "node-rotation"))
-    assert [review.may(right) for right in checkup.FORCE_RIGHTS] == [Answer.DENIED]
+    assert [review.may(right) for right in (*checkup.FORCE_RIGHTS, *checkup.ROLL_RIGHTS)] == [Answer.DENIED] * 2
 
 
 @pytest.mark.proving_ground

@@ -51,6 +51,7 @@ def test_it_may_read_all_that_decisions_are_made_of(rotation: KubernetesCluster)
     assert rotation.workloads()
     assert rotation.minor_version() >= 30
     rotation.budgets()
+    rotation.volumes()
 
 
 def test_it_may_mark_nodes(rotation: KubernetesCluster, node: Node) -> None:

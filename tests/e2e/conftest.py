@@ -34,9 +34,10 @@ def connections(world: ground.Ground) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
+def land(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
+    """A module may bring its own ``FLEET``."""
     directory = tmp_path_factory.mktemp("land")
-    (directory / "fleet.yaml").write_text(FLEET)
+    (directory / "fleet.yaml").write_text(getattr(request.module, "FLEET", FLEET))
     with (
         ground.start(scenario.Scenario.model_validate(SCENARIO), directory / "ground") as world,
         pytest.MonkeyPatch.context() as patch,

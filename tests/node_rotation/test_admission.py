@@ -13,6 +13,7 @@ from tests.node_rotation.builders import NOW, Machine, ids, plan, settings, worl
 
 from node_rotation.admission import Admit, Decision, Refuse, Wait, decide
 from node_rotation.budget import in_flight
+from node_rotation.conflicts import Sharing
 from node_rotation.fleet import Settings
 from node_rotation.model import Plan
 
@@ -47,8 +48,11 @@ def ask(
     foreign: Mapping[str, Mapping[str, str]] | None = None,
     lock_held: bool = True,
     now: float = NOW,
+    sharing: Sharing | None = None,
 ) -> Decision:
-    return decide(made, batch, ledger, told.groups, foreign=foreign or {}, lock_held=lock_held, now=now)
+    return decide(
+        made, batch, ledger, told.groups, foreign=foreign or {}, lock_held=lock_held, now=now, sharing=sharing
+    )
 
 
 def why(decision: Decision) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.node_rotation.builders import Machine, budget, plan, pod, settings, world
 
@@ -58,6 +60,15 @@ def test_detach_is_refused_where_it_would_cut_traffic_or_bypass_hooks(what):
     assert plan(settings(strategy="surge"), snapshot).blockers == ()
 
 
+def test_a_node_that_asks_not_to_be_disrupted_blocks_where_the_policy_says_so():
+    snapshot = world(ONE)
+    asks = replace(snapshot.nodes[0], annotations={"karpenter.sh/do-not-disrupt": "true"})
+    snapshot = replace(snapshot, nodes=(asks,))
+    blocker = only(plan(settings(drain={"do_not_disrupt": "block"}), snapshot))
+    assert blocker.objects == ("node node-i-1",)
+    assert plan(settings(), snapshot).blockers == ()
+
+
 def test_a_running_instance_refresh_is_another_actor():
     blocker = only(plan(settings(), world(ONE, refresh_in_progress="08b91cf7")))
     assert blocker.reason == "instance refresh 08b91cf7 is replacing the machines of dev-workers"
@@ -67,9 +78,12 @@ def test_a_group_that_may_not_launch_is_named():
     assert "Launch of dev-workers is suspended" in only(plan(settings(), world(ONE, suspended={"Launch": "?"}))).reason
 
 
-def test_groups_that_eks_manages_are_left_to_eks():
-    told = settings([{"name": "workers", "kind": "eks-managed"}])
-    assert "is managed by EKS" in only(plan(told, world(ONE))).reason
+@pytest.mark.parametrize("strategy", ["surge", "detach"])
+def test_a_group_whose_types_have_weights_is_named(strategy):
+    told = settings(strategy=strategy)
+    blocker = only(plan(told, world(ONE, weights=(1, 4))))
+    assert blocker.reason == "dev-workers weighs its instance types (1, 4): its sizes count units, not machines"
+    assert plan(told, world(ONE, weights=(1, 1))).blockers == ()
 
 
 def test_protected_machines_are_named():

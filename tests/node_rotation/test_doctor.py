@@ -79,6 +79,13 @@ def test_the_right_to_delete_pods_is_asked_only_for_policies_that_use_it() -> No
     assert finding.what == "may not delete pods"
 
 
+def test_the_right_to_roll_deployments_is_asked_only_for_policies_that_use_it() -> None:
+    access = MemoryAccess({"patch deployments"})
+    assert findings(MemoryWorld.simple(2), access=access) == ()
+    finding = only(findings(MemoryWorld.simple(2), access=access, drain={"roll_single_replicas": True}))
+    assert finding.what == "may not patch deployments.apps"
+
+
 def test_what_iam_denies_and_what_nobody_tells_are_told_apart() -> None:
     account = MemoryAccount(denied={"ec2:TerminateInstances"}, untold={"autoscaling:DetachInstances"})
     denied, unknown = findings(MemoryWorld.simple(2), account)

@@ -33,7 +33,7 @@ def test_at_most_four_calls_change_aws_for_each_machine() -> None:
 
 
 def test_claims_never_take_more_than_the_slots() -> None:
-    world = MemoryWorld.simple(6)
+    world = MemoryWorld.simple(6, max_unavailable=4)
 
     def in_use(annotations: dict[str, str]) -> Counter[str]:
         ledger = parse(annotations[names.LEDGER])

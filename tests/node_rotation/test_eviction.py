@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from tests.node_rotation.builders import NOW, budget, pod
+from tests.node_rotation.builders import NOW, Machine, budget, node, pod
 
 from node_rotation.eviction import (
     Block,
@@ -13,13 +16,14 @@ from node_rotation.eviction import (
     PodDecision,
     WaitFor,
     decide,
+    decide_node,
     order,
     read_answer,
     selects,
     structural,
 )
 from node_rotation.policy import DrainPolicy
-from node_rotation.world import Budget, Evicted, Misconfigured, Pod, PodGone, RefusedByBudget, Throttled
+from node_rotation.world import Budget, Evicted, Misconfigured, Node, Pod, PodGone, RefusedByBudget, Throttled
 
 
 def ask(
@@ -59,6 +63,8 @@ def test_a_pod_that_tolerates_everything_but_has_a_budget_still_goes_through_the
         (pod("job", owner="Job"), "jobs"),
         (pod("cache", empty_dir=True), "empty_dir"),
         (pod("kept", annotations={"karpenter.sh/do-not-disrupt": "true"}), "do_not_disrupt"),
+        (pod("kept", annotations={"karpenter.sh/do-not-disrupt": "30m"}, started_at=NOW - 1799), "do_not_disrupt"),
+        (pod("kept", annotations={"karpenter.sh/do-not-disrupt": "until friday"}), "do_not_disrupt"),
         (pod("kept", annotations={"cluster-autoscaler.kubernetes.io/safe-to-evict": "false"}), "do_not_disrupt"),
     ],
 )
@@ -68,6 +74,32 @@ def test_pods_that_would_lose_something_follow_the_policy(subject, setting):
     assert f"drain.{setting}" in blocked.blocked.remedy
     assert isinstance(ask(subject, DrainPolicy(**{setting: "wait"})), WaitFor)
     assert ask(subject, DrainPolicy(**{setting: "evict"})) == Evict(None)
+
+
+def test_a_pod_that_asked_for_a_while_goes_when_its_time_is_over():
+    kept = pod("kept", annotations={"karpenter.sh/do-not-disrupt": "1h30m"}, started_at=NOW)
+    waits = ask(kept, now=NOW + 5399)
+    assert isinstance(waits, WaitFor)
+    assert "(karpenter.sh/do-not-disrupt: 1h30m) until 2026-11-09 03:30:00 UTC" in waits.why
+    assert ask(kept, now=NOW + 5400) == Evict(None)
+    assert ask(pod("free", annotations={"karpenter.sh/do-not-disrupt": "false"})) == Evict(None)
+
+
+def test_a_node_that_asks_follows_the_same_rule_and_only_true_counts_on_it():
+    asks = replace(node(Machine("i-1")), annotations={"karpenter.sh/do-not-disrupt": "true"})
+    assert node_says(asks, do_not_disrupt="evict") is None
+    assert node_says(asks, do_not_disrupt="wait") == WaitFor(
+        "node node-i-1 asks not to be disrupted (karpenter.sh/do-not-disrupt: true); drain.do_not_disrupt: wait"
+    )
+    blocked = node_says(asks, do_not_disrupt="block")
+    assert isinstance(blocked, Block)
+    assert blocked.blocked.objects == ("node node-i-1",)
+    assert node_says(asks, do_not_disrupt="block", force_after=0.0) is None
+    assert node_says(replace(asks, annotations={"karpenter.sh/do-not-disrupt": "30m"}), do_not_disrupt="block") is None
+
+
+def node_says(asking: Node, **policy: Any) -> Block | WaitFor | None:
+    return decide_node(asking, DrainPolicy(**policy), drain_started_at=NOW, now=NOW)
 
 
 def test_the_strictest_rule_counts():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.node_rotation.crashes import after, dies, run_for, sweep_all
+from tests.node_rotation.managed import world as managed_world
 
 from node_rotation import engine
 from node_rotation.ledger import parse
@@ -252,3 +253,10 @@ def test_the_ledger_alone_is_enough_to_open_it() -> None:
 def test_there_is_one_way_to_close_it(intake: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="give one of both"):
         Policy.model_validate({"intake": intake})
+
+
+def test_a_managed_group_is_rolled_while_it_is_closed() -> None:
+    memory = managed_world()
+    assert engine.rotate(run_for(memory, intake=HTTP)).ok
+    done = actions(memory)
+    assert done.index(CLOSE) < done.index("UpdateNodegroupVersion") < done.index(OPEN)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.node_rotation.managed import world as managed_world
 
 from node_rotation import machine
 from node_rotation.errors import BadInputError, BlockedError
@@ -43,6 +44,18 @@ def test_it_is_found_by_node_name_or_instance_id(world: MemoryWorld, run: Run) -
 def test_what_is_not_there_is_bad_input(run: Run) -> None:
     with pytest.raises(BadInputError, match="no machine 'i-nowhere'"):
         find(run, "i-nowhere")
+
+
+def test_a_machine_that_eks_manages_is_found_with_its_groups_policy_and_never_detached() -> None:
+    memory = managed_world()
+    settings = memory.settings(drain={"timeout": "7m"})
+    with machine.holding(settings, memory.cloud, memory.cluster, memory.clock, "cli-1") as run:
+        found = find(run, memory.cluster.nodes()[0].name)
+        assert (found.asg, found.policy.drain.timeout) == (memory.asg("workers"), 420.0)
+        before = len(memory.mutations)
+        with pytest.raises(BlockedError, match="belongs to a managed node group"):
+            machine.detach(run, found, for_good=True)
+        assert len(memory.mutations) == before
 
 
 def test_a_drain_empties_the_node_and_leaves_it_cordoned(world: MemoryWorld, run: Run) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+NIGHT = datetime(2026, 11, 9, 1, tzinfo=UTC)
 HOME = Path(tempfile.mkdtemp(prefix="node-rotation-airflow-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.update(
@@ -30,6 +32,7 @@ os.environ.update(
 from node_rotation import fleet  # noqa: E402  (Airflow reads its environment when it is imported)
 from node_rotation.testing.world import MemoryWorld  # noqa: E402
 from node_rotation_airflow import runs  # noqa: E402
+from node_rotation_airflow.constants import BEFORE_OPENED  # noqa: E402
 from node_rotation_airflow.triggers import comms as trigger_comms  # noqa: E402
 
 FLEET = """
@@ -108,9 +111,12 @@ class Airflow:
         self.stores: dict[str, Store] = {}
         self.outlets: dict[Any, SimpleNamespace] = {}
         self.max_tries = 3
+        self.variables: dict[str, str] = {}
         self.pulled: list[Any] = []
         comms.answers["GetXCom"] = self._xcom
         comms.answers["GetTaskStates"] = self._states
+        comms.answers["GetVariable"] = self._variable
+        comms.answers["PutVariable"] = lambda message: self.variables.update({message.key: message.value})
 
     def context(self, task_id: str, index: int = -1, **dag_run: Any) -> Any:
         ti = SimpleNamespace(
@@ -125,7 +131,7 @@ class Airflow:
             get_task_states=self._asked,
         )
         store = self.stores.setdefault(f"{task_id}_{index}", Store())
-        run = SimpleNamespace(**{"conf": {}, "partition_key": None, **dag_run})
+        run = SimpleNamespace(**{"conf": {}, "partition_key": None, "run_after": NIGHT, **dag_run})
         return {"ti": ti, "dag_run": run, "params": {}, "task_state_store": store, "outlet_events": self.outlets}
 
     def run(self, operator: Any, index: int = -1, **dag_run: Any) -> Any:
@@ -152,6 +158,8 @@ class Airflow:
 
     def _asked(self, dag_id: str, run_ids: list[str], task_ids: Any = None, map_index: int | None = None) -> Any:
         def wanted(name: str) -> bool:
+            if name in BEFORE_OPENED:
+                return not task_ids or name in task_ids
             task, _, index = name.rpartition("_")
             return (not task_ids or task in task_ids) and (map_index is None or index == str(map_index))
 
@@ -164,6 +172,14 @@ class Airflow:
         from airflow.sdk.execution_time.comms import XComResult
 
         return XComResult(key=message.key, value=self.xcoms.get((message.task_id, message.key)))
+
+    def _variable(self, message: Any) -> Any:
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, VariableResult
+
+        if message.key not in self.variables:
+            return ErrorResponse(error=ErrorType.VARIABLE_NOT_FOUND)
+        return VariableResult(key=message.key, value=self.variables[message.key])
 
     def _states(self, message: Any) -> Any:
         from airflow.sdk.execution_time.comms import TaskStatesResult
@@ -184,6 +200,7 @@ def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setattr(runs, "outside", lambda *, commands: world.outside.value(commands=commands))
         monkeypatch.setattr("node_rotation_airflow.triggers.step.sleep", sleep)
         monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
+        monkeypatch.setattr("node_rotation_airflow.triggers.clear.sleep", sleep)
         return Airflow(world, comms, **policy)
 
     yield make

@@ -92,6 +92,9 @@ def test_the_wiring_of_a_rotation(bag: Any) -> None:
     teardowns = ["batch.heal", "restore", "verify", "report"]
     assert [t.task_id for t in dag.tasks if t.is_teardown] == teardowns
     assert [t for t in teardowns if dag.get_task(t).on_failure_fail_dagrun] == ["verify"]
+    assert dag.get_task("approve").upstream_task_ids == {"plan"}
+    assert dag.get_task("wait").upstream_task_ids == {"plan", "approve"}
+    assert dag.get_task("opened").upstream_task_ids == {"plan", "wait"}
     for before, after in zip(STEPS, STEPS[1:], strict=False):
         assert f"batch.{before}" in dag.get_task(f"batch.{after}").upstream_task_ids
     assert dag.get_task("batch.heal").upstream_task_ids >= {"opened"}

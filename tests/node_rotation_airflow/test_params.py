@@ -54,7 +54,7 @@ def test_what_a_run_is_about_stands_open_and_how_is_folded_away(a_fleet: Fleet) 
     sections = [param.schema["section"] for param in form.values() if "section" in param.schema]
 
     assert unfolded == ["Cluster", "Node groups", "Roles", "Mode"]
-    assert list(dict.fromkeys(sections)) == ["Image", "Budget", "Strategy", "Drain", "Gates"]
+    assert list(dict.fromkeys(sections)) == ["Image", "Windows", "Budget", "Strategy", "Drain", "Gates"]
 
 
 def test_a_partition_key_alone_is_enough(a_fleet: Fleet) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from node_rotation.cli import checkups, commands, options, statuses
+from node_rotation.cli import checkups, commands, freezing, options, statuses
 from node_rotation.cli.exits import ExitCode, of_error
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
@@ -94,15 +94,16 @@ def rotate(
     max_surge: options.MaxSurge = None,
     mode: options.InMode = None,
     sets: options.Sets = None,
+    yes: options.Yes = False,
 ) -> None:
     """Replaces every drifted machine of a cluster, batch after batch, within its budget."""
     said = _globals(context)
     policy = options.overrides(image=image, strategy=strategy, max_surge=max_surge, mode=mode, sets=sets)
     if plan_file is None:
-        raise typer.Exit(commands.rotate(said.fleet, said.output, cluster, policy, groups, role))
+        raise typer.Exit(commands.rotate(said.fleet, said.output, cluster, policy, groups, role, yes=yes))
     if groups or role:
         raise typer.BadParameter("a plan says which groups: leave --group and --role out", param_hint="--plan")
-    raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file))
+    raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file, yes=yes))
 
 
 @app.command()
@@ -137,6 +138,20 @@ def status(context: typer.Context, clusters: options.ClusterNames = None) -> Non
     """Shows who rotates a cluster now, wherever that run was started, and how far it is. Reads only."""
     said = _globals(context)
     raise typer.Exit(statuses.status(said.fleet, said.output, clusters))
+
+
+@app.command()
+def freeze(context: typer.Context, image: options.ImageId, reason: options.Reason) -> None:
+    """Has every run of the fleet refuse an image."""
+    said = _globals(context)
+    raise typer.Exit(freezing.freeze(said.fleet, said.output, image, reason))
+
+
+@app.command()
+def unfreeze(context: typer.Context, image: options.ImageId, reason: options.Reason) -> None:
+    """Lets an image be rolled out again."""
+    said = _globals(context)
+    raise typer.Exit(freezing.unfreeze(said.fleet, said.output, image, reason))
 
 
 @app.command()

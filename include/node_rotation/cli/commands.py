@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from node_rotation import detect, engine, machine
+from node_rotation import engine, machine
 from node_rotation.cli import exits, plan_file, render
+from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.cli.progress import progress, told
@@ -67,19 +68,34 @@ def plan(
 
 
 def rotate(
-    file: Path, output: Output, cluster: str, policy: Layer, groups: Sequence[str] | None, role: Role | None
+    file: Path,
+    output: Output,
+    cluster: str,
+    policy: Layer,
+    groups: Sequence[str] | None,
+    role: Role | None,
+    *,
+    yes: bool = False,
 ) -> ExitCode:
-    """Make a plan and carry it out, unless the policy says plan only."""
+    """Make a plan and carry it out, unless the policy says plan only.
+
+    :param yes: the plan is approved already.
+    """
     session = open_session(file, cluster, policy, groups, role)
     made = session.plan()
     if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
         _show_plan(output, made, refused=True)
         return exits.of_plan(made)
-    return _carry_out(session, made, output)
+    return _carry_out(session, made, output, yes=yes)
 
 
-def rotate_plan(file: Path, output: Output, cluster: str, policy: Layer, source: Path) -> ExitCode:
-    """Carry out exactly a plan that was made earlier."""
+def rotate_plan(
+    file: Path, output: Output, cluster: str, policy: Layer, source: Path, *, yes: bool = False
+) -> ExitCode:
+    """Carry out exactly a plan that was made earlier.
+
+    :param yes: it is approved already.
+    """
     given = plan_file.read(source)
     session = open_session(file, cluster, policy)
     groups = plan_file.groups_of(given, session.settings)
@@ -88,18 +104,19 @@ def rotate_plan(file: Path, output: Output, cluster: str, policy: Layer, source:
     if left.blockers or not left.batches:
         _show_plan(output, left, refused=True)
         return exits.of_plan(left)
-    return _carry_out(session, left, output)
+    return _carry_out(session, left, output, yes=yes)
 
 
-def _carry_out(session: Session, made: Plan, output: Output) -> ExitCode:
+def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
     run_id = session.run_id()
-    run = detect.make_run(run_id, made, session.settings, session.cloud, session.cluster, session.clock)
+    run = session.run(run_id, made)
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
+    approved_by = approve(made, session.settings.policy.approval, out, yes=yes)
     with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
         result = engine.rotate(run, on_event)
     if output is Output.JSON:
-        render.write_json(render.result_document(run_id, made, result))
+        render.write_json({**render.result_document(run_id, made, result), "approved_by": approved_by})
     else:
         render.show_result(out, session.settings.name, result)
     return exits.of_result(result)

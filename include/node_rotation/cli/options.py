@@ -43,6 +43,9 @@ PinnedImage = Annotated[
     str | None,
     typer.Option("--image", metavar="AMI", help="Rotate to this image.", rich_help_panel=_POLICY),
 ]
+ImageId = Annotated[str, typer.Argument(metavar="IMAGE", help="An image's id (ami-...).")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it goes on record.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Approve the plan, where its policy asks for approval.")]
 WithStrategy = Annotated[Strategy | None, typer.Option("--strategy", rich_help_panel=_POLICY)]
 MaxSurge = Annotated[
     str | None,

@@ -101,7 +101,7 @@ def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) 
     if policy.strategy != group.strategy:
         yield f"the strategy of group {group.name} is {policy.strategy}, planned was {group.strategy}"
     allowed = slots(policy.budget, group.strategy, group.size)
-    if allowed != group.slots:
+    if group.managed is None and allowed != group.slots:
         yield f"the budget of group {group.name} allows {allowed} at once, planned were {group.slots}"
     planned_ids = {m.instance_id for batch in plan.batches for m in batch.machines}
     added = sorted(m.instance_id for m in now.drifted if m.instance_id not in planned_ids)

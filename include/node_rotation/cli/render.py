@@ -159,12 +159,17 @@ def show_result(out: Console, cluster: str, result: Result) -> None:
     :param cluster: ``environment.cluster``.
     """
     took = duration(result.ended_at - result.started_at)
+    if result.not_begun:
+        out.print(f"{cluster}: {result.not_begun}. Nothing was touched.", markup=False, soft_wrap=True)
+        return
     state = "done" if result.ok else "not done"
     out.print(f"{cluster}: {state}, {len(result.passed)} batches passed in {took}.", markup=False)
     if result.blocked:
         out.print(f"  blocked: {result.blocked}", markup=False, soft_wrap=True)
     for batch, blocked in result.failed:
         out.print(f"  {batch} failed: {blocked}", markup=False, soft_wrap=True)
+    for line in result.frozen:
+        out.print(f"  {line}", markup=False, soft_wrap=True)
     if result.skipped:
         out.print(f"  not begun: {', '.join(result.skipped)}", markup=False)
     if result.verdict:
@@ -190,6 +195,8 @@ def result_document(run_id: str, plan: Plan, result: Result) -> Mapping[str, Any
         "failed": [{"batch": batch, **asdict(blocked)} for batch, blocked in result.failed],
         "skipped": result.skipped,
         "blocked": asdict(result.blocked) if result.blocked else None,
+        "not_begun": result.not_begun or None,
+        "frozen": result.frozen,
         "verdict": asdict(result.verdict) if result.verdict else None,
     }
 

@@ -18,9 +18,11 @@ from node_rotation import detect, fleet
 from node_rotation.checkup import Access, Account
 from node_rotation.discovery import discover
 from node_rotation.errors import BadInputError
-from node_rotation.fleet import Settings
+from node_rotation.fleet import AwsAccess, Settings
+from node_rotation.freezes import Freezes
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.planning import make_plan
+from node_rotation.run import Run
 from node_rotation.status import cli_run_id
 from node_rotation.world import Clock, Cloud, Cluster, Snapshot
 
@@ -30,6 +32,13 @@ def connect(settings: Settings) -> tuple[Cloud, Cluster]:
     from node_rotation.clients.connect import connect as reach  # boto3 and kubernetes: `--help` does without
 
     return reach(settings)
+
+
+def account(access: AwsAccess) -> Cloud:
+    """Reach one account and region by the standard AWS chain; tests put another world here."""
+    from node_rotation.clients.connect import account as reach
+
+    return reach(access)
 
 
 def askers(settings: Settings) -> tuple[Account, Access]:
@@ -71,15 +80,24 @@ class Session:
 
     def drift(self, snapshot: Snapshot) -> tuple[GroupDrift, ...]:
         """The drift of every chosen group, all from one observation."""
+        world, frozen = (self.cloud, self.cluster, self.clock), self.freezes()()
         return tuple(
-            detect.detect(self.settings, group, self.cloud, self.cluster, self.clock, snapshot=snapshot)
-            for group in self.groups
+            detect.detect(self.settings, group, *world, snapshot=snapshot, frozen=frozen) for group in self.groups
         )
+
+    def freezes(self) -> Freezes:
+        """The images that nobody may roll out."""
+        return Freezes(self.settings, self.cloud, self.clock, account)
 
     def plan(self) -> Plan:
         """Look, and plan from what was seen."""
         snapshot = self.observe()
         return make_plan(self.settings, self.drift(snapshot), snapshot, self.clock.now())
+
+    def run(self, run_id: str, plan: Plan) -> Run:
+        """A run of a plan, able to reach the fleet's other clusters."""
+        world = (self.cloud, self.cluster, self.clock)
+        return detect.make_run(run_id, plan, self.settings, *world, others=connect, accounts=account)
 
     def run_id(self) -> str:
         """An id that nobody else has: it becomes the lock's holder."""

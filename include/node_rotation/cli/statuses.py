@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from node_rotation import fleet
-from node_rotation.cli import render
+from node_rotation.cli import freezing, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.cli.session import open_session
 from node_rotation.errors import RotationError
+from node_rotation.freeze import Frozen
 from node_rotation.ledger import Ledger, parse
 from node_rotation.names import LEDGER
 from node_rotation.status import Place, Status
@@ -34,12 +35,25 @@ def status(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCo
     """Show the lock and the ledger of clusters; one that can't be asked does not hide the others."""
     known = fleet.load(file)
     answers = [_ask(file, known.settings(name).name) for name in (clusters or known.names)]
+    frozen, error = _frozen(known)
     if output is Output.JSON:
-        render.write_json({"schema_version": 1, "clusters": [_document(answer) for answer in answers]})
+        clusters_said = [_document(answer) for answer in answers]
+        records = [record.model_dump(mode="json") for record in frozen]
+        render.write_json({"schema_version": 1, "clusters": clusters_said, "frozen": records, "frozen_error": error})
     else:
         for answer in answers:
             _show(answer)
-    return ExitCode.ERROR if any(answer.error for answer in answers) else ExitCode.OK
+        for line in (*map(str, frozen), *([f"frozen images can't be read: {error}"] if error else [])):
+            render.console().print(line, markup=False, soft_wrap=True)
+    return ExitCode.ERROR if error or any(answer.error for answer in answers) else ExitCode.OK
+
+
+def _frozen(known: fleet.Fleet) -> tuple[tuple[Frozen, ...], str | None]:
+    """The images that nobody may roll out, or why that can't be learned."""
+    try:
+        return freezing.freezes(known)(), None
+    except RotationError as error:
+        return (), str(error)
 
 
 def _ask(file: Path, name: str) -> _Answer:

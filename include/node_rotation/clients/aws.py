@@ -8,6 +8,7 @@ from node_rotation.clients.aws_calls import Calls
 from node_rotation.clients.aws_groups import Groups
 from node_rotation.clients.aws_images import Images
 from node_rotation.clients.aws_instances import Instances
+from node_rotation.clients.aws_nodegroups import Nodegroups
 
 if TYPE_CHECKING:
     import boto3
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 DETAILS_S = 30.0
 
 
-class AwsCloud(Groups, Instances, Images):
+class AwsCloud(Groups, Instances, Images, Nodegroups):
     """One AWS account and region.
 
     :param session: credentials, region and endpoint (``AWS_ENDPOINT_URL`` works) come from it.
@@ -27,3 +28,4 @@ class AwsCloud(Groups, Instances, Images):
         Groups.__init__(self, calls, details_s)
         Instances.__init__(self, calls)
         Images.__init__(self, calls)
+        Nodegroups.__init__(self, calls)

@@ -55,7 +55,7 @@ class Calls:
 
     @cached_property
     def eks(self) -> Any:
-        """EKS, for a cluster's endpoint."""
+        """EKS, for clusters and managed node groups; what changes them carries a token, so it may be repeated."""
         return self._client("eks", ATTEMPTS)
 
     @cached_property

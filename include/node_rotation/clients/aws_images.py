@@ -53,6 +53,18 @@ class Images:
             found = self._calls.ssm.get_parameter(Name=name)["Parameter"]
         return Parameter(found["Name"], found["Value"], found["LastModifiedDate"].timestamp())
 
+    def parameters(self, path: str) -> tuple[Parameter, ...]:
+        """Every SSM parameter directly below a path."""
+        pages = self._calls.ssm.get_paginator("get_parameters_by_path")
+        with translated("ssm", "GetParametersByPath", f"parameters {path}"):
+            found = [one for page in pages.paginate(Path=path) for one in page["Parameters"]]
+        return tuple(Parameter(one["Name"], one["Value"], one["LastModifiedDate"].timestamp()) for one in found)
+
+    def put_parameter(self, name: str, value: str) -> None:
+        """Write an SSM parameter (a String); there or not."""
+        with translated("ssm", "PutParameter", f"parameter {name}"):
+            self._calls.ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=True)
+
     def template(self, spec: TemplateSpec) -> Template:
         """What a template launches now: ``$Latest``, ``$Default``, ``resolve:ssm:`` resolved.
 

@@ -50,6 +50,7 @@ def group(found: Answer, hooks: tuple[str, ...], refresh: str) -> ScalingGroup:
         template=spec_of(found),
         overrides=tuple(spec(s) if s else None for s in specs),
         instance_types=tuple(o["InstanceType"] for o in overrides if o.get("InstanceType")),
+        weights=tuple(int(o["WeightedCapacity"]) for o in overrides if o.get("WeightedCapacity")),
         suspended={p["ProcessName"]: p.get("SuspensionReason", "") for p in found.get("SuspendedProcesses") or ()},
         zones=tuple(found.get("AvailabilityZones") or ()),
         tags=tags(found),
@@ -153,6 +154,7 @@ def image(found: Answer) -> Image:
         created=moment(found["CreationDate"]),
         architecture=found.get("Architecture", "x86_64"),
         deprecated=moment(deprecated) if deprecated else None,
+        copied_from=found.get("SourceImageId", ""),
     )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
     from node_rotation.checkup import Access, Account
-    from node_rotation.fleet import KubernetesAccess, Settings
+    from node_rotation.fleet import AwsAccess, KubernetesAccess, Settings
     from node_rotation.world import Cloud, Cluster
 
 
@@ -35,6 +35,14 @@ def connect(settings: Settings) -> tuple[Cloud, Cluster]:
     """
     session = aws_session(settings)
     return AwsCloud(session), KubernetesCluster(kubernetes_client(settings, session))
+
+
+def account(access: AwsAccess) -> Cloud:
+    """The client of one account and region; nothing is changed, credentials are not yet tried.
+
+    :raises BlockedError: there is no such profile.
+    """
+    return AwsCloud(_session(access, str(access)))
 
 
 def askers(settings: Settings) -> tuple[Account, Access]:
@@ -52,11 +60,14 @@ def aws_session(settings: Settings) -> boto3.Session:
 
     :raises BlockedError: there is no such profile.
     """
-    access = settings.cluster.aws
+    return _session(settings.cluster.aws, f"cluster {settings.name}")
+
+
+def _session(access: AwsAccess, what: str) -> boto3.Session:
     try:
         return boto3.Session(region_name=access.region, profile_name=access.profile)
     except BotoCoreError as error:
-        raise translate_core(error, "sts", "GetCallerIdentity", f"cluster {settings.name}") from error
+        raise translate_core(error, "sts", "GetCallerIdentity", what) from error
 
 
 def kubernetes_client(settings: Settings, session: boto3.Session) -> ApiClient:

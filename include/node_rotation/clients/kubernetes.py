@@ -24,7 +24,8 @@ from node_rotation.clients.kubernetes_objects import KubernetesObjects
 from node_rotation.clients.wall import WallClock
 from node_rotation.control_plane import ControlPlane, EtcdAccess
 from node_rotation.errors import ConflictError, GoneError, PermanentError
-from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE
+from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE, ROLLED_FOR
+from node_rotation.volume import Volume
 from node_rotation.world import (
     Budget,
     Clock,
@@ -89,6 +90,12 @@ class KubernetesCluster:
             for kind, plural in WORKLOADS.items()
             for found in self._api.items(f"/apis/apps/v1/{plural}", plural)
         )
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every PersistentVolume, with the nodes that VolumeAttachments name."""
+        volumes = self._api.items("/api/v1/persistentvolumes", "persistentvolumes")
+        attachments = self._api.items("/apis/storage.k8s.io/v1/volumeattachments", "volumeattachments")
+        return values.volumes(volumes, attachments)
 
     def minor_version(self) -> int:
         """The API server's minor version; EKS writes ``36+``."""
@@ -212,6 +219,16 @@ class KubernetesCluster:
         except (HTTPError, OSError) as error:
             raise translate_connection(error, self._api.host, "evict", f"pod {pod.key}") from error
         return Evicted()
+
+    def roll(self, deployment: Workload, reason: str) -> None:
+        """Have a Deployment replace its pods, as ``kubectl rollout restart``; the same reason rolls it once.
+
+        :raises GoneError: if the Deployment is gone or another one.
+        """
+        path = f"/apis/apps/v1/namespaces/{deployment.namespace}/deployments/{deployment.name}"
+        template = {"metadata": {"annotations": {ROLLED_FOR: reason}}}
+        patch = {"metadata": {"uid": deployment.uid}, "spec": {"template": template}}
+        self._api.merge(path, f"deployment {deployment.namespace}/{deployment.name}", patch)
 
     def lease(self) -> Lease | None:
         """The rotation's Lease of this cluster, or None."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from node_rotation.names import ROLLED_FOR
+from node_rotation.volume import Volume
 from node_rotation.world import Budget, Lease, Node, Owner, Pod, Taint, Workload
 
 Json = Mapping[str, Any]
 MIRROR = "kubernetes.io/config.mirror"
+_ZONES = ("topology.kubernetes.io/zone", "topology.ebs.csi.aws.com/zone", "failure-domain.beta.kubernetes.io/zone")
 DEFAULT_GRACE_S = 30.0
 
 
@@ -80,6 +83,7 @@ def pod(found: Json) -> Pod:
         finalizers=tuple(meta.get("finalizers") or ()),
         priority=spec.get("priority") or 0,
         tolerates_everything=any(_tolerates_everything(t) for t in spec.get("tolerations") or ()),
+        started_at=epoch(status["startTime"]) if status.get("startTime") else None,
     )
 
 
@@ -113,7 +117,55 @@ def workload(kind: str, found: Json) -> Workload:
         desired, ready = status.get("desiredNumberScheduled", 0), status.get("numberReady", 0)
     else:
         desired, ready = spec.get("replicas", 1), status.get("readyReplicas", 0)
-    return Workload(kind, meta["namespace"], meta["name"], meta["uid"], desired, ready)
+    template = (spec.get("template") or {}).get("metadata") or {}
+    return Workload(
+        kind,
+        meta["namespace"],
+        meta["name"],
+        meta["uid"],
+        desired,
+        ready,
+        surges=kind == "Deployment" and _surges(spec),
+        rolled_for=(template.get("annotations") or {}).get(ROLLED_FOR, ""),
+    )
+
+
+def _surges(spec: Json) -> bool:
+    """Whether a rollout starts a new pod before an only one goes: surge rounds up, unavailable down."""
+    strategy = spec.get("strategy") or {}
+    rolling = strategy.get("rollingUpdate") or {}
+    more, fewer = str(rolling.get("maxSurge", "25%")), str(rolling.get("maxUnavailable", "25%"))
+    one_less = fewer == "100%" or (not fewer.endswith("%") and fewer != "0")
+    rolls = strategy.get("type", "RollingUpdate") == "RollingUpdate" and not spec.get("paused")
+    return rolls and more not in ("0", "0%") and not one_less
+
+
+def volumes(found: Iterable[Json], attachments: Iterable[Json]) -> tuple[Volume, ...]:
+    """PersistentVolumes and where they are attached.
+
+    :param attachments: VolumeAttachments; one that is being deleted counts until it is gone.
+    """
+    nodes: dict[str, list[str]] = {}
+    for attachment in attachments:
+        spec = attachment["spec"]
+        name = spec["source"].get("persistentVolumeName") or attachment["metadata"]["name"]  # else an inline volume
+        nodes.setdefault(name, []).append(spec["nodeName"])
+    known = [_volume(volume, tuple(nodes.pop(volume["metadata"]["name"], ()))) for volume in found]
+    return (*known, *(Volume(name, attached=tuple(where)) for name, where in nodes.items()))
+
+
+def _volume(found: Json, attached: tuple[str, ...]) -> Volume:
+    spec = found.get("spec") or {}
+    claim = spec.get("claimRef")
+    required = (spec.get("nodeAffinity") or {}).get("required") or {}
+    zones = tuple(
+        zone
+        for term in required.get("nodeSelectorTerms") or ()
+        for expression in term.get("matchExpressions") or ()
+        if expression["key"] in _ZONES and expression["operator"] == "In"
+        for zone in expression.get("values") or ()
+    )
+    return Volume(found["metadata"]["name"], f"{claim['namespace']}/{claim['name']}" if claim else "", zones, attached)
 
 
 def lease(found: Json) -> Lease:

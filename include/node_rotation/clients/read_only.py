@@ -31,8 +31,11 @@ class ReadOnlyCloud:
         self.image = cloud.image
         self.images = cloud.images
         self.parameter = cloud.parameter
+        self.parameters = cloud.parameters
         self.template = cloud.template
+        self.managed_group = cloud.managed_group
 
+    put_parameter: Any = _refused("PutParameter")
     new_template_version: Any = _refused("CreateLaunchTemplateVersion")
     use_template_version: Any = _refused("UpdateAutoScalingGroup")
     set_default_version: Any = _refused("ModifyLaunchTemplate")
@@ -47,6 +50,7 @@ class ReadOnlyCloud:
     untag_instances: Any = _refused("DeleteTags")
     tag_group: Any = _refused("CreateOrUpdateTags")
     untag_group: Any = _refused("DeleteTags")
+    update_managed_group: Any = _refused("UpdateNodegroupVersion")
 
 
 class ReadOnlyCluster:
@@ -60,6 +64,7 @@ class ReadOnlyCluster:
         self.pods = cluster.pods
         self.budgets = cluster.budgets
         self.workloads = cluster.workloads
+        self.volumes = cluster.volumes
         self.minor_version = cluster.minor_version
         self.control_plane = cluster.control_plane
         self.lease = cluster.lease
@@ -73,6 +78,7 @@ class ReadOnlyCluster:
     label: Any = _refused("label")
     delete_node: Any = _refused("delete node")
     evict: Any = _refused("evict")
+    roll: Any = _refused("roll deployment")
     delete_pod: Any = _refused("delete pod")
     create_lease: Any = _refused("create lease")
     update_lease: Any = _refused("update lease")

@@ -11,6 +11,8 @@ from node_rotation.steps.drain import Drain
 from node_rotation.steps.gate import Gate
 from node_rotation.steps.heal import Heal
 from node_rotation.steps.launch import Launch
+from node_rotation.steps.managed import LeftToEks, StartUpdate, WatchDrain, WatchUpdate
+from node_rotation.steps.routing import ByStrategy
 from node_rotation.steps.step import Step
 from node_rotation.steps.terminate import Terminate
 
@@ -25,7 +27,16 @@ ORDER = (
 """A batch's way; heal is beside it."""
 
 STEPS: Mapping[StepName, Step] = {
-    step.name: step for step in (Admit(), Launch(), Cordon(), Drain(), Terminate(), Gate(), Heal())
+    step.name: step
+    for step in (
+        Admit(),
+        ByStrategy(StepName.LAUNCH, Launch(), StartUpdate()),
+        ByStrategy(StepName.CORDON, Cordon(), LeftToEks()),
+        ByStrategy(StepName.DRAIN, Drain(), WatchDrain()),
+        ByStrategy(StepName.TERMINATE, Terminate(), WatchUpdate()),
+        Gate(),
+        Heal(),
+    )
 }
 """Every step by its name, heal included."""
 

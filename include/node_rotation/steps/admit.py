@@ -8,12 +8,14 @@ from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
-from node_rotation.errors import BlockedError
+from node_rotation.conflicts import Sharing
+from node_rotation.errors import BlockedError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.heal import heal_claim
+from node_rotation.steps.managed import update_in_flight
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import gone, ledger_of
 from node_rotation.world import Snapshot
@@ -57,9 +59,10 @@ class Admit:
             return Waiting((f"batch {batch.name} is being healed from its last try",), run.policy(batch).poll)
         decision = _decide(run, batch, snapshot, ledger)
         if isinstance(decision, Refuse):
-            return Blocked(decision.reason, (f"batch {batch.name}",), "Clear the batch that failed, then this one.")
-        reasons = decision.reasons if isinstance(decision, Wait) else ("its turn has come",)
-        return Waiting(reasons, run.policy(batch).poll)
+            return Blocked(decision.reason, (f"batch {batch.name}",), decision.remedy)
+        if isinstance(decision, Wait):
+            return Waiting(decision.reasons, run.policy(batch).poll, others_may_go=decision.others_may_go)
+        return Waiting(("its turn has come",), run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """Two weeks: waiting for slots is not a failure."""
@@ -80,7 +83,11 @@ def _has_slots(ledger: Ledger, batch: Batch) -> bool:
 
 def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -> Decision:
     claims = {c.batch: c for c in ledger.claims} if ledger else {}
-    return decide(
+    try:
+        record = run.freezes.of(run.group(batch).target.image)
+    except RotationError as error:  # whoever can't be asked may have frozen it
+        return Wait((f"frozen images can't be read: {error}",))
+    decision = decide(
         run.plan,
         batch.name,
         claims,
@@ -88,7 +95,22 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         foreign={g.name: _foreign(snapshot, g.asg, g.name, ledger) for g in run.plan.groups if ledger},
         lock_held=ledger is not None,
         now=run.clock.now(),
+        frozen=str(record) if record else "",
+        sharing=Sharing(snapshot, _evicted(ledger) if ledger else {}),
     )
+    refreshed = isinstance(decision, Yes) and not (ledger and _has_slots(ledger, batch)) and _refreshed(run, batch)
+    return Wait((refreshed,)) if refreshed else decision
+
+
+def _refreshed(run: Run, batch: Batch) -> str:
+    """An instance refresh that somebody has started meanwhile: what it replaces need not be replaced again."""
+    group = run.look().groups.get(run.group(batch).asg)
+    refresh = group.refresh_in_progress if group else ""
+    return f"instance refresh {refresh} is replacing the machines of {run.group(batch).asg}" if refresh else ""
+
+
+def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:
+    return {machine: claim.evicted for claim in ledger.claims if claim.open for machine in claim.machines}
 
 
 def _foreign(snapshot: Snapshot, asg: str, group: str, ledger: Ledger) -> dict[str, str]:
@@ -116,6 +138,8 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
         raise BlockedError(Blocked(f"group {batch.group} is not prepared", (f"group {batch.group}",), "Prepare it."))
     ids = tuple(m.instance_id for m in batch.machines)
     alive = tuple(i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i)))
+    before = ledger.claim(batch.name)  # cleared while EKS still works on its update: that one is taken up
+    update = update_in_flight(snapshot, ledger, before) if before is not None else None
     return ledger.with_claim(
         Claim(
             batch=batch.name,
@@ -124,5 +148,8 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
             strategy=run.group(batch).strategy,
             canary=batch.canary,
             since=run.clock.now(),
+            update_token=before.update_token if before is not None and update is not None else "",
+            update=update.id if update is not None else "",
+            evicted=before.evicted if before is not None and update is not None else (),
         )
     )

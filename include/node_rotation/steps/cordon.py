@@ -78,7 +78,8 @@ def uncordon(run: Run, node: Node) -> bool:
         if labelled:
             run.cluster.label(node.name, node.uid, {names.EXCLUDE_BALANCERS: None})
         if ours:
-            run.cluster.uncordon(node.name, node.uid)
+            if node.unschedulable:
+                run.cluster.uncordon(node.name, node.uid)
             run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: None})
     except GoneError:
         pass

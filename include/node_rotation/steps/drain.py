@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from node_rotation import lock
 from node_rotation.errors import GoneError
-from node_rotation.eviction import Block, Evict, Force, PodDecision, WaitFor, covering, decide, order
+from node_rotation.eviction import Block, Evict, Force, PodDecision, Roll, WaitFor, covering, decide, decide_node, order
 from node_rotation.health import workload_of
 from node_rotation.ledger import Ledger, claim_change
 from node_rotation.model import Batch, StepName
@@ -52,11 +53,15 @@ class Drain:
                 min(pause, policy.poll),
             )
         left = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
-        if not left:
+        kept = _kept(place, policy.drain, since)
+        if isinstance(kept, Blocked):
+            return kept
+        if not left and not kept:
             return Done("the old machines are empty")
         if place.now - since > policy.drain.timeout:
-            return _timed_out(place, left, policy.drain)
-        return _why(place.snapshot, left, policy.drain, since, place.now, policy.poll)
+            return _timed_out(place, left, kept, policy.drain)
+        why = _why(place.snapshot, left, policy.drain, since, place.now)
+        return why if isinstance(why, Blocked) else Waiting((*kept, *why), policy.poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """The policy's ``drain.timeout``, the pauses between drains, and a margin."""
@@ -75,9 +80,13 @@ def evict_from(
     :param since: when this drain began, epoch seconds.
     :param batch: whose claim keeps the time of the last eviction, for ``wait_between_evictions``.
     """
-    for pod in order(p for node in nodes for p in snapshot.pods_on(node.name)):
-        decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=run.clock.now())
-        if not isinstance(decision, Evict | Force):
+    now = run.clock.now()
+    free = [node for node in nodes if decide_node(node, policy, drain_started_at=since, now=now) is None]
+    for pod in order(p for node in free for p in snapshot.pods_on(node.name)):
+        decision = decide(
+            pod, policy, snapshot.budgets, workloads=snapshot.workloads, drain_started_at=since, now=run.clock.now()
+        )
+        if not isinstance(decision, Evict | Force | Roll):
             continue
         ledger = lock.require(run).ledger
         if batch is not None and _too_soon(run, ledger, batch, policy):
@@ -88,8 +97,13 @@ def evict_from(
             lock.change(run, claim_change(batch, last_eviction=run.clock.now()))
 
 
-def _let_go(run: Run, pod: Pod, decision: Evict | Force) -> bool:
+def _let_go(run: Run, pod: Pod, decision: Evict | Force | Roll) -> bool:
     """One pod; False if the API server asks for a pause."""
+    if isinstance(decision, Roll):
+        with suppress(GoneError):
+            run.cluster.roll(decision.deployment, pod.uid)
+        run.look.forget()
+        return True
     if isinstance(decision, Force):
         try:
             run.cluster.delete_pod(pod, decision.grace_s)
@@ -130,27 +144,47 @@ def _started(place: Scene, ledger: Ledger) -> Ledger:
     return ledger.with_claim(claim.model_copy(update={"drain_since": place.now, "evicted": tuple(sorted(keys))}))
 
 
-def _timed_out(place: Scene, left: list[Pod], policy: DrainPolicy) -> Blocked:
-    keys = tuple(f"pod {p.key}" for p in left)
+def _kept(place: Scene, policy: DrainPolicy, since: float) -> tuple[str, ...] | Blocked:
+    """The old nodes that ask not to be disrupted themselves."""
+    found = [decide_node(node, policy, drain_started_at=since, now=place.now) for node in place.old_nodes()]
+    blocked = next((one.blocked for one in found if isinstance(one, Block)), None)
+    return blocked or tuple(one.why for one in found if isinstance(one, WaitFor))
+
+
+def _timed_out(place: Scene, left: list[Pod], kept: tuple[str, ...], policy: DrainPolicy) -> Blocked:
+    keys = tuple(f"pod {p.key}{_held(p)}" for p in left)
     budgets = {f"pdb {b.key}" for p in left for b in covering(p, place.snapshot.budgets)}
     remedy = "Let these pods go, or make room in their budgets; "
     remedy += "drain.force_after deletes them past their budgets." if policy.force_after is None else "then clear it."
-    return Blocked(f"{len(left)} pods did not leave in {span(policy.timeout)}", (*keys, *sorted(budgets)), remedy)
+    what = "; ".join([*([f"{len(left)} pods did not leave"] if left else []), *kept])
+    nodes = tuple(f"node {n.name}" for n in place.old_nodes()) if kept else ()
+    return Blocked(f"{what}: {span(policy.timeout)} are over", (*keys, *sorted(budgets), *nodes), remedy)
 
 
-def _why(snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float, now: float, poll_s: float) -> Outcome:
+def _held(pod: Pod) -> str:
+    """What keeps a pod that is terminating already."""
+    if pod.terminating_since is None:
+        return ""
+    return f", terminating, finalizers {', '.join(pod.finalizers)}" if pod.finalizers else ", terminating"
+
+
+def _why(
+    snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float, now: float
+) -> tuple[str, ...] | Blocked:
     reasons = []
     for pod in left:
-        decision = decide(pod, policy, snapshot.budgets, drain_started_at=since, now=now)
+        decision = decide(pod, policy, snapshot.budgets, workloads=snapshot.workloads, drain_started_at=since, now=now)
         if isinstance(decision, Block):
             return decision.blocked
         reasons.append(_reason(pod, decision, snapshot))
-    return Waiting(tuple(reasons), poll_s)
+    return tuple(reasons)
 
 
 def _reason(pod: Pod, decision: PodDecision, snapshot: Snapshot) -> str:
     if isinstance(decision, WaitFor):
         return f"{decision.why} on node {pod.node}"
+    if isinstance(decision, Roll):
+        return f"{decision.deployment.key} is to be rolled (pod {pod.key} on {pod.node})"
     tight = [b for b in covering(pod, snapshot.budgets) if b.disruptions_allowed < 1]
     if tight:
         return f"pdb {tight[0].key} allows no disruption now (pod {pod.key} on {pod.node})"

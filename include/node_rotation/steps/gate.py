@@ -8,7 +8,7 @@ from node_rotation import lock, quorum
 from node_rotation.errors import BlockedError
 from node_rotation.health import Baseline, Health, judge
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
-from node_rotation.model import Batch, StepName
+from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.prepare import ensure
@@ -95,14 +95,20 @@ def _health(seen: Scene) -> Health:
     )
     new = frozenset(seen.claim.replacements.values())
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
-    found = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
-    return replace(found, reasons=(*found.reasons, *_quorum(seen)))
+    health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
+    return replace(health, reasons=(*health.reasons, *_quorum(seen), *_checks(seen)))
 
 
 def _quorum(seen: Scene) -> tuple[str, ...]:
     """What a master's replacement still lacks: its members of etcd, the API server."""
     settings, claim = seen.run.settings, seen.claim
     return quorum.after(settings, seen.snapshot) if quorum.guards(settings, claim.group, claim.strategy) else ()
+
+
+def _checks(seen: Scene) -> tuple[str, ...]:
+    """The user's own checks that are not green; what is to blame they don't say."""
+    checks = seen.run.settings.groups[seen.claim.group].gate.checks
+    return tuple(why for check in checks if (why := seen.snapshot.checks.get(check.label)))
 
 
 def _own(seen: Scene) -> frozenset[str]:
@@ -152,6 +158,8 @@ def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
 
 def _leftover(seen: Scene) -> tuple[Node, ...]:
     snapshot: Snapshot = seen.snapshot
+    if seen.claim.strategy is Strategy.MANAGED:
+        return ()  # EKS and the cloud controller see to them
     return tuple(n for n in seen.old_nodes() if terminated(snapshot.instances.get(n.instance_id)))
 
 

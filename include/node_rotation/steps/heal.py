@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock, names
+from node_rotation.attachments import still_attached
 from node_rotation.errors import GoneError, PermanentError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
@@ -13,7 +14,9 @@ from node_rotation.run import Run
 from node_rotation.steps.assignment import assign, newcomers, wanted_desired
 from node_rotation.steps.cordon import cordon, uncordon
 from node_rotation.steps.drain import evict_from
+from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
+from node_rotation.steps.managed import let_go
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate
@@ -69,6 +72,8 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
     if baseline is None:
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         return (f"batch {claim.batch}: its group was restored already",)
+    if claim.strategy is Strategy.MANAGED:
+        return let_go(run, claim, why, image_fault=image_fault)
     if claim.state is ClaimState.ADMITTED:
         fields: dict[str, object] = {"state": ClaimState.FAILED}
         fields |= {"why": why or claim.why, "image_fault": image_fault or claim.image_fault}
@@ -83,6 +88,7 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
     if all(finished):
         _withdraw(run, claim.group, claim.batch, did)
         did.extend(put_back(run, claim.group))
+        did.extend(freeze_at_fault(run, scene.claim))
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         did.append(f"batch {claim.batch} is healed")
     return tuple(did)
@@ -91,6 +97,8 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
 def _healed(ledger: Ledger, claim: Claim) -> str:
     baseline = ledger.groups.get(claim.group)
     back = baseline.template_back if baseline and claim.image_fault else None
+    if claim.strategy is Strategy.MANAGED:
+        return f"batch {claim.batch} is healed ({claim.why})"
     return f"batch {claim.batch} is healed" + (f"; {back_text(baseline.asg, back)}" if baseline and back else "")
 
 
@@ -126,7 +134,9 @@ def _stays_or_goes(scene: Scene, old: str, node: Node | None, did: list[str]) ->
 def _drained(scene: Scene, node: Node | None) -> bool:
     """Empty because we drained it, and nothing can have come since."""
     begun = scene.claim.drain_since is not None
-    return begun and node is not None and node.unschedulable and not busy_pods(scene.snapshot, node)
+    if not begun or node is None or not node.unschedulable or busy_pods(scene.snapshot, node):
+        return False
+    return not still_attached(scene.snapshot, node)
 
 
 def _serves(scene: Scene, new: str) -> bool:

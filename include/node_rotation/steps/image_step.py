@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from node_rotation import lock
 from node_rotation.errors import BlockedError, GoneError
-from node_rotation.ledger import ClaimState, Ledger
+from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import GroupPlan, ImageStep, TemplateVersion
 from node_rotation.outcome import Blocked, Done, Outcome
 from node_rotation.run import Run
@@ -84,8 +86,7 @@ def put_back(run: Run, group_name: str) -> tuple[str, ...]:
     ledger = lock.require(run).ledger
     baseline, claims = ledger.groups[group_name], ledger.claims_of(group_name)
     before, made = baseline.template_before, baseline.template_made
-    at_fault = any(c.image_fault for c in claims) and not any(c.state is ClaimState.PASSED for c in claims)
-    if before is None or made is None or not at_fault:
+    if before is None or made is None or not at_fault(claims):
         return ()
     group = fresh_group(run, baseline.asg)
     image, now = _image_of(run, before), run.cloud.template(group.template)
@@ -102,6 +103,11 @@ def put_back(run: Run, group_name: str) -> tuple[str, ...]:
         _point(run, group, before)
     lock.change(run, lambda ledger: _forgotten(ledger, group_name, back))
     return (back_text(group.name, back),)
+
+
+def at_fault(claims: Sequence[Claim]) -> bool:
+    """Whether a group's image is at fault: a batch failed because of it, and none has passed on it."""
+    return any(c.image_fault for c in claims) and not any(c.state is ClaimState.PASSED for c in claims)
 
 
 def back_text(asg: str, back: TemplateVersion) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_rotation import lock, names
+from node_rotation.attachments import stranded
 from node_rotation.errors import PermanentError
 from node_rotation.ledger import ClaimState
 from node_rotation.model import Batch, StepName, Strategy
@@ -15,7 +16,7 @@ from node_rotation.steps import first
 from node_rotation.steps.arrival import aws_says, keep
 from node_rotation.steps.assignment import assign, raise_desired
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import Scene, acting, fresh_group, gone, ledger_of, scene
+from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, scene
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.usable import Problem, problem
 from node_rotation.world import ScalingGroup
@@ -56,7 +57,7 @@ class Launch:
             return first.permission(place)
         if refused := _behind_balancer(place):
             return refused
-        problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None]
+        problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None] or _homeless(place)
         if not problems:
             return Done(f"{len(place.claim.machines)} replacements are in service")
         waited = place.now - place.claim.since
@@ -134,3 +135,12 @@ def _missing(place: Scene, old: str) -> Problem | None:
         return Problem(f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}", (old,))
     target = place.run.plan.group(place.claim.group).target.image.id
     return problem(place.snapshot, place.group, new, old, target)
+
+
+def _homeless(place: Scene) -> list[Problem]:
+    """Pods of the old machines whose zonal volume no other node could use, also with the replacements there."""
+    old = place.old_nodes()
+    pods = [pod for node in old for pod in busy_pods(place.snapshot, node) if pod.claims]
+    found = stranded(place.snapshot, pods, {node.name for node in old})
+    remedy = "Have the group launch in that zone; strategy: detach replaces a machine where it was."
+    return [Problem(str(s), (f"pod {s.pod.key}", f"volume {s.volume.name}"), remedy=remedy) for s in found]

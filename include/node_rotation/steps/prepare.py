@@ -8,12 +8,14 @@ from node_rotation import intake, lock, names, sweep
 from node_rotation.errors import BlockedError, ConflictError, GoneError, TransientError
 from node_rotation.health import baseline_of
 from node_rotation.ledger import Baseline, Ledger, Sickness
-from node_rotation.model import GroupPlan
+from node_rotation.model import GroupPlan, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.policy import Policy
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag, image_run
 from node_rotation.steps.balance import unevenness
 from node_rotation.steps.image_step import run_image_step, trouble
+from node_rotation.steps.managed import hindrance
 from node_rotation.steps.scene import fresh_group
 from node_rotation.world import ScalingGroup, Snapshot
 
@@ -31,7 +33,7 @@ def prepare(run: Run, group_name: str) -> Outcome:
     plan = run.plan.group(group_name)
     try:
         group = fresh_group(run, plan.asg)
-        if blocked := other_actor(group) or trouble(run, plan, group):
+        if blocked := other_actor(group) or _refused(run, plan, group):
             return blocked
         intake.check(run)
         if waiting := _sweep_the_dead(run):
@@ -41,7 +43,7 @@ def prepare(run: Run, group_name: str) -> Outcome:
         _record(run, plan, group)
         if not isinstance(closed := intake.close(run), Done):
             return closed
-        if not isinstance(changed := _change(run, plan, group), Done):
+        if plan.strategy is not Strategy.MANAGED and not isinstance(changed := _change(run, plan, group), Done):
             return changed
     except BlockedError as error:
         return error.blocked
@@ -85,6 +87,10 @@ def other_actor(group: ScalingGroup) -> Blocked | None:
     )
 
 
+def _refused(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
+    return hindrance(run, plan.name, plan.managed) if plan.managed is not None else trouble(run, plan, group)
+
+
 def _sweep_the_dead(run: Run) -> Waiting | None:
     """Reconcile what an expired run left, or go on with that if this run has begun it already."""
     found = lock.held(run)
@@ -106,10 +112,12 @@ def _acquire(run: Run) -> None:
 
 
 def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
-    """The baseline, into ledger and tag, before anything else changes."""
+    """The baseline, into ledger and tag, before anything else changes; EKS' groups are not tagged."""
     run.look.forget()
     snapshot = run.look()
     ledger = lock.change(run, lambda now: _with_baseline(run, plan, group, snapshot, now))
+    if plan.strategy is Strategy.MANAGED:
+        return
     value = baseline_tag.write(ledger.groups[plan.name], ledger.run)
     if group.tags.get(names.BASELINE) != value:
         run.cloud.tag_group(group.name, {names.BASELINE: value})
@@ -137,12 +145,18 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
         min=group.min,
         max=group.max,
         desired=group.desired,
-        suspended_by_us=tuple(p for p in policy.suspend_processes if p not in group.suspended),
+        suspended_by_us=_to_suspend(policy, plan, group),
         uneven=unevenness(group),
         members=tuple(m.instance_id for m in group.members),
         taken_at=run.clock.now(),
     )
     return ledger.with_group(plan.name, baseline)
+
+
+def _to_suspend(policy: Policy, plan: GroupPlan, group: ScalingGroup) -> tuple[str, ...]:
+    if plan.strategy is Strategy.MANAGED:
+        return ()
+    return tuple(p for p in policy.suspend_processes if p not in group.suspended)
 
 
 def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:

@@ -76,6 +76,8 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
     image_run.clear(run, group_name)
     _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up)
     run.look.forget()
+    if ledger.groups[group_name].strategy is Strategy.MANAGED:  # nothing of it was changed
+        return lock.change(run, lambda now: now.without_group(group_name))
     if not _machines_right(run, group_name, did, giving_up=giving_up) and not giving_up:
         return lock.require(run).ledger
     ledger = lock.require(run).ledger

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock
+from node_rotation.attachments import still_attached
 from node_rotation.errors import GoneError
 from node_rotation.ledger import ClaimState, claim_change
 from node_rotation.model import Batch, StepName, Strategy
@@ -25,7 +26,7 @@ class Terminate:
     name: StepName = StepName.TERMINATE
 
     def act(self, run: Run, batch: Batch) -> None:
-        """Terminate each old machine that is cordoned and empty."""
+        """Terminate each old machine that is cordoned, empty, and rid of its volumes."""
         if over(run, batch):
             return
         place = acting(run, batch)
@@ -116,7 +117,10 @@ def _keeps(place: Scene, machine: str) -> str | None:
     if not node.unschedulable:
         return f"node {node.name} is not cordoned any more"
     pods = busy_pods(place.snapshot, node)
-    return f"pod {pods[0].key} is still on node {node.name}" if pods else None
+    if pods:
+        return f"pod {pods[0].key} is still on node {node.name}"
+    attached = still_attached(place.snapshot, node)
+    return f"volume {attached[0].name} is still attached to node {node.name}" if attached else None
 
 
 def _protected(place: Scene, machine: str) -> Blocked | None:

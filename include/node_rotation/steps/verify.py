@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from node_rotation import intake, names
 from node_rotation.ledger import ClaimState
+from node_rotation.managed_planning import busy
 from node_rotation.run import Run
 from node_rotation.steps.scene import gone, ledger_of, stays
 from node_rotation.steps.undo import marked
@@ -20,7 +21,7 @@ class Verdict:
     :param drift: machines of the plan's groups that are not on the target.
     :param orphans: machines out of every group, still running.
     :param residue: lock, taints, tags, suspended processes, sizes that are not as before.
-    :param problems: batches that did not pass.
+    :param problems: batches that did not pass, updates that EKS goes on with.
     """
 
     drift: tuple[str, ...] = ()
@@ -99,3 +100,6 @@ def _problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
     for claim in ledger.claims if ledger else ():
         if claim.state is not ClaimState.PASSED:
             yield f"batch {claim.batch} is {claim.state}{f': {claim.why}' if claim.why else ''}"
+    for group in (snapshot.managed.get(plan.asg) for plan in run.plan.groups):
+        if group is not None and group.in_flight is not None:
+            yield f"{busy(group)}: EKS goes on with it, it can't be stopped or rolled back"

@@ -6,6 +6,8 @@ from node_rotation.model import Image
 from node_rotation.testing import seeds
 from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.ec2 import Ec2, TemplateVersions, epoch, fake_id
+from node_rotation.testing.managed_groups import ManagedGroups
+from node_rotation.testing.managed_values import CUSTOM, Nodegroup
 from node_rotation.testing.scaling_values import Group, GroupTag, LaunchSource, Override, Place, TemplateRef
 
 AMAZON = "602401143452"
@@ -67,11 +69,12 @@ class Account:
         """Write an SSM parameter; undated, it is as old as its image."""
         image_id = self.image_id(parameter.image)
         written = epoch(parameter.modified or self.images[image_id].created)
-        self._ec2.put_parameter(parameter.name, image_id, written)
+        release = parameter.name.endswith("/release_version")
+        self._ec2.put_parameter(parameter.name, self.images[image_id].release if release else image_id, written)
 
     def add_template_version(self, group: str, image: str) -> str:
         """Write a further version of a group's launch template; answers its number."""
-        template = self._ec2.template_named(self.asg(group))
+        template = self._ec2.template_named(self.user_template(self.groups[self.asg(group)]))
         return template.add(self.image_id(image), self.groups[self.asg(group)].instance_type)
 
     def publish_next(self) -> None:
@@ -82,12 +85,40 @@ class Account:
         for parameter in self._seed.parameters:
             self.put_parameter(parameter)
 
+    def user_template(self, group: seeds.Group) -> str:
+        """The launch template that users write: a managed group's own is EKS'."""
+        name = self.asg(group.name)
+        return f"{name}-user" if group.kind == "eks-managed" and group.ami_type == CUSTOM else name
+
+    def add_nodegroups(self, eks: ManagedGroups) -> None:
+        """Have EKS know its managed groups."""
+        for group in (g for g in self._seed.groups if g.kind == "eks-managed"):
+            template = self._ec2.template_named(self.user_template(group))
+            ref = TemplateRef(template.id, template.name, "1") if group.ami_type == CUSTOM else None
+            eks.create(
+                Nodegroup(
+                    cluster=self._seed.cluster,
+                    name=group.name,
+                    asg=self.asg(group.name),
+                    ami_type=group.ami_type,
+                    version=group.kubernetes,
+                    release="" if ref else self.images[self.image_id(group.image)].release,
+                    template=ref,
+                    max_unavailable=group.max_unavailable,
+                    max_unavailable_percentage=group.max_unavailable_percentage,
+                    strategy=group.update_strategy,
+                )
+            )
+
     def add_group(self, group: seeds.Group) -> None:
         """Create an Auto Scaling group with its template."""
         name, image_id = self.asg(group.name), self.image_id(group.image)
         self.groups[name] = group
         template = TemplateVersions(name, fake_id("lt", name))
         self._ec2.templates[template.id] = template
+        if (theirs := self.user_template(group)) != name:
+            users = self._ec2.templates[fake_id("lt", theirs)] = TemplateVersions(theirs, fake_id("lt", theirs))
+            users.add(image_id, group.instance_type)
         if group.resolve_ssm:  # the group starts on its own image, whatever the parameter says later
             self._ec2.put_parameter(group.resolve_ssm, image_id)
             template.add(f"resolve:ssm:{group.resolve_ssm}", group.instance_type)

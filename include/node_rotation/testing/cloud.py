@@ -13,8 +13,10 @@ from node_rotation.errors import BlockedError, GoneError, PermanentError
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outcome import Blocked
 from node_rotation.testing.autoscaling import AutoScaling
+from node_rotation.testing.cloud_nodegroups import MemoryNodegroups
 from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.faults import Journal
+from node_rotation.testing.managed_groups import ManagedGroups
 from node_rotation.testing.scaling_values import (
     AwsFault,
     Group,
@@ -36,13 +38,16 @@ _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max 
 _GONE_TEXT = re.compile("AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found")
 
 
-class MemoryCloud:
+class MemoryCloud(MemoryNodegroups):
     """AWS as a rotation sees it; every call goes through the journal.
 
     :param owners: account ids behind ``self`` and ``amazon``.
     """
 
-    def __init__(self, ec2: Ec2, scaling: AutoScaling, journal: Journal, owners: Mapping[str, str]) -> None:
+    def __init__(
+        self, ec2: Ec2, scaling: AutoScaling, eks: ManagedGroups, journal: Journal, owners: Mapping[str, str]
+    ) -> None:
+        super().__init__(eks, journal)
         self._ec2, self._scaling, self._journal = ec2, scaling, journal
         self._owners = owners
         self._shapes = Shapes()
@@ -107,6 +112,17 @@ class MemoryCloud:
         """:raises GoneError: if there is none."""
         self._journal.read("ssm", "GetParameter")
         return self._ec2.parameter(name)
+
+    def parameters(self, path: str) -> tuple[Parameter, ...]:
+        """Every SSM parameter directly below a path."""
+        self._journal.read("ssm", "GetParametersByPath")
+        found = self._ec2.parameters.values()
+        return tuple(one for one in found if one.name.rpartition("/")[0] == path)
+
+    def put_parameter(self, name: str, value: str) -> None:
+        """Write an SSM parameter."""
+        with self._write("ssm", "PutParameter", name=name):
+            self._ec2.put_parameter(name, value)
 
     def template(self, spec: TemplateSpec) -> Template:
         """What a template launches now; :raises GoneError: if there is no such template or version."""

@@ -13,6 +13,7 @@ from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.faults import Journal, ThrottledError
 from node_rotation.testing.objects import Objects, WorkloadState
 from node_rotation.testing.outside import MemoryObjects
+from node_rotation.volume import Volume
 from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Throttled, Workload
 
 KUBERNETES = "kubernetes"
@@ -65,6 +66,11 @@ class MemoryCluster:
         """Every Deployment, StatefulSet and DaemonSet."""
         self._journal.read(KUBERNETES, "workloads")
         return self._cached("workloads", self._objects.version, self._workloads)
+
+    def volumes(self) -> tuple[Volume, ...]:
+        """Every PersistentVolume."""
+        self._journal.read(KUBERNETES, "volumes")
+        return self._controllers.volumes.seen()
 
     def minor_version(self) -> int:
         """The API server's minor version."""
@@ -140,6 +146,14 @@ class MemoryCluster:
         with self._journal.mutation(KUBERNETES, "delete_pod", pod=pod.key, node=pod.node):
             if now := self._objects.same_pod(pod):
                 self._controllers.delete(now, grace_s, "deletion")
+
+    def roll(self, deployment: Workload, reason: str) -> None:
+        """Have a Deployment replace its pods; the same reason rolls it once."""
+        with self._journal.mutation(KUBERNETES, "roll", deployment=deployment.key, reason=reason):
+            state = self._objects.workloads.get((deployment.kind, deployment.namespace, deployment.name))
+            if state is None or state.uid != deployment.uid:
+                raise GoneError(f"{deployment.key} is gone.")
+            self._controllers.roll(state, reason)
 
     def lease(self) -> Lease | None:
         """The rotation's Lease, or None."""
@@ -231,7 +245,16 @@ class MemoryCluster:
             pods = [pod for pod in pods if pod.node in homes]
             desired = len(homes)
         ready = sum(pod.ready for pod in pods)
-        return Workload(seed.kind, seed.namespace, seed.name, workload.uid, desired, ready)
+        return Workload(
+            seed.kind,
+            seed.namespace,
+            seed.name,
+            workload.uid,
+            desired,
+            ready,
+            surges=seed.kind == "Deployment",
+            rolled_for=workload.rolled_for,
+        )
 
 
 def _no_etcd(name: str, endpoints: Sequence[str]) -> EtcdCluster:

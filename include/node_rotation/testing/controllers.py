@@ -12,6 +12,7 @@ from collections import Counter
 from node_rotation.testing.objects import SYSTEM_TAINTS, Objects, WorkloadState
 from node_rotation.testing.seeds import Timing
 from node_rotation.testing.seeds import Workload as WorkloadSeed
+from node_rotation.testing.volumes import Volumes
 from node_rotation.world import Node, Owner, Pod
 
 ZONE = "topology.kubernetes.io/zone"
@@ -28,6 +29,8 @@ class Controllers:
     def __init__(self, objects: Objects, timing: Timing, seed: int) -> None:
         self.objects, self.timing = objects, timing
         self._random = random.Random(seed)
+        self.volumes = Volumes(objects.clock, timing.volume_detach)
+        self.volumes.on_detached.append(self._start_waiting)
         self._pending: dict[str, None] = {}
 
     def add(self, seed: WorkloadSeed) -> WorkloadState:
@@ -55,6 +58,31 @@ class Controllers:
                 workload.made += 1
                 self._make(workload, f"{_owner_name(workload)}-{workload.made:05d}")
 
+    def roll(self, workload: WorkloadState, reason: str) -> None:
+        """A Deployment's rolling update with one pod more: the new one first, an old one goes when it is Ready.
+
+        Source: https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#rolling-update-deployment
+        """
+        if workload.rolled_for == reason:
+            return  # the template did not change
+        workload.rolled_for = reason
+        self.objects.version += 1
+        workload.outdated = {pod.uid for pod in workload.active()}
+        self._next_successor(workload)
+
+    def _next_successor(self, workload: WorkloadState) -> None:
+        if workload.outdated:
+            workload.made += 1
+            self._make(workload, f"{_owner_name(workload)}-{workload.made:05d}")
+
+    def _retire(self, workload: WorkloadState) -> None:
+        """A successor is Ready: the oldest of the outdated pods goes, then the next one is made."""
+        uid = min(workload.outdated)
+        workload.outdated.discard(uid)
+        if old := self.objects.pods.get(uid):
+            self.delete(old, None, "rolled")
+        self._next_successor(workload)
+
     def node_changed(self, name: str) -> None:
         """A node came, became schedulable or not, Ready or not: daemons start, waiting pods are placed."""
         node = self.objects.nodes[name]
@@ -74,9 +102,10 @@ class Controllers:
             pod = self.objects.pods.get(uid)
             if pod is None or pod.terminating_since is not None:
                 self._pending.pop(uid)
-            elif node := self._place(self.objects.workload_of[uid]):
+            elif node := self._place(self.objects.workload_of[uid], pod):
                 self._pending.pop(uid)
-                self.objects.change_pod(uid, "scheduled", node=node.name, phase="Running")
+                now = self.objects.clock.now()
+                self.objects.change_pod(uid, "scheduled", node=node.name, phase="Running", started_at=now)
                 self._start(self.objects.pods[uid])
 
     def delete(self, pod: Pod, grace_s: float | None, cause: str) -> None:
@@ -102,6 +131,8 @@ class Controllers:
         if pod and pod.finalizers:
             self.objects.change_pod(uid, cause, ready=False, phase="Succeeded")
         elif workload := self.objects.drop_pod(uid, cause):
+            if pod and pod.claims:
+                self.volumes.detach(pod, unmounted=self.objects.runs(pod))
             self._pending.pop(uid, None)
             self._make_up(workload, pod)
 
@@ -130,10 +161,16 @@ class Controllers:
 
     def _start(self, pod: Pod) -> None:
         node = self.objects.nodes.get(pod.node)
-        if pod.ready or not (node and node.ready):
+        if pod.ready or not (node and node.ready) or not self.volumes.attach(pod, node):
             return
         seed = self.objects.workload_of[pod.uid].seed
         self.objects.clock.after(seed.ready_after, lambda: self._started(pod.uid))
+
+    def _start_waiting(self) -> None:
+        """A volume was detached: whoever waits for it starts."""
+        for pod in list(self.objects.pods.values()):
+            if pod.claims and pod.node and not pod.ready and pod.terminating_since is None:
+                self._start(pod)
 
     def _started(self, uid: str) -> None:
         pod = self.objects.pods.get(uid)
@@ -143,6 +180,8 @@ class Controllers:
             workload = self.objects.workload_of[uid]
             if workload.seed.kind == "StatefulSet":
                 self.reconcile(workload)
+            elif workload.outdated and uid not in workload.outdated:
+                self._retire(workload)
 
     def _ordinals(self, workload: WorkloadState) -> None:
         """One after the other, each only once its predecessor is Ready (OrderedReady).
@@ -179,9 +218,11 @@ class Controllers:
             annotations=seed.annotations,
             grace_s=max(DEFAULT_GRACE_S, seed.stops_after * (1 + self.timing.stop_jitter)),
             empty_dir=seed.empty_dir,
+            claims=(f"data-{name}",) if seed.volume else (),
             finalizers=seed.finalizers,
             priority=_PRIORITY.get(seed.priority_class or "", 0),
             tolerates_everything=seed.tolerate_everything,
+            started_at=self.objects.clock.now() if node else None,
         )
         self.objects.put_pod(workload, pod, "made")
         if node:
@@ -190,10 +231,11 @@ class Controllers:
             self._pending[pod.uid] = None
             self.schedule()
 
-    def _place(self, workload: WorkloadState) -> Node | None:
+    def _place(self, workload: WorkloadState, pod: Pod) -> Node | None:
         """The node that suits best: no soft taint, few siblings in its domain, few pods at all."""
         seed, objects = workload.seed, self.objects
-        candidates = [n for n in objects.nodes.values() if n.ready and _accepts(n, seed)]
+        willing = (n for n in objects.nodes.values() if n.ready and _accepts(n, seed))
+        candidates = [n for n in willing if self.volumes.accepts(pod, n)]
         if not candidates:
             return None
         siblings = Counter(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from node_rotation.testing.controllers import Controllers
 from node_rotation.testing.objects import Objects, WorkloadState
@@ -56,6 +57,12 @@ class Disruption:
             self._cover(state, workload)
         self._soon(state)
         return state
+
+    def change(self, namespace: str, name: str, **fields: Any) -> None:
+        """Somebody edits a budget; its status follows."""
+        state = self.budgets[namespace, name]
+        state.seed = replace(state.seed, **fields)
+        self._soon(state)
 
     def workload_added(self, workload: WorkloadState) -> None:
         """A workload came: the budgets that are there may cover it."""

@@ -85,6 +85,7 @@ class Machines:
             "topology.kubernetes.io/region": self._ec2.region,
             "topology.kubernetes.io/zone": instance.zone,
             **({"node-role.kubernetes.io/control-plane": ""} if group.role == "control-plane" else {}),
+            **(_eks_labels(group.name, instance.image_id) if group.kind == "eks-managed" else {}),
             **group.labels,
         }
         return Node(
@@ -124,6 +125,11 @@ class Machines:
             daemon = self._objects.workload_of[pod.uid].seed.kind == "DaemonSet"
             if not daemon and not pod.tolerates_everything:
                 self._controllers.delete(pod, None, "taint eviction")
+
+
+def _eks_labels(group: str, image_id: str) -> dict[str, str]:
+    """What EKS puts on its nodes (EKS user guide, "Understand each phase of node updates")."""
+    return {"eks.amazonaws.com/nodegroup": group, "eks.amazonaws.com/nodegroup-image": image_id}
 
 
 def _taint(said: str) -> Taint:

@@ -26,6 +26,8 @@ class WorkloadState:
     owner: Owner | None
     pods: dict[str, Pod] = field(default_factory=dict)
     made: int = 0
+    rolled_for: str = ""
+    outdated: set[str] = field(default_factory=set)
 
     @property
     def key(self) -> tuple[str, str, str]:

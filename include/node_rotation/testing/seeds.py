@@ -21,9 +21,11 @@ class Timing:
     :param stop_jitter: of the workloads' ``stops_after``.
     :param sync: how late the disruption controller notices a change.
     :param pod_gc: how long a pod outlives its Node object (Kubernetes: podgc's quarantineTime, 40 s).
+    :param volume_detach: from a pod's end to its volume detached.
     :param not_ready_eviction: tolerationSeconds that every pod gets for not-ready (Kubernetes: 300 s).
     :param etcd_start: from a master's running to its etcd members being up on the volume.
     :param failover: how long the API server is away when a master goes, until connections find another one.
+    :param eks_eviction: and the other ``eks_*``: see ``managed_values.Pace``.
     """
 
     boot: float = 3.0
@@ -42,11 +44,19 @@ class Timing:
     not_ready_eviction: float = 300.0
     etcd_start: float = 1.0
     failover: float = 1.0
+    volume_detach: float = 1.0
+    eks_eviction: float = 900.0
+    eks_pause: float = 60.0
+    eks_look: float = 1.0
+    eks_nodes: float = 900.0
 
 
 @dataclass(frozen=True)
 class Image:
-    """A machine image; ``behaviour`` is good, never-joins, joins-not-ready or fails-later."""
+    """A machine image; ``behaviour`` is good, never-joins, joins-not-ready or fails-later.
+
+    :param release: EKS' AMI release version of it.
+    """
 
     name: str
     created: str = "2026-11-01T06:00:00.000Z"
@@ -55,12 +65,13 @@ class Image:
     deprecated: str | None = None
     behaviour: str = "good"
     fails_after: float = 5.0
+    release: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """An SSM parameter that names an image."""
+    """An SSM parameter that names an image; one called ``release_version`` holds the image's release."""
 
     name: str
     image: str
@@ -78,7 +89,10 @@ class Override:
 
 @dataclass(frozen=True)
 class Group:
-    """A node group; its Auto Scaling group is named ``<cluster>-<name>``."""
+    """A node group; its Auto Scaling group is named ``<cluster>-<name>``.
+
+    :param ami_type: and the next four: of kind eks-managed. CUSTOM has a user's template ``<cluster>-<name>-user``.
+    """
 
     name: str
     image: str
@@ -98,6 +112,11 @@ class Group:
     taints: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     new_instances_protected: bool = False
+    ami_type: str = "AL2023_x86_64_STANDARD"
+    kubernetes: str = "1.36"
+    max_unavailable: int | None = None
+    max_unavailable_percentage: int | None = None
+    update_strategy: str = "DEFAULT"
 
 
 @dataclass(frozen=True)
@@ -114,7 +133,10 @@ class DisruptionBudget:
 
 @dataclass(frozen=True)
 class Workload:
-    """Something that runs: Deployment, StatefulSet, DaemonSet, Job or a bare Pod."""
+    """Something that runs: Deployment, StatefulSet, DaemonSet, Job or a bare Pod.
+
+    :param volume: each pod has a claim of its own, whose volume stays in the zone where the pod first ran.
+    """
 
     name: str
     kind: str = "Deployment"
@@ -128,6 +150,7 @@ class Workload:
     annotations: Mapping[str, str] = field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
     tolerate_everything: bool = False
+    volume: bool = False
     priority_class: str | None = None
     budget: DisruptionBudget | None = None
 

@@ -30,6 +30,7 @@ class Shapes:
             template=_spec(group.source),
             overrides=tuple(_ref_spec(o.template) if o.template else None for o in overrides),
             instance_types=tuple(o.instance_type for o in overrides if o.instance_type),
+            weights=tuple(o.weight for o in overrides if o.weight != 1),
             suspended=dict(group.suspended),
             zones=tuple(place.zone for place in group.places),
             tags={tag.key: tag.value for tag in group.tags.values()},

@@ -8,12 +8,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from node_rotation.fleet import AwsAccess, NodeGroup, Settings
+from node_rotation.fleet import AwsAccess, NodeGroup, Settings, rolled_by
 from node_rotation.fleet import Cluster as FleetCluster
 from node_rotation.kops import settled
+from node_rotation.model import Kind
 from node_rotation.policy import Policy, merge
 from node_rotation.testing import seeds
 from node_rotation.testing.account import AMAZON, Account
@@ -27,6 +29,10 @@ from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.etcd import Etcd
 from node_rotation.testing.faults import Journal, Mutation
 from node_rotation.testing.machines import KUBELET_UNWELL, Machines
+from node_rotation.testing.managed_groups import ManagedGroups
+from node_rotation.testing.managed_roller import Roller
+from node_rotation.testing.managed_templates import MemoryTemplates
+from node_rotation.testing.managed_values import Pace
 from node_rotation.testing.monitor import Monitor
 from node_rotation.testing.objects import Objects
 from node_rotation.testing.outside import MemoryOutside
@@ -59,10 +65,12 @@ class MemoryWorld:
         self.objects = Objects(self.clock)
         self.controllers = Controllers(self.objects, seed.timing, seed.seed)
         self.disruption = Disruption(self.objects, self.controllers, seed.timing.sync)
-        self.cloud = MemoryCloud(self.ec2, self.scaling, self.journal, {"self": seed.account, "amazon": AMAZON})
-        self.cluster = MemoryCluster(self.objects, self.controllers, self.disruption, self.journal)
         self.outside = MemoryOutside.of(self.journal)
         self.account = Account(seed, self.ec2, self.scaling)
+        self.eks = self._eks()
+        owners = {"self": seed.account, "amazon": AMAZON}
+        self.cloud = MemoryCloud(self.ec2, self.scaling, self.eks, self.journal, owners)
+        self.cluster = MemoryCluster(self.objects, self.controllers, self.disruption, self.journal)
         self.machines = Machines(self.ec2, self.objects, self.controllers, self.cluster, self.account)
         self.monitor = Monitor(self.objects, self.disruption, self.ec2)
         self.etcd = Etcd(seed, self.clock, self.account)
@@ -70,6 +78,7 @@ class MemoryWorld:
         self.ec2.on_state.append(lambda i: self.etcd.state_changed(i, self.ec2.launched_for[i.id]))
         self.cluster.on_lease = self.monitor.lease_written
         self.account.build()
+        self.account.add_nodegroups(self.eks)
         self._settle()
 
     @classmethod
@@ -177,13 +186,27 @@ class MemoryWorld:
         :param policy: a partial policy for every group, as YAML writes it.
         """
         merged = merge(Policy(), policy)
-        groups = tuple(NodeGroup(name=g.name, kind=g.kind, role=g.role, asg=self.asg(g.name)) for g in self.seed.groups)
+        groups = tuple(self._in_fleet(g) for g in self.seed.groups)
         return Settings(
             environment=self.seed.environment,
             cluster=FleetCluster(name=self.seed.cluster, aws=AwsAccess(region=self.seed.region), groups=groups),
             policy=merged,
-            groups={g.name: settled(g.kind, g.role, merged) for g in groups},
+            groups={g.name: settled(g.kind, g.role, merge(merged, rolled_by(g))) for g in groups},
         )
+
+    def _in_fleet(self, group: seeds.Group) -> NodeGroup:
+        if group.kind == Kind.EKS_MANAGED:
+            return NodeGroup(name=group.name, kind=group.kind, eks_cluster=self.seed.cluster, nodegroup=group.name)
+        return NodeGroup(name=group.name, kind=group.kind, role=group.role, asg=self.asg(group.name))
+
+    def _eks(self) -> ManagedGroups:
+        """EKS has an API client of its own: its calls are in nobody's journal, and no fault of ours strikes them."""
+        timing = self.seed.timing
+        pace = Pace(timing.eks_eviction, timing.eks_pause, timing.eks_look, timing.eks_nodes)
+        own = MemoryCluster(self.objects, self.controllers, self.disruption, Journal(self.clock))
+        roller = Roller(self.scaling, own, nullcontext(), pace)
+        templates = MemoryTemplates(self.ec2, self.account)
+        return ManagedGroups(self.scaling, templates, self.clock, lambda cluster: roller, nullcontext())
 
     def add_image(self, image: seeds.Image) -> str:
         """Publish an image; answers its id."""

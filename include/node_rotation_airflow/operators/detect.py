@@ -27,12 +27,13 @@ class DetectOperator(RotationOperator):
         """Look, and say it in the log; returns a ``GroupDrift``."""
         from node_rotation.detect import detect, observe
         from node_rotation.drift import cluster_notes
-        from node_rotation_airflow.runs import connect
+        from node_rotation_airflow.runs import connect, freezes
 
         request = request_of(context)
         world = connect(request.settings)
         snapshot = observe(request.settings, *world)
-        found = detect(request.settings, self.group, *world, request.as_of, snapshot=snapshot)
+        frozen = freezes(request.settings, world)()
+        found = detect(request.settings, self.group, *world, request.as_of, snapshot=snapshot, frozen=frozen)
         target = found.target.image if found.target else None
         self.log.info("%s: %d of %d machines drifted", self.group, len(found.drifted), found.machines)
         if found.target and target:

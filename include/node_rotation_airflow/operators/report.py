@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import BATCH_GROUP, VERDICT_KEY
-from node_rotation_airflow.operators.base import RotationOperator, rotation_of
+from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, VERDICT_KEY
+from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
+from node_rotation_airflow.operators.verify import ended_early
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ class ReportOperator(RotationOperator):
 
     def work(self, context: Context) -> str | None:
         """Write both files; nothing without a plan."""
+        from node_rotation.engine import frozen_targets
         from node_rotation.report import page, report
 
         rotation = rotation_of(context)
@@ -38,9 +40,13 @@ class ReportOperator(RotationOperator):
         ti: Any = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
         spans = _spans(ti)
-        value = report(rotation.plan, _result(rotation.plan, spans, states, ti))
+        ended = ended_early(context)
+        frozen = frozen_targets(run_of(context))
+        result = _ended(ended) if ended else _result(rotation.plan, spans, states, ti, frozen)
+        value = report(rotation.plan, result)
         value |= {
             "run_id": ti.run_id,
+            "approval": ti.xcom_pull(task_ids=APPROVE_TASK, key=APPROVAL_KEY),
             "timeline": [{"batch": s.subject, "step": s.deed, "from": s.began, "to": s.ended} for s in spans],
             "tasks": dict(sorted(states.items())),
         }
@@ -57,7 +63,9 @@ def _spans(ti: Any) -> Sequence[Span]:
     return [Span.read(json.loads(value) if isinstance(value, str) else value) for value in found if value]
 
 
-def _result(plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None], ti: Any) -> Result:
+def _result(
+    plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None], ti: Any, frozen: tuple[str, ...]
+) -> Result:
     from node_rotation.clients.wall import WallClock
     from node_rotation.engine import Result
     from node_rotation.outcome import Blocked
@@ -72,8 +80,17 @@ def _result(plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None],
         passed=tuple(name for name, state in gates.items() if state == "success"),
         failed=tuple((n, Blocked(f"its gate is {s}")) for n, s in gates.items() if s in ("failed", "upstream_failed")),
         skipped=tuple(name for name, state in gates.items() if state in ("skipped", None)),
+        frozen=frozen,
         verdict=Verdict(**{k: tuple(v) for k, v in found.items() if k != "tasks"}) if found else None,
     )
+
+
+def _ended(why: str) -> Result:
+    from node_rotation.clients.wall import WallClock
+    from node_rotation.engine import Result
+
+    now = WallClock().now()
+    return Result(started_at=now, ended_at=now, not_begun=why)
 
 
 def _write(run_id: str, value: Mapping[str, Any], html: str) -> Path:

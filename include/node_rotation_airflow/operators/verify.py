@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from node_rotation_airflow.constants import BATCH_GROUP, PLAN_TASK, RESTORE, VERDICT_KEY
+from node_rotation_airflow.constants import (
+    BATCH_GROUP,
+    BEFORE_OPENED,
+    ENDED_KEY,
+    PLAN_TASK,
+    RESTORE,
+    VERDICT_KEY,
+)
 from node_rotation_airflow.operators.base import rotation_of, run_of
 from node_rotation_airflow.operators.step import DeedOperator
 
@@ -33,6 +40,8 @@ class VerifyOperator(DeedOperator):
             raise AirflowFailException(f"there is no plan: see the log of {PLAN_TASK} and of the tasks before it")
         if rotation.settings.policy.mode is Mode.PLAN:
             raise AirflowSkipException("only a plan was asked for")
+        if why := ended_early(context):
+            raise AirflowSkipException(f"nothing was begun: {why}")
         self._restore_next(context)
 
     def after(self, context: Context, subject: str) -> None:
@@ -65,6 +74,16 @@ class VerifyOperator(DeedOperator):
         if problems := [f"{name}: {', '.join(what)}" for name, what in found.items() if what]:
             raise AirflowFailException("not as planned. " + "; ".join(problems))
         self.log.info("as planned: nothing drifted, nothing left behind, no task failed")
+
+
+def ended_early(context: Context) -> str:
+    """Why the run ended before it touched anything, as the task said that ended it; "" if it did not."""
+    ti, states = context["ti"], _states(context)
+    for task_id in BEFORE_OPENED:
+        if states.get(task_id) == "skipped":
+            said = ti.xcom_pull(task_ids=task_id, key=ENDED_KEY)
+            return str(said or f"task {task_id} was skipped").strip('"')
+    return ""
 
 
 def bad_tasks(states: Mapping[str, str | None]) -> list[str]:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from moto.eks.responses import EKSResponse
 from moto.sts.responses import TokenResponse
 
+from proving_ground.aws.nodegroups import NodegroupPhysics
 from proving_ground.aws.physics import ActionResult, Physics
 
 if TYPE_CHECKING:
     from proving_ground.aws.world import KubernetesCluster
 
 
-class ClusterPhysics(Physics, EKSResponse):  # type: ignore[misc]
+class ClusterPhysics(NodegroupPhysics, EKSResponse):  # type: ignore[misc]
     """Answers for the clusters that really run; anything else is moto's."""
 
     def describe_cluster(self) -> ActionResult:

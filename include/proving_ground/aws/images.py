@@ -60,6 +60,7 @@ class Images:
         self._behaviours: dict[str, tuple[ImageBehaviour, float]] = {}
         self.public: dict[str, PublicParameter] = {}
         self.deprecations: dict[str, datetime] = {}
+        self.releases: dict[str, str] = {}  # EKS' release version of an image
 
     def register(
         self,
@@ -122,9 +123,10 @@ class Images:
         self._behaviours[self.find(name_or_id)] = (behaviour, fails_after)
 
     def publish_parameter(self, name: str, image_id: str, modified: str | None = None) -> None:
-        """Point a public parameter (``/aws/...``) at an image."""
+        """Point a public parameter (``/aws/...``) at an image, or at its release version if it is called so."""
+        value = self.releases.get(image_id, "") if name.endswith("/release_version") else image_id
         at = parse_time(modified).timestamp() if modified else time.time()
-        self.public.setdefault(name, PublicParameter(name)).values.append((image_id, at))
+        self.public.setdefault(name, PublicParameter(name)).values.append((value, at))
 
     def resolve(self, image: str) -> str:
         """``resolve:ssm:<name>`` to the image id of now; anything else stays as it is.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from node_rotation.testing.managed_values import CUSTOM, Nodegroup
+from node_rotation.testing.scaling_values import TemplateRef
 from proving_ground.aws.images import RESOLVE
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class _Seeder:
 
     def _image(self, image: Image) -> str:
         with self._world.lock:
-            return self._world.images.register(
+            image_id = self._world.images.register(
                 image.name,
                 created=image.created,
                 owner=image.owner,
@@ -56,6 +58,9 @@ class _Seeder:
                 fails_after=image.fails_after,
                 tags=image.tags,
             )
+            if image.release:
+                self._world.images.releases[image_id] = image.release
+            return image_id
 
     def _point(self, name: str) -> None:
         parameter = self._parameters[name]
@@ -103,8 +108,33 @@ class _Seeder:
         )
         if group.next_image or group.resolve_ssm:
             self._wait_launched(name, group.desired)
+        if group.kind == "eks-managed":
+            self._nodegroup(cluster, name, group)
         if group.next_image:
             self._next(name, group)
+
+    def _nodegroup(self, cluster: Cluster, name: str, group: NodeGroup) -> None:
+        """EKS' record; with AMI type CUSTOM there is a launch template of the user's beside EKS' own."""
+        template = None
+        if group.ami_type == CUSTOM:
+            data = {"ImageId": self._images[group.image], "InstanceType": group.instance_type}
+            answer = self._ec2.create_launch_template(LaunchTemplateName=f"{name}-user", LaunchTemplateData=data)
+            template = TemplateRef(answer["LaunchTemplate"]["LaunchTemplateId"], f"{name}-user", "1")
+        with self._world.lock:
+            self._world.eks.create(
+                Nodegroup(
+                    cluster=cluster.name,
+                    name=group.name,
+                    asg=name,
+                    ami_type=group.ami_type,
+                    version=group.kubernetes,
+                    release="" if template else self._world.images.releases.get(self._images[group.image], ""),
+                    template=template,
+                    max_unavailable=group.max_unavailable,
+                    max_unavailable_percentage=group.max_unavailable_percentage,
+                    strategy=group.update_strategy,
+                )
+            )
 
     def _configuration(self, name: str, group: NodeGroup) -> dict[str, Any]:
         self._autoscaling.create_launch_configuration(
@@ -131,8 +161,9 @@ class _Seeder:
     def _next(self, name: str, group: NodeGroup) -> None:
         image = self._images[str(group.next_image)]
         if group.template != "launch_configuration":
+            users = f"{name}-user" if group.kind == "eks-managed" and group.ami_type == CUSTOM else name
             self._ec2.create_launch_template_version(
-                LaunchTemplateName=name, SourceVersion="1", LaunchTemplateData={"ImageId": image}
+                LaunchTemplateName=users, SourceVersion="1", LaunchTemplateData={"ImageId": image}
             )
             return
         # A launch configuration can't be changed: the group gets a second one.

@@ -35,6 +35,7 @@ from proving_ground.aws import control
 from proving_ground.aws.autoscaling import AutoScalingPhysics
 from proving_ground.aws.clusters import ClusterPhysics, TokenPhysics
 from proving_ground.aws.ec2 import Ec2Physics
+from proving_ground.aws.nodegroups import PATHS
 from proving_ground.aws.parameters import ParameterPhysics
 from proving_ground.aws.physics import ANSWER_LOST, LOGGED, OWNER_KEY, WORLDS
 from proving_ground.aws.request_log import OK, Request
@@ -56,6 +57,7 @@ _PHYSICS: tuple[tuple[Any, Any], ...] = (
     (moto.ssm.urls, ParameterPhysics),
     (moto.sts.urls, TokenPhysics),
 )
+_MORE_PATHS: dict[Any, tuple[str, ...]] = {ClusterPhysics: PATHS}
 _RESET: tuple[Any, ...] = ("autoscaling", "ec2", "eks", "ssm", "sts", "elbv2", "iam")
 
 
@@ -201,6 +203,6 @@ def _listen(port: int) -> socket.socket:
 def _install(account: str) -> None:
     """Put our responses in place of moto's, and empty what an earlier world left of this account."""
     for urls, physics in _PHYSICS:
-        urls.url_paths = dict.fromkeys(urls.url_paths, physics.dispatch)
+        urls.url_paths = dict.fromkeys((*urls.url_paths, *_MORE_PATHS.get(physics, ())), physics.dispatch)
     for service in _RESET:
         moto.backends.get_backend(service)[account].reset()

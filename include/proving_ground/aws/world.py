@@ -8,17 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.testing.autoscaling import AutoScaling
+from node_rotation.testing.managed_groups import ManagedGroups
+from node_rotation.testing.managed_roller import Roller
+from node_rotation.testing.managed_values import Pace
 from proving_ground.aws.clock import RealClock
 from proving_ground.aws.events import EventStream, InstanceEvent
 from proving_ground.aws.faults import FaultBook
 from proving_ground.aws.images import PUBLIC, Images, iso
 from proving_ground.aws.intake import Intakes
 from proving_ground.aws.machines import Machines
+from proving_ground.aws.nodegroups import GroundTemplates
 from proving_ground.aws.request_log import RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from node_rotation.world import Cluster
     from proving_ground.scenario import ImageBehaviour, Scenario
 
 REQUEST_LOG = "aws-requests.jsonl"
@@ -70,6 +75,12 @@ class AwsWorld:
             seed=scenario.seed,
         )
         self.machines.changed = self.autoscaling.instance_changed
+        timing = scenario.timing
+        self._pace = Pace(timing.eks_eviction, timing.eks_pause, timing.eks_look, timing.eks_nodes)
+        # EKS calls API servers, which takes its time: on a thread of its own, and not under the world's lock.
+        self._eks_clock = RealClock(threading.RLock())
+        self.kubernetes: dict[str, Cluster] = {}
+        self.eks = ManagedGroups(self.autoscaling, GroundTemplates(self), self._eks_clock, self._roller, self.lock)
         self.clusters: dict[str, KubernetesCluster] = {}
         # By action and client token: what was asked, and the answer that a repetition gets again.
         self.answers: dict[tuple[str, str], tuple[Any, Any]] = {}
@@ -130,8 +141,12 @@ class AwsWorld:
             return
         self.client("ssm").put_parameter(Name=parameter, Value=image_id, Type="String", Overwrite=True)
 
+    def _roller(self, cluster: str) -> Roller:
+        return Roller(self.autoscaling, self.kubernetes.get(cluster), self.lock, self._pace)
+
     def close(self) -> None:
         """Stop time and close the logs."""
+        self._eks_clock.stop()
         self.clock.stop()
         self.events.close()
         self.requests.close()

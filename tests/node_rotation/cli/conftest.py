@@ -61,6 +61,7 @@ def cli(
 ) -> Cli:
     """Run one command in this process, as the script's entry point does."""
     monkeypatch.setattr(session, "connect", lambda _settings: (world.cloud, world.cluster))
+    monkeypatch.setattr(session, "account", lambda _access: world.cloud)
     monkeypatch.setattr(session, "wall_clock", lambda: world.clock)
     monkeypatch.setenv("NODE_ROTATION_FLEET", str(fleet_file))
 

@@ -219,3 +219,15 @@ def test_every_call_is_bounded(aws):
     for client in (aws.cloud._calls.autoscaling, aws.cloud._calls.autoscaling_once, aws.cloud._calls.ec2):
         assert (client.meta.config.connect_timeout, client.meta.config.read_timeout) == (5, 20)
     assert aws.cloud._calls.autoscaling_once.meta.config.retries["total_max_attempts"] == 1
+
+
+def test_every_frozen_image_is_read_page_after_page_and_written_over(aws):
+    for number in range(12):  # AWS answers ten at a time
+        aws.cloud.put_parameter(f"/node-rotation/frozen/{number:02}", "first")
+    aws.cloud.put_parameter("/node-rotation/frozen/03", "second")
+
+    found = {one.name: one.value for one in aws.cloud.parameters("/node-rotation/frozen")}
+
+    assert len(found) == 12
+    assert found["/node-rotation/frozen/03"] == "second"
+    assert aws.cloud.parameters("/node-rotation/nothing") == ()

@@ -13,9 +13,10 @@ from node_rotation.testing.world import MemoryWorld
 from node_rotation.world import Cloud, Cluster
 
 CLOUD_READS = {
-    "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter", "template",
+    "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter",
+    "parameters", "template", "managed_group",
 }  # fmt: skip
-CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "minor_version", "control_plane", "lease"}
+CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "volumes", "minor_version", "control_plane", "lease"}
 
 
 def methods(protocol: type) -> set[str]:

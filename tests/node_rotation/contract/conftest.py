@@ -29,18 +29,29 @@ WITHIN_S = 60.0  # of a busy machine; a calm one takes a second or two
 CALM_WITHIN_S = 120.0
 CALM_LOOKS = 5
 WORKERS, MIXED, CONFIGURED, ALIASED = "dev-workers", "dev-mixed", "dev-configured", "dev-aliased"
+RECOMMENDED = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
+OLD_IMAGE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
+NEW_IMAGE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
+OLD_RELEASE, NEW_RELEASE = "1.36.1-20261101", "1.36.2-20261108"
 SCENARIO: dict[str, Any] = {
     "name": "contract",
     "account": "310987654321",
-    "timing": {"boot": "300ms", "shutdown": "300ms", "node_removal": "300ms", "reconcile": "100ms"},
+    "timing": {"boot": "300ms", "shutdown": "300ms", "node_removal": "300ms", "reconcile": "100ms"}
+    | {"eks_pause": "300ms", "eks_look": "200ms", "eks_eviction": "60s", "eks_nodes": "60s"},
     "images": [
         {"name": "base-1", "created": "2026-11-01T06:00:00.000Z"},
         {"name": "base-2", "created": "2026-11-08T06:00:00.000Z"},
         {"name": "other-1", "created": "2026-11-05T06:00:00.000Z"},
         {"name": "arm-1", "created": "2026-11-05T06:00:00.000Z", "architecture": "arm64"},
+        {"name": OLD_IMAGE, "created": "2026-11-01T06:00:00.000Z", "owner": "amazon", "release": OLD_RELEASE},
+        {"name": NEW_IMAGE, "created": "2026-11-08T06:00:00.000Z", "owner": "amazon", "release": NEW_RELEASE},
         {"name": "base-0", "created": "2026-10-01T06:00:00.000Z", "deprecated": "2026-10-15T06:00:00.000Z"},
     ],
-    "parameters": [{"name": "/images/base/current", "image": "base-2"}],
+    "parameters": [
+        {"name": "/images/base/current", "image": "base-2"},
+        {"name": f"{RECOMMENDED}/image_id", "image": NEW_IMAGE},
+        {"name": f"{RECOMMENDED}/release_version", "image": NEW_IMAGE},
+    ],
     "clusters": [
         {
             "name": "dev",
@@ -57,12 +68,34 @@ SCENARIO: dict[str, Any] = {
                     "desired": 1,
                 },
                 {
+                    "name": "weighted",
+                    "image": "base-1",
+                    "template": "mixed_instances",
+                    "overrides": [
+                        {"instance_type": "m6i.large", "weight": 1},
+                        {"instance_type": "m6i.xlarge", "weight": 2},
+                    ],
+                    "min": 0,
+                    "max": 0,
+                    "desired": 0,
+                },
+                {
                     "name": "configured",
                     "image": "base-1",
                     "template": "launch_configuration",
                     "min": 0,
                     "max": 2,
                     "desired": 1,
+                },
+                {
+                    "name": "managed",
+                    "kind": "eks-managed",
+                    "image": OLD_IMAGE,
+                    "zones": ["a"],
+                    "min": 0,
+                    "max": 2,
+                    "desired": 1,
+                    "max_unavailable_percentage": 50,
                 },
                 {
                     "name": "aliased",

@@ -31,13 +31,18 @@ def test_its_members_are_spread_and_know_their_template(world):
     assert all(m.template and m.template.version.isdigit() for m in members)
 
 
+def test_a_group_whose_types_have_weights_says_so(world):
+    assert world.group().weights == ()
+    assert max(world.group("dev-weighted").weights) == 2
+
+
 def test_a_group_that_does_not_exist_is_left_out(world):
     assert list(world.cloud.groups([WORKERS, "nobody"])) == [WORKERS]
 
 
 def test_groups_are_found_by_all_their_tags(world):
     assert world.cloud.find_groups({"pool": "main"}) == (WORKERS,)
-    assert len(world.cloud.find_groups({"kubernetes.io/cluster/dev": "owned"})) == 4
+    assert len(world.cloud.find_groups({"kubernetes.io/cluster/dev": "owned"})) == 6
     assert world.cloud.find_groups({"pool": "main", "kubernetes.io/cluster/dev": "other"}) == ()
 
 

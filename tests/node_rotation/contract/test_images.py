@@ -49,6 +49,18 @@ def test_a_parameter_nobody_wrote_is_gone(world):
         world.cloud.parameter("/images/nobody")
 
 
+def test_parameters_below_a_path_are_what_was_written_last(world):
+    assert world.cloud.parameters("/node-rotation/contract") == ()
+
+    world.cloud.put_parameter("/node-rotation/contract/a", "first")
+    world.cloud.put_parameter("/node-rotation/contract/a", "second")
+    world.cloud.put_parameter("/node-rotation/contract/b/deeper", "not directly below")
+
+    (found,) = world.cloud.parameters("/node-rotation/contract")
+    assert (found.name, found.value) == ("/node-rotation/contract/a", "second")
+    assert found.modified_at > 0
+
+
 def test_latest_and_default_are_resolved(world):
     spec = world.group().template
     first = world.cloud.template(TemplateSpec(spec.name, spec.id, "1"))

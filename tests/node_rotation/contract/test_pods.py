@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from node_rotation.errors import GoneError
 from node_rotation.world import Evicted, Misconfigured, PodGone, RefusedByBudget
 
 ANOTHER = "00000000-0000-0000-0000-000000000000"
@@ -24,6 +27,8 @@ def test_a_pod_says_where_it_runs_and_who_owns_it(world):
         assert pod.node in nodes
         assert pod.owner is not None
         assert pod.owner.kind == "ReplicaSet"
+        assert pod.started_at is not None
+        assert pod.started_at <= world.clock.now() + 1
         assert (pod.mirror, pod.finalizers, pod.terminating_since) == (False, (), None)
 
 
@@ -40,6 +45,22 @@ def test_workloads_say_what_they_want_and_have(world):
     assert found["Deployment default/web"] == (3, 3)
     assert found["StatefulSet default/queue"] == (1, 1)
     assert found["DaemonSet kube-system/agent"] == (len(world.cluster.nodes()),) * 2
+
+
+def test_a_deployment_that_is_rolled_starts_the_new_pod_first_and_the_same_reason_rolls_it_once(world):
+    def solo():
+        return next(w for w in world.cluster.workloads() if w.name == "twice")
+
+    (old,) = world.pods("twice")
+    assert (solo().surges, solo().rolled_for) == (True, "")
+    world.cluster.roll(solo(), old.uid)
+    world.cluster.roll(solo(), old.uid)
+
+    (new,) = world.eventually(lambda: [p for p in world.pods("twice") if p.uid != old.uid and p.ready])
+    world.eventually(lambda: [p.uid for p in world.pods("twice")] == [new.uid])
+    assert (solo().rolled_for, solo().ready) == (old.uid, 1)
+    with pytest.raises(GoneError):
+        world.cluster.roll(replace(solo(), uid=ANOTHER), "again")
 
 
 def test_a_budget_says_what_it_allows(world):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -15,6 +16,7 @@ from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.errors import BadInputError, BlockedError, TransientError
 from node_rotation.fleet import AwsAccess, Cluster, KubernetesAccess, NodeGroup, Settings
 from node_rotation.policy import Policy
+from node_rotation.volume import Volume
 
 pytestmark = pytest.mark.proving_ground
 SECRET_TOKEN = "never-to-be-seen"
@@ -55,6 +57,33 @@ def test_long_lists_are_read_page_by_page(api, monkeypatch):
 
     assert {p.uid for p in KubernetesCluster(api).pods()} == everything
     assert len(everything) > 4
+
+
+def test_a_volume_says_its_zone_and_where_it_is_attached_until_it_is_detached(api):
+    cluster = KubernetesCluster(api)
+    node = cluster.nodes()[0].name
+    expression = {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["eu-central-1a"]}
+    core, storage = client.CoreV1Api(api), client.StorageV1Api(api)
+    core.create_persistent_volume(
+        {
+            "metadata": {"name": "pv-contract"},
+            "spec": {
+                "capacity": {"storage": "1Gi"},
+                "accessModes": ["ReadWriteOnce"],
+                "csi": {"driver": "ebs.csi.aws.com", "volumeHandle": "vol-1"},
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}},
+            },
+        }
+    )
+    source = {"persistentVolumeName": "pv-contract"}
+    spec = {"attacher": "ebs.csi.aws.com", "nodeName": node, "source": source}
+    storage.create_volume_attachment({"metadata": {"name": "csi-contract"}, "spec": spec})
+
+    attached = Volume("pv-contract", zones=("eu-central-1a",), attached=(node,))
+    assert attached in cluster.volumes()
+    storage.delete_volume_attachment("csi-contract")
+    assert replace(attached, attached=()) in cluster.volumes()
+    core.delete_persistent_volume("pv-contract")
 
 
 def test_a_token_nobody_issued_is_blocked(ground):

@@ -11,7 +11,7 @@ from tests.node_rotation.crashes import after, run_for
 from node_rotation import engine, names
 from node_rotation.ledger import parse
 from node_rotation.model import StepName
-from node_rotation.outcome import Done
+from node_rotation.outcome import Blocked, Done
 from node_rotation.report import page, report
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
@@ -88,6 +88,7 @@ def test_a_cleared_canary_tries_the_image_again() -> None:
 
     engine.rotate(run, hear)
     assert seen[-1] == world.image_id("base-old")
+    run.freezes.unfreeze(run.plan.groups[0].target.image, "it was the network")
     again = engine.rotate(run_for(world, run.id, plan=run.plan, image_step="launch_template"))
     assert [name for name, _ in again.failed] == ["workers/1"]
     assert launches(world) == world.image_id("base-old")
@@ -102,6 +103,10 @@ def test_a_canary_cleared_before_restore_has_the_image_step_run_again() -> None:
         heal(run, batch, "its image never joins", image_fault=True)
         assert launches(world) == world.image_id("base-old")
         assert "former image" in str(STEPS[StepName.HEAL].look(run, batch))
+        refused = STEPS[StepName.ADMIT].look(run, batch)
+        assert isinstance(refused, Blocked)
+        assert "is frozen since" in refused.reason
+        run.freezes.unfreeze(run.plan.groups[0].target.image, "it was the network")
         STEPS[StepName.ADMIT].act(run, batch)
         assert isinstance(STEPS[StepName.ADMIT].look(run, batch), Done)
         assert launches(world) == world.image_id("base-new"), version

@@ -80,7 +80,7 @@ def test_the_second_batch_waits_for_the_canary() -> None:
 
 
 def test_a_newcomer_is_for_the_machine_that_made_room() -> None:
-    world = MemoryWorld.simple(4, replicas=4)
+    world = MemoryWorld.simple(4, replicas=4, max_unavailable=2)
     run = run_for(world, strategy="detach", canary=False, budget={"max_surge": 2})
     first, second, *_ = run.plan.batches
     up_to(world, run, first, StepName.ADMIT)

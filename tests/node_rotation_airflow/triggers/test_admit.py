@@ -18,7 +18,7 @@ GATE = "batch.health_gate"
 
 
 def prepared(airflow: Any, machines: int = 3, **policy: Any) -> Any:
-    world = MemoryWorld.simple(machines=machines)
+    world = MemoryWorld.simple(machines=machines, max_unavailable=4)  # room for two machines at once
     run = airflow(world)
     settings = world.settings(**{"strategy": "detach", "canary": False, "budget": {"max_surge": 1}, **policy})
     run.xcoms["request", "request"] = Request(settings=settings, groups=("workers",)).dump()

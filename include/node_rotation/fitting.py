@@ -1,0 +1,43 @@
+"""Whether a batch fits into its cluster's maintenance windows: one that can't finish inside is not started."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from node_rotation.estimate import batch_s
+from node_rotation.model import Batch, Blocker
+from node_rotation.policy import Policy
+from node_rotation.windows import longest_s, waits_for
+
+
+def shortfall(policy: Policy, machines: int = 1) -> str:
+    """Why a batch can never run inside the windows, by their lengths; "" if it can.
+
+    :param machines: of the batch.
+    """
+    need_s, longest = batch_s(machines, policy), longest_s(policy.hours.windows)
+    if need_s <= longest:
+        return ""
+    return f"a batch takes about {need_s / 60:.0f} min, the longest maintenance window is {longest / 60:.0f} min"
+
+
+def too_long(batches: Sequence[Batch], policies: Mapping[str, Policy]) -> Iterator[Blocker]:
+    """Batches that would wait for ever.
+
+    :param policies: node group name → its policy.
+    """
+    for batch in batches:
+        if why := shortfall(policies[batch.group], len(batch.machines)):
+            remedy = "make the window longer, or lower gate.settle or wait_between_drains"
+            yield Blocker(
+                reason=f"batch {batch.name} never fits: {why}", objects=(f"batch {batch.name}",), remedy=remedy
+            )
+
+
+def waits(batch: Batch, policy: Policy, now: float) -> Iterator[str]:
+    """Why a batch may not start at this time of day; nothing if it may.
+
+    :param now: epoch seconds.
+    """
+    if why := waits_for(policy.hours, now, batch_s(len(batch.machines), policy)):
+        yield why

@@ -1,0 +1,19 @@
+"""Whether a run may begin, asked by worker and triggerer alike: the world, and which runs there are."""
+
+from __future__ import annotations
+
+from node_rotation import clearance
+from node_rotation.clearance import Clearance, Superseded
+from node_rotation.run import Run
+from node_rotation_airflow import newest
+from node_rotation_airflow.newest import Waiter
+
+
+def ask(run: Run, mine: Waiter) -> Clearance:
+    """Whether a run may begin. Reads only; blocks: call it off the event loop.
+
+    :param mine: what the run says of itself.
+    """
+    if other := newest.newer(run.settings.name, mine):
+        return Superseded(f"run {other} is newer and does the same")
+    return clearance.look(run)

@@ -1,0 +1,46 @@
+"""``freeze``, ``unfreeze``, and who meets a frozen image afterwards."""
+
+from __future__ import annotations
+
+import pytest
+from tests.node_rotation.cli.conftest import Cli
+
+from node_rotation.testing.world import MemoryWorld
+
+
+def test_a_frozen_image_is_refused_shown_and_lifted_again(cli: Cli, name: str, world: MemoryWorld) -> None:
+    image = world.image_id("base-new")
+    frozen = cli("freeze", image, "--reason", "its kubelet leaks")
+    assert (frozen.code, "is frozen since" in frozen.out) == (0, True)
+
+    assert "its kubelet leaks" in cli("status").out
+    assert cli("-o", "json", "status").document["frozen"][0]["image"]["id"] == image
+    refused = cli("rotate", name)
+    assert refused.code == 3
+    assert "its kubelet leaks" in refused.err
+    assert "its kubelet leaks" in cli("plan", name).out
+    assert {m.action for m in world.mutations} == {"PutParameter"}
+
+    lifted = cli("unfreeze", image, "--reason", "fixed in place")
+    assert (lifted.code, lifted.out.startswith("lifted: image ")) == (0, True)
+    assert "leaks" not in cli("status").out
+    assert cli("rotate", name).code == 0
+
+
+@pytest.mark.parametrize("command", ["freeze", "unfreeze"])
+def test_an_image_that_nobody_knows_is_named_and_nothing_is_written(cli: Cli, world: MemoryWorld, command: str) -> None:
+    ran = cli(command, "ami-00000000000000000", "--reason", "bad")
+    assert ran.code == 1
+    assert "no account of the fleet knows an image 'ami-00000000000000000'" in ran.err
+    assert world.mutations == []
+
+
+def test_a_reason_is_needed(cli: Cli, world: MemoryWorld) -> None:
+    assert "--reason: is empty" in cli("freeze", world.image_id("base-new"), "--reason", " ").err
+    assert world.mutations == []
+
+
+def test_what_is_not_frozen_is_not_lifted(cli: Cli, world: MemoryWorld) -> None:
+    ran = cli("unfreeze", world.image_id("base-new"), "--reason", "fixed")
+    assert ran.code == 1
+    assert "is not frozen" in ran.err

@@ -1,0 +1,74 @@
+"""Kubernetes' JSON as values of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node_rotation.clients import kubernetes_values as values
+from node_rotation.volume import Volume
+
+
+def deployment(**spec: Any) -> dict[str, Any]:
+    meta = {"namespace": "shop", "name": "api", "uid": "uid-api"}
+    return {"metadata": meta, "spec": {"replicas": 1, **spec}, "status": {"readyReplicas": 1}}
+
+
+def rolling(**said: Any) -> dict[str, Any]:
+    return {"strategy": {"type": "RollingUpdate", "rollingUpdate": said}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "surges"),
+    [
+        ({}, True),
+        (rolling(maxSurge="25%", maxUnavailable="25%"), True),
+        (rolling(maxSurge=1, maxUnavailable=0), True),
+        (rolling(maxSurge=0, maxUnavailable=1), False),
+        (rolling(maxSurge=1, maxUnavailable=1), False),
+        (rolling(maxSurge="25%", maxUnavailable="100%"), False),
+        ({"strategy": {"type": "Recreate"}}, False),
+        ({"paused": True}, False),
+    ],
+)
+def test_a_deployment_says_whether_a_rollout_starts_the_new_pod_first(spec, surges):
+    assert values.workload("Deployment", deployment(**spec)).surges is surges
+    assert not values.workload("StatefulSet", deployment(**spec)).surges
+
+
+def claimed(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, "spec": {"claimRef": {"namespace": "shop", "name": f"data-{name}"}, **spec}}
+
+
+def zonal(key: str, *zones: str) -> dict[str, Any]:
+    expression = {"key": key, "operator": "In", "values": list(zones)}
+    return {"nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}}
+
+
+def attachment(name: str, node: str, volume: str | None) -> dict[str, Any]:
+    source = {"persistentVolumeName": volume} if volume else {"inlineVolumeSpec": {}}
+    return {"metadata": {"name": name}, "spec": {"nodeName": node, "source": source}}
+
+
+def test_volumes_say_their_claim_their_zones_and_where_they_are_attached():
+    found = [
+        claimed("pv-1", **zonal("topology.ebs.csi.aws.com/zone", "eu-1a")),
+        claimed("pv-2", **zonal("topology.kubernetes.io/zone", "eu-1a", "eu-1b")),
+        claimed("pv-3", **zonal("kubernetes.io/hostname", "node-1")),
+        {"metadata": {"name": "pv-free"}, "spec": {}},
+    ]
+    attachments = [attachment("csi-1", "node-1", "pv-1"), attachment("csi-2", "node-2", None)]
+    assert values.volumes(found, attachments) == (
+        Volume("pv-1", "shop/data-pv-1", ("eu-1a",), ("node-1",)),
+        Volume("pv-2", "shop/data-pv-2", ("eu-1a", "eu-1b")),
+        Volume("pv-3", "shop/data-pv-3"),
+        Volume("pv-free"),
+        Volume("csi-2", attached=("node-2",)),
+    )
+
+
+def test_what_a_deployment_was_rolled_for_is_in_its_template():
+    template = {"metadata": {"annotations": {"node-rotation/rolled-for": "uid-1"}}}
+    assert values.workload("Deployment", deployment(template=template)).rolled_for == "uid-1"
+    assert values.workload("Deployment", deployment()).rolled_for == ""

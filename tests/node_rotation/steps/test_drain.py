@@ -1,0 +1,127 @@
+"""Drains of pods and nodes that have a say of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.node_rotation.crashes import after, run_for
+
+from node_rotation import engine
+from node_rotation.do_not_disrupt import DO_NOT_DISRUPT
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+from node_rotation.world import Node
+
+
+def heard(world: MemoryWorld, **policy: Any) -> tuple[engine.Result, list[engine.BatchWaits]]:
+    """A rotation, and what its batches waited for."""
+    waits: list[engine.BatchWaits] = []
+
+    def listen(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchWaits):
+            waits.append(event)
+
+    return engine.rotate(run_for(world, **policy), listen), waits
+
+
+def kept(world: MemoryWorld, value: str | None) -> Node:
+    node = world.cluster.nodes()[0]
+    world.cluster.annotate(node.name, node.uid, {DO_NOT_DISRUPT: value})
+    return node
+
+
+def test_a_pod_that_asked_for_ten_minutes_is_evicted_after_them() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("import", annotations={DO_NOT_DISRUPT: "10m"}))
+    world.clock.wait(5.0)
+    started = world.clock.now() - 5.0
+    result, waits = heard(world, drain={"timeout": "15m"})
+    assert result.ok
+    assert result.ended_at - started > 600.0
+    assert any("(karpenter.sh/do-not-disrupt: 10m) until 20" in reason for w in waits for reason in w.reasons)
+
+
+def test_a_node_that_asks_keeps_its_machine_until_the_annotation_goes() -> None:
+    world = MemoryWorld.simple(2, replicas=2)
+    node = kept(world, "true")
+    world.clock.after(90.0, lambda: kept(world, None))
+    result, waits = heard(world)
+    assert result.ok
+    assert result.ended_at - result.started_at > 90.0
+    assert any(f"node {node.name} asks not to be disrupted" in reason for w in waits for reason in w.reasons)
+    assert not world.monitor.violations
+
+
+def test_a_node_that_goes_on_asking_is_named_and_everything_goes_back() -> None:
+    world = MemoryWorld.simple(2, replicas=2)
+    node = kept(world, "true")
+    result, _ = heard(world)
+    named = [why for _, why in result.failed if f"node {node.name}" in why.objects]
+    assert len(named) == 1
+    assert "asks not to be disrupted (karpenter.sh/do-not-disrupt: true)" in named[0].reason
+    world.clock.wait(60.0)
+    kept(world, None)
+    assert after(world).clean
+
+
+def test_a_single_replica_under_a_budget_that_never_allows_is_rolled_and_never_down() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    only_one = seeds.DisruptionBudget(min_available=1)
+    world.add_workload(seeds.Workload("solo", ready_after=20.0, budget=only_one))
+    world.clock.wait(30.0)
+    refused, _ = heard(world)
+    assert refused.blocked is not None
+    assert "can never allow" in refused.blocked.reason
+    world.monitor.begin({world.asg("workers"): 1})
+    result, waits = heard(world, drain={"timeout": "2m", "roll_single_replicas": True})
+    assert result.ok
+    assert not [m for m in world.mutations if m.action in ("evict", "delete_pod")]
+    assert len([m for m in world.mutations if m.action == "roll"]) == 1
+    assert world.monitor.min_healthy["default/solo"] == 1
+    assert any("leaves once its successor is Ready: Deployment default/solo" in r for w in waits for r in w.reasons)
+
+
+def test_a_single_replica_whose_successor_never_comes_up_stays_and_is_named() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("solo", ready_after=20.0))
+    world.clock.wait(30.0)
+    (old,) = [pod for pod in world.cluster.pods() if pod.labels["app"] == "solo"]
+    run = run_for(world, drain={"timeout": "2m", "roll_single_replicas": True})
+
+    def spoil(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step == "drain":
+            world.objects.workloads["Deployment", "default", "solo"].seed = seeds.Workload("solo", ready_after=9e9)
+
+    result = engine.rotate(run, spoil)
+    ((_, why),) = result.failed
+    assert f"pod {old.key}" in why.objects
+    assert next(pod for pod in world.cluster.pods() if pod.uid == old.uid).ready
+
+
+def test_without_the_policy_a_single_replica_is_evicted() -> None:
+    world = MemoryWorld.simple(1, replicas=1)
+    result, _ = heard(world)
+    assert result.ok
+    assert not [m for m in world.mutations if m.action == "roll"]
+
+
+def test_a_pod_whose_end_never_comes_is_named_in_time() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("stuck", stops_after=7200.0))
+    world.clock.wait(5.0)
+    result, _ = heard(world)
+    ((_, why),) = result.failed
+    assert "1 pods did not leave: 2 min 0 s are over" in why.reason
+    assert why.objects[0].startswith("pod default/stuck-")
+    assert why.objects[0].endswith(", terminating")
+
+
+def test_force_comes_only_after_its_deadline_and_frees_the_machine() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("bare", kind="Pod"))
+    world.clock.wait(5.0)
+    result, _ = heard(world, drain={"timeout": "15m", "bare_pods": "wait", "force_after": "5m"})
+    assert result.ok
+    (forced,) = [m for m in world.mutations if m.action == "delete_pod"]
+    drained = next(m for m in world.mutations if m.action == "cordon")
+    assert 300.0 <= forced.at - drained.at < 320.0

@@ -1,0 +1,146 @@
+"""Before anything is touched: one look in a worker, then a wait without one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow.documents import Request
+from node_rotation_airflow.newest import Waiter, supersedes
+from node_rotation_airflow.operators.clear import ClearOperator
+from node_rotation_airflow.operators.detect import DetectOperator
+from node_rotation_airflow.operators.plan import PlanOperator
+from node_rotation_airflow.operators.report import ReportOperator
+from node_rotation_airflow.operators.verify import VerifyOperator
+from node_rotation_airflow.triggers.clear import ClearTrigger
+
+NIGHT = datetime(2026, 11, 9, 1, tzinfo=UTC)
+LATER = [{"from": "04:00", "to": "12:00"}]  # it is two in the morning
+NOW = [{"from": "00:00", "to": "12:00"}]
+
+
+def waiting(airflow: Any, world: MemoryWorld, **policy: Any) -> tuple[Any, ClearOperator]:
+    run = airflow(world)
+    request = Request(settings=world.settings(**policy), groups=("workers",))
+    run.xcoms["request", "request"] = request.dump()
+    drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
+    batches = run.run(PlanOperator(task_id="plan", drifts=[drift]))
+    return run, ClearOperator(task_id="wait", batches=batches)
+
+
+def waits_in(run: Any) -> ClearTrigger:
+    return ClearTrigger(run.xcoms["plan", "rotation"]["plan"]["id"], NIGHT.isoformat())
+
+
+@pytest.mark.parametrize("policy", [{}, {"windows": NOW}, {"windows": LATER, "outside_windows": "CVE-2026-1"}])
+def test_with_nothing_in_its_way_it_ends_in_the_worker(airflow: Any, policy: dict[str, Any]) -> None:
+    run, wait = waiting(airflow, MemoryWorld.simple(2), **policy)
+
+    wait.execute(run.context("wait"))
+
+
+def test_with_nothing_to_do_it_asks_nothing(airflow: Any) -> None:
+    run, wait = waiting(airflow, MemoryWorld.simple(2), mode="plan", windows=LATER)
+
+    wait.execute(run.context("wait"))
+
+
+def test_it_waits_in_the_triggerer_until_the_window_opens_and_has_touched_nothing(airflow: Any) -> None:
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(airflow, world, windows=LATER)
+
+    with pytest.raises(TaskDeferred) as deferred:
+        wait.execute(run.context("wait"))
+    assert deferred.value.trigger.serialize() == (
+        "node_rotation_airflow.triggers.clear.ClearTrigger",
+        {"plan_id": run.xcoms["plan", "rotation"]["plan"]["id"], "since": "2026-11-09T01:00:00+00:00"},
+    )
+    event = run.fire(deferred.value.trigger, run.context("wait")["ti"])
+
+    assert event.task_instance_state == "success"
+    assert world.clock.now() % 86400 >= 4 * 3600
+    assert world.mutations == []
+
+
+def test_its_log_says_what_it_waits_for_once_and_until_when(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = waiting(airflow, MemoryWorld.simple(2), windows=LATER)
+    trigger, said = waits_in(run), []
+    monkeypatch.setattr(trigger.log, "info", lambda text, *args: said.append(text % args if args else text))
+
+    run.fire(trigger, run.context("wait")["ti"])
+
+    (waits,) = [line for line in said if line.startswith("waits: ")]
+    assert "the maintenance window is closed: it opens at 2026-11-09 04:00 UTC" in waits
+
+
+def test_a_newer_image_ends_it_in_the_worker_and_the_report_says_so(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a past night that a newer image has overtaken."""
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(airflow, world, image={"owner": "self", "name": "base-*"}, image_step="launch_template")
+    world.add_image(seeds.Image("base-newest", created="2026-11-09T01:00:00.000Z"))
+    world.clock.wait(10)
+
+    with pytest.raises(AirflowSkipException, match=r"superseded: .*base-newest"):
+        wait.execute(run.context("wait"))
+    run.states["wait"] = "skipped"
+    with pytest.raises(AirflowSkipException, match="nothing was begun: superseded: group workers is to run"):
+        run.run(VerifyOperator(task_id="verify"))
+    page = run.run(ReportOperator(task_id="report"))
+
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+    assert "base-newest" in value["not_begun"]
+    assert "nothing was touched: superseded: group workers is to run" in Path(page).read_text()
+    assert world.mutations == []
+
+
+def test_a_newer_run_takes_the_place_of_one_that_waits(airflow: Any) -> None:
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(airflow, world, windows=LATER)
+    with pytest.raises(TaskDeferred):
+        wait.execute(run.context("wait"))
+    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("workers",))
+    (key,) = run.variables
+    run.variables[key] = newer.model_dump_json()
+
+    event = run.fire(waits_in(run), run.context("wait")["ti"])
+
+    assert event.task_instance_state == "skipped"
+    assert event.xcoms == {"ended": "superseded: run scheduled__2 is newer and does the same"}
+    assert world.mutations == []
+
+
+def test_the_newest_run_is_not_made_older_by_one_that_is_cleared(airflow: Any) -> None:
+    run, wait = waiting(airflow, MemoryWorld.simple(2))
+    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("masters",))
+    run.variables["node_rotation_newest_dev.dev"] = newer.model_dump_json()
+
+    wait.execute(run.context("wait"))
+
+    assert Waiter.model_validate_json(run.variables["node_rotation_newest_dev.dev"]) == newer
+
+
+@pytest.mark.parametrize(
+    ("run_id", "later_s", "groups", "does"),
+    [
+        ("other", 1, ("a", "b"), True),
+        ("other", 1, ("a", "b", "c"), True),
+        ("other", 1, ("a",), False),
+        ("other", -1, ("a", "b"), False),
+        ("mine", 1, ("a", "b"), False),
+    ],
+)
+def test_only_a_newer_run_that_does_all_the_same_supersedes(
+    run_id: str, later_s: int, groups: tuple[str, ...], does: bool
+) -> None:
+    mine = Waiter(run_id="mine", since=NIGHT, groups=("a", "b"))
+    assert supersedes(Waiter(run_id=run_id, since=NIGHT + timedelta(seconds=later_s), groups=groups), mine) is does

@@ -1,0 +1,58 @@
+"""What Airflow's tasks repeat works on a managed group as on any other: the same chain, no task of its own."""
+
+from __future__ import annotations
+
+from tests.node_rotation.crashes import run_for
+from tests.node_rotation.managed import NEW, OLD, world
+
+from node_rotation.outcome import Blocked, Done
+from node_rotation.run import Run
+from node_rotation.steps import ORDER
+from node_rotation.steps.heal import heal
+from node_rotation.testing.managed_values import UpdateFailed
+from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow.deeds import DEEDS, PREPARE, RESTORE, attempt
+
+
+def done(memory: MemoryWorld, run: Run, deed: str, subject: str) -> Done | Blocked:
+    """A deed until it is done or blocked, within its own time."""
+    deadline = run.clock.now() + DEEDS[deed].timeout_s(run, subject)
+    while run.clock.now() < deadline:
+        outcome = attempt(deed, run, subject, deadline - run.clock.now())
+        if isinstance(outcome, Done | Blocked):
+            return outcome
+        memory.clock.wait(outcome.poll_s)
+    raise AssertionError(f"{deed} of {subject} ran out of time: {outcome}")
+
+
+def test_the_batch_chain_rolls_a_managed_group() -> None:
+    memory = world()
+    run = run_for(memory)
+    assert isinstance(done(memory, run, PREPARE, "workers"), Done)
+    for step in ORDER:
+        assert isinstance(done(memory, run, step.value, "workers/1"), Done), step
+    assert isinstance(done(memory, run, "heal", "workers/1"), Done)
+    assert isinstance(done(memory, run, RESTORE, "workers"), Done)
+    assert memory.on_image(OLD) == ()
+    assert len(memory.on_image(NEW)) == 3
+    assert memory.cluster.lease() is None
+
+
+def test_eks_failure_ends_the_chain_by_its_code_and_heal_gives_the_slots_back() -> None:
+    memory = world()
+    run = run_for(memory)
+    memory.eks.next_failure = UpdateFailed("InsufficientFreeAddresses", "none left")
+    done(memory, run, PREPARE, "workers")
+    outcomes = []
+    for step in ORDER:
+        outcomes.append(done(memory, run, step.value, "workers/1"))
+        if isinstance(outcomes[-1], Blocked):
+            break
+    assert "InsufficientFreeAddresses" in str(outcomes[-1])
+    (batch,) = run.plan.batches
+    heal(run, batch, str(outcomes[-1]))
+    healed = done(memory, run, "heal", "workers/1")
+    assert isinstance(healed, Done)
+    assert "InsufficientFreeAddresses" in healed.detail
+    assert isinstance(done(memory, run, RESTORE, "workers"), Done)
+    assert memory.cluster.lease() is None
