@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from node_rotation.errors import BadInputError
-from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.fleet import NodeGroup, Settings, not_managed
 from node_rotation.kops import CLUSTER_TAG, GROUP_TAG, KopsRole, role_of, settled
 from node_rotation.model import Kind, Role
 from node_rotation.world import Cloud, ScalingGroup
@@ -16,7 +16,8 @@ def discover(settings: Settings, cloud: Cloud) -> Settings:
 
     Bastions have no Node and are left alone; API server groups have no etcd and are replaced like workers.
 
-    :raises BadInputError: if kops' cluster has no groups, one has not exactly one role, or a policy names none.
+    :raises BadInputError: if kops' cluster has no groups, one has not exactly one role, a policy names none, or is
+        for groups of EKS.
     """
     source = settings.cluster.kops
     if source is None:
@@ -35,7 +36,9 @@ def discover(settings: Settings, cloud: Cloud) -> Settings:
     policies = {g.name: settled(g.kind, g.role, settings.groups.get(g.name, settings.policy)) for g in groups}
     cluster = settings.cluster.model_copy(update={"groups": groups, "kops": None})
     notes = (*settings.notes, *_left_alone(tagged, roles))
-    return settings.model_copy(update={"cluster": cluster, "groups": policies, "notes": notes})
+    found = settings.model_copy(update={"cluster": cluster, "groups": policies, "notes": notes})
+    not_managed(found, {})
+    return found
 
 
 def _node_group(asg: ScalingGroup, role: KopsRole) -> NodeGroup:

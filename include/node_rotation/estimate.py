@@ -152,10 +152,12 @@ class _Queue:
     def _fits(self, batch: Batch) -> bool:
         """Room in the cluster and in the group; where nothing runs there always is."""
         group, need = self.groups[batch.group], self._slots(batch)
-        slots = 1 if group.role is Role.CONTROL_PLANE else max(group.slots, 1)
+        if group.role is Role.CONTROL_PLANE:
+            return not self._running  # one at a time over all its groups
         used = sum(running.slots for running in self._running)
         of_group = sum(running.slots for running in self._running if running.group == batch.group)
-        return not self._running or (used + need <= self.cluster_slots and of_group + need <= slots)
+        room = used + need <= self.cluster_slots and of_group + need <= max(group.slots, 1)
+        return not self._running or room
 
     def _conflicts(self, batch: Batch) -> bool:
         if self.sharing is None:

@@ -16,7 +16,7 @@ from node_rotation.fitting import shortfall
 from node_rotation.kops import KopsCluster, settled
 from node_rotation.lineage import alike
 from node_rotation.model import Kind, Role, Strategy, Value
-from node_rotation.policy import Policy, PromotionPolicy, merge
+from node_rotation.policy import ImageSource, Policy, PromotionPolicy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
 from node_rotation.promotion_order import no_circles, promoted_from
@@ -167,10 +167,27 @@ class Settings(Value):
 
 
 class Before(Value):
-    """A cluster of an environment before; ``groups``: a group of ours → the groups there that count for it."""
+    """A cluster of an environment before, and which of its groups count for a group of ours.
+
+    ``image`` and ``images`` (by group) are our sources by the fleet file, whatever is pinned for a run; ``named`` are
+    the groups that count whatever their source.
+    """
 
     settings: Settings
-    groups: dict[str, tuple[str, ...]]
+    named: tuple[str, ...] = ()
+    image: ImageSource
+    images: dict[str, ImageSource]
+
+    def required(self, group: str, theirs: Settings) -> tuple[str, ...]:
+        """The groups there that have to prove an image first.
+
+        :param group: of ours; one that kops' tags name takes its image from where the cluster does.
+        :param theirs: ``settings``, with the groups that kops' tags name.
+        """
+        if self.named:
+            return tuple(name for name in theirs.groups if name in self.named)
+        source = self.images.get(group, self.image)
+        return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
 
 
 class Fleet(Value):
@@ -226,7 +243,7 @@ class Fleet(Value):
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         merged = self._laid(env, cluster, run)
         _some_slots(merged, run)
-        _not_managed(merged, run)
+        not_managed(merged, run)
         _some_hours(merged, run)
         flow_checks.check(merged, bool(run))
         return merged
@@ -252,23 +269,17 @@ class Fleet(Value):
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
 
     def _before(self, env: Environment, cluster: Cluster, promotion: PromotionPolicy) -> Iterator[Before]:
-        """The clusters to be promoted from; families by the fleet file, whatever is pinned for a run."""
+        """The clusters to be promoted from."""
         own = self._laid(env, cluster, {})
+        images = {name: policy.image for name, policy in own.groups.items()}
         for other in promoted_from(env.name, promotion, [e.name for e in self.environments]):
             there = next(e for e in self.environments if e.name == other)
             for candidate in there.clusters:
                 theirs = self._laid(there, candidate, {})
-                yield Before(settings=theirs, groups={g: _required(own, g, theirs, promotion) for g in own.groups})
+                yield Before(settings=theirs, named=promotion.groups, image=own.policy.image, images=images)
 
 
 Settings.model_rebuild()
-
-
-def _required(own: Settings, group: str, theirs: Settings, promotion: PromotionPolicy) -> tuple[str, ...]:
-    if promotion.groups:
-        return tuple(name for name in theirs.groups if name in promotion.groups)
-    source = own.groups[group].image
-    return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
 
 
 def load(path: Path) -> Fleet:
@@ -347,14 +358,18 @@ def rolled_by(group: NodeGroup) -> Mapping[str, Any]:
     return {"strategy": Strategy.MANAGED} if group.kind is Kind.EKS_MANAGED else {}
 
 
-def _not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
+def not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse strategy managed for groups that EKS does not roll.
+
+    :raises BadInputError: names the group.
+    """
     for group in settings.cluster.groups:
         if settings.groups[group.name].strategy is Strategy.MANAGED and group.kind is not Kind.EKS_MANAGED:
             where = "run parameters" if run else f"node group {group.name} of {settings.name}"
             raise BadInputError(
                 f"{where}: strategy",
                 f"managed is for groups of kind eks-managed, and {group.name} is of kind {group.kind}.",
-                "Use surge or detach; eks-managed groups have strategy managed by themselves.",
+                "Use surge, detach or terminate_first; eks-managed groups have strategy managed by themselves.",
             )
 
 

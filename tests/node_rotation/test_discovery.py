@@ -15,6 +15,7 @@ from node_rotation.model import Kind, Role, Strategy
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
+MANAGED = {"strategy": "managed"}
 INSTANCE_GROUPS = {
     "control-plane-a": {"k8s.io/role/control-plane": "1", "k8s.io/role/master": "1"},
     "apis": {"k8s.io/role/apiserver": "1"},
@@ -58,6 +59,12 @@ def test_masters_are_terminated_first_whatever_the_run_says() -> None:
 
     assert found.groups["control-plane-a"].strategy is Strategy.TERMINATE_FIRST
     assert found.groups["nodes"].strategy is Strategy.DETACH
+
+
+@pytest.mark.parametrize("given", [{"run": {"strategy": "managed"}}, {"kops": {"policies": {"nodes": MANAGED}}}])
+def test_eks_rolls_no_group_of_kops(given: Mapping[str, Any]) -> None:
+    with pytest.raises(BadInputError, match=r"managed is for groups of kind eks-managed, and \w+ is of kind kops"):
+        discover(settings(**given), world().cloud)
 
 
 def test_an_instance_group_may_have_a_policy_of_its_own() -> None:
