@@ -106,8 +106,12 @@ def _capacity(subject: Subject) -> Iterator[Blocker]:
         yield Blocker(
             reason=f"the budget of group {plan.name} leaves 0 slots",
             objects=(subject.object,),
-            remedy="set budget.max_surge to at least 1",
+            remedy=f"set budget.{_side(plan.strategy)} to at least 1",
         )
+
+
+def _side(strategy: Strategy) -> str:
+    return "max_unavailable" if strategy is Strategy.TERMINATE_FIRST else "max_surge"
 
 
 def _image_step(subject: Subject) -> Iterator[Blocker]:
@@ -247,7 +251,7 @@ def _notes(subject: Subject) -> Iterator[str]:
     if scaling.capacity_rebalance:
         yield f"{scaling.name} may replace Spot machines at risk by itself (CapacityRebalance)"
     if plan.role is Role.CONTROL_PLANE:
-        yield f"group {plan.name} is a control plane: one machine at a time; etcd's quorum is not checked"
+        yield from _master_notes(subject)
     if plan.needs_image_step and plan.image_step is ImageStep.LAUNCH_TEMPLATE:
         yield f"a new version of template {_template(scaling, plan.target)} will launch {plan.target.image.id}"
     if plan.needs_image_step and plan.image_step is ImageStep.COMMAND and subject.policy.image_command:
@@ -256,6 +260,14 @@ def _notes(subject: Subject) -> Iterator[str]:
         yield f"a pod in {subject.policy.image_pod.namespace} will have {plan.asg} launch {plan.target.image.id}"
     if plan.strategy is Strategy.SURGE and scaling.desired + plan.slots > scaling.max:
         yield f"the max size of {scaling.name} is raised from {scaling.max} for the run, and restored after it"
+
+
+def _master_notes(subject: Subject) -> Iterator[str]:
+    plan, scaling = subject.plan, subject.scaling
+    if plan.strategy is not Strategy.TERMINATE_FIRST:
+        yield f"group {plan.name} is a control plane: one machine at a time; etcd's quorum is not checked"
+    elif len(scaling.zones) > 1:
+        yield f"{scaling.name} spans {', '.join(scaling.zones)}: a master's volume can't follow it into another zone"
 
 
 def _template(scaling: ScalingGroup, target: Target) -> str:

@@ -60,7 +60,8 @@ def slots(policy: BudgetPolicy, strategy: Strategy, size: int) -> int:
     """Machines of a group that may be in flight at once; 0 is a plan's blocker.
 
     :param policy: the group's budget.
-    :param strategy: both of our own launch first, hence spend ``max_surge``; EKS has a budget of its own.
+    :param strategy: surge and detach launch first and spend ``max_surge``, terminate_first ``max_unavailable``; EKS
+        has a budget of its own.
     :param size: the group's desired size, machines.
     """
     launch_first = strategy in (Strategy.SURGE, Strategy.DETACH)

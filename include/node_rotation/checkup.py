@@ -50,6 +50,7 @@ KUBERNETES_RIGHTS = (
     *_rights("list", "volumeattachments", "storage.k8s.io"),
     *_rights("list", "poddisruptionbudgets", "policy"),
     Right("get", "", path="/version"),
+    Right("get", "", path="/readyz"),
     *_rights("create", "leases", "coordination.k8s.io", LEASE_NAMESPACE),
     *_rights("get patch delete", "leases", "coordination.k8s.io", LEASE_NAMESPACE, LEASE_NAME),
 )

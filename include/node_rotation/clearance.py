@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from node_rotation import lock, names, promotion
 from node_rotation.detect import asg_name, detect, observe
+from node_rotation.discovery import discover
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.fitting import waits
 from node_rotation.fleet import Settings
@@ -109,6 +110,10 @@ class _Unreachable(Exception):  # noqa: N818 - never leaves this module
     """A cluster that can't be asked proves nothing, and the run waits."""
 
 
+def _unreachable(settings: Settings, error: RotationError) -> _Unreachable:
+    return _Unreachable(f"{settings.name} can't be asked whether the image is well there: {error}")
+
+
 def _promotion(run: Run, stages: Stages) -> Iterator[str]:
     policy = run.settings.policy.promotion
     for group in run.plan.groups:
@@ -122,11 +127,20 @@ def _stages(run: Run) -> Stages:
     """Each cluster before is looked at once, whatever the number of groups."""
     found: dict[str, list[Stage]] = {group.name: [] for group in run.plan.groups}
     for before in run.settings.before:
-        counts = {group: before.groups.get(group, ()) for group in found}
-        there = _there(run, before.settings, {name for required in counts.values() for name in required})
+        theirs = _with_groups(run, before.settings)
+        counts = {group: before.required(group, theirs) for group in found}
+        there = _there(run, theirs, {name for required in counts.values() for name in required})
         for group, required in counts.items():
             found[group] += [there[name] for name in required]
     return found
+
+
+def _with_groups(run: Run, settings: Settings) -> Settings:
+    """Only a cluster whose groups are kops' has to be asked for them."""
+    try:
+        return discover(settings, run.others.reach(settings)[0]) if settings.cluster.kops else settings
+    except RotationError as error:
+        raise _unreachable(settings, error) from error
 
 
 def _there(run: Run, settings: Settings, wanted: set[str]) -> dict[str, Stage]:
@@ -134,11 +148,11 @@ def _there(run: Run, settings: Settings, wanted: set[str]) -> dict[str, Stage]:
         return {}
     try:
         cloud, cluster = run.others.reach(settings)
-        snapshot = observe(settings, cloud, cluster, run.clock)
+        snapshot = observe(settings.only(sorted(wanted)), cloud, cluster, run.clock)
         known = {i: cloud.image(i) for i in sorted({one.image_id for one in snapshot.instances.values()})}
         asgs = {g.name: asg_name(g, settings, cloud) for g in settings.cluster.groups if g.name in wanted}
     except RotationError as error:
-        raise _Unreachable(f"{settings.name} can't be asked whether the image is well there: {error}") from error
+        raise _unreachable(settings, error) from error
     return {n: Stage(f"{settings.name} group {n}", tuple(_machines(snapshot, asg, known))) for n, asg in asgs.items()}
 
 

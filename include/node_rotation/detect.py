@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from node_rotation import names
+from node_rotation import names, quorum
 from node_rotation.clients import checks
 from node_rotation.clients.this_machine import this_machine
+from node_rotation.control_plane import ControlPlane
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
@@ -17,7 +18,7 @@ from node_rotation.gate_checks import GateCheck
 from node_rotation.ledger import Ledger, parse
 from node_rotation.managed import ManagedGroup
 from node_rotation.managed_target import completed, launched_from, source_of
-from node_rotation.model import Blocker, GroupDrift, Image, Kind, Plan
+from node_rotation.model import Blocker, GroupDrift, Image, Kind, Plan, Role
 from node_rotation.outside import Outside
 from node_rotation.policy import ImageSource
 from node_rotation.run import Connect, Look, Others, Run, SharedLook
@@ -29,6 +30,7 @@ from node_rotation.world import (
     Cluster,
     Instance,
     Lease,
+    Node,
     Parameter,
     ScalingGroup,
     Snapshot,
@@ -72,6 +74,7 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         workloads=cluster.workloads(),
         lease=lease,
         activities=_activities(cloud, groups.values(), now),
+        control_plane=_control_plane(settings, cluster, nodes),
         managed={group.asg: group for group in managed.values()},
         volumes=cluster.volumes(),
         checks=checks.ask(_checks(settings)),
@@ -81,6 +84,13 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
 def _checks(settings: Settings) -> tuple[GateCheck, ...]:
     """Every group's own gate checks, each once: all who wait share one answer."""
     return tuple(dict.fromkeys(check for policy in settings.groups.values() for check in policy.gate.checks))
+
+
+def _control_plane(settings: Settings, cluster: Cluster, nodes: Sequence[Node]) -> ControlPlane | None:
+    """Asked only where there are masters of ours."""
+    if all(group.role is not Role.CONTROL_PLANE for group in settings.cluster.groups):
+        return None
+    return cluster.control_plane(quorum.probes(settings.policy.control_plane, nodes))
 
 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from node_rotation.conflicts import Sharing
 from node_rotation.managed_planning import managed_duration_s, taken
-from node_rotation.model import Batch, Estimate, GroupPlan, Role
+from node_rotation.model import Batch, Estimate, GroupPlan, Role, Strategy
 from node_rotation.policy import Policy
 
 HOUR_S = 3600.0
@@ -29,7 +29,7 @@ class Timing:
 
     @property
     def overlap_s(self) -> float:
-        """Old and new machine run side by side for so long (both strategies launch first)."""
+        """Old and new machine run side by side for so long, where the new one is launched first."""
         return self.boot_s + self.drain_s + self.terminate_s
 
 
@@ -73,6 +73,8 @@ def batch_s(machines: int, policy: Policy, timing: Timing = USUAL) -> float:
 
 def _extra_s(group: GroupPlan, machines: int, timing: Timing) -> float:
     """Machine-seconds on top of what runs anyway; EKS keeps its extra machines for the whole update."""
+    if group.strategy is Strategy.TERMINATE_FIRST:
+        return 0.0
     if group.managed is None:
         return machines * timing.overlap_s
     return group.managed.extra * managed_duration_s(group.managed, machines, **asdict(timing))
@@ -150,10 +152,12 @@ class _Queue:
     def _fits(self, batch: Batch) -> bool:
         """Room in the cluster and in the group; where nothing runs there always is."""
         group, need = self.groups[batch.group], self._slots(batch)
-        slots = 1 if group.role is Role.CONTROL_PLANE else max(group.slots, 1)
+        if group.role is Role.CONTROL_PLANE:
+            return not self._running  # one at a time over all its groups
         used = sum(running.slots for running in self._running)
         of_group = sum(running.slots for running in self._running if running.group == batch.group)
-        return not self._running or (used + need <= self.cluster_slots and of_group + need <= slots)
+        room = used + need <= self.cluster_slots and of_group + need <= max(group.slots, 1)
+        return not self._running or room
 
     def _conflicts(self, batch: Batch) -> bool:
         if self.sharing is None:

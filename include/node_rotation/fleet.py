@@ -13,9 +13,10 @@ from node_rotation import flow_checks
 from node_rotation.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.fitting import shortfall
+from node_rotation.kops import KopsCluster, settled
 from node_rotation.lineage import alike
 from node_rotation.model import Kind, Role, Strategy, Value
-from node_rotation.policy import Policy, PromotionPolicy, merge
+from node_rotation.policy import ImageSource, Policy, PromotionPolicy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
 from node_rotation.promotion_order import no_circles, promoted_from
@@ -98,8 +99,15 @@ class Cluster(Value):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     aws: AwsAccess
     kubernetes: KubernetesAccess = KubernetesAccess()
-    groups: tuple[NodeGroup, ...] = Field(min_length=1)
+    kops: KopsCluster | None = Field(default=None, description="take the groups from kops' tags")
+    groups: tuple[NodeGroup, ...] = ()
     policy: Policy = Policy()
+
+    @model_validator(mode="after")
+    def _some_groups(self) -> Cluster:
+        if bool(self.groups) == bool(self.kops):
+            raise ValueError(f"cluster {self.name!r} needs either groups or kops")
+        return self
 
     @model_validator(mode="after")
     def _groups_apart(self) -> Cluster:
@@ -129,6 +137,7 @@ class Settings(Value):
     before: tuple[Before, ...] = ()
     accounts: tuple[AwsAccess, ...] = ()
     prices: RegionPrices | None = None
+    notes: tuple[str, ...] = Field(default=(), description="groups that are named and left alone")
 
     @property
     def name(self) -> str:
@@ -158,10 +167,27 @@ class Settings(Value):
 
 
 class Before(Value):
-    """A cluster of an environment before; ``groups``: a group of ours → the groups there that count for it."""
+    """A cluster of an environment before, and which of its groups count for a group of ours.
+
+    ``image`` and ``images`` (by group) are our sources by the fleet file, whatever is pinned for a run; ``named`` are
+    the groups that count whatever their source.
+    """
 
     settings: Settings
-    groups: dict[str, tuple[str, ...]]
+    named: tuple[str, ...] = ()
+    image: ImageSource
+    images: dict[str, ImageSource]
+
+    def required(self, group: str, theirs: Settings) -> tuple[str, ...]:
+        """The groups there that have to prove an image first.
+
+        :param group: of ours; one that kops' tags name takes its image from where the cluster does.
+        :param theirs: ``settings``, with the groups that kops' tags name.
+        """
+        if self.named:
+            return tuple(name for name in theirs.groups if name in self.named)
+        source = self.images.get(group, self.image)
+        return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
 
 
 class Fleet(Value):
@@ -217,7 +243,7 @@ class Fleet(Value):
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         merged = self._laid(env, cluster, run)
         _some_slots(merged, run)
-        _not_managed(merged, run)
+        not_managed(merged, run)
         _some_hours(merged, run)
         flow_checks.check(merged, bool(run))
         return merged
@@ -230,30 +256,30 @@ class Fleet(Value):
                 environment=env.name,
                 cluster=cluster,
                 policy=merge(*layers, run),
-                groups={g.name: merge(*layers, g.policy, run, rolled_by(g)) for g in cluster.groups},
+                groups={
+                    **{
+                        g.name: settled(g.kind, g.role, merge(*layers, g.policy, run, rolled_by(g)))
+                        for g in cluster.groups
+                    },
+                    **{name: merge(*layers, own, run) for name, own in _kops_policies(cluster).items()},
+                },
                 prices=self.prices.of(cluster.aws.region) if self.prices else None,
             )
         except ValidationError as error:
             raise BadInputError("run parameters" if run else f"policy of {cluster.name}", *_said(error, run)) from error
 
     def _before(self, env: Environment, cluster: Cluster, promotion: PromotionPolicy) -> Iterator[Before]:
-        """The clusters to be promoted from; families by the fleet file, whatever is pinned for a run."""
+        """The clusters to be promoted from."""
         own = self._laid(env, cluster, {})
+        images = {name: policy.image for name, policy in own.groups.items()}
         for other in promoted_from(env.name, promotion, [e.name for e in self.environments]):
             there = next(e for e in self.environments if e.name == other)
             for candidate in there.clusters:
                 theirs = self._laid(there, candidate, {})
-                yield Before(settings=theirs, groups={g: _required(own, g, theirs, promotion) for g in own.groups})
+                yield Before(settings=theirs, named=promotion.groups, image=own.policy.image, images=images)
 
 
 Settings.model_rebuild()
-
-
-def _required(own: Settings, group: str, theirs: Settings, promotion: PromotionPolicy) -> tuple[str, ...]:
-    if promotion.groups:
-        return tuple(name for name in theirs.groups if name in promotion.groups)
-    source = own.groups[group].image
-    return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
 
 
 def load(path: Path) -> Fleet:
@@ -290,15 +316,21 @@ def _said(error: ValidationError, run: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
-    """Refuse a budget that lets nothing move; both strategies launch first and spend max_surge."""
+    """Refuse a budget that lets nothing move, on the side that the group's strategy spends."""
     for name, policy in settings.groups.items():
-        if policy.budget.max_surge in (0, "0%") and policy.strategy is not Strategy.MANAGED:
+        side = "max_unavailable" if policy.strategy is Strategy.TERMINATE_FIRST else "max_surge"
+        share = getattr(policy.budget, side)
+        if share in (0, "0%") and policy.strategy is not Strategy.MANAGED:
             where = "run parameters" if run else f"node group {name} of {settings.name}"
             raise BadInputError(
-                f"{where}: budget.max_surge",
-                f"{policy.budget.max_surge} leaves 0 slots: no machine of group {name} could ever be replaced.",
+                f"{where}: budget.{side}",
+                f"{share} leaves 0 slots: no machine of group {name} could ever be replaced.",
                 "Set it to at least 1, or take the group out of the fleet.",
             )
+
+
+def _kops_policies(cluster: Cluster) -> Mapping[str, Policy]:
+    return cluster.kops.policies if cluster.kops else {}
 
 
 def _some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
@@ -326,14 +358,18 @@ def rolled_by(group: NodeGroup) -> Mapping[str, Any]:
     return {"strategy": Strategy.MANAGED} if group.kind is Kind.EKS_MANAGED else {}
 
 
-def _not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
+def not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse strategy managed for groups that EKS does not roll.
+
+    :raises BadInputError: names the group.
+    """
     for group in settings.cluster.groups:
         if settings.groups[group.name].strategy is Strategy.MANAGED and group.kind is not Kind.EKS_MANAGED:
             where = "run parameters" if run else f"node group {group.name} of {settings.name}"
             raise BadInputError(
                 f"{where}: strategy",
                 f"managed is for groups of kind eks-managed, and {group.name} is of kind {group.kind}.",
-                "Use surge or detach; eks-managed groups have strategy managed by themselves.",
+                "Use surge, detach or terminate_first; eks-managed groups have strategy managed by themselves.",
             )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from node_rotation import lock, names
+from node_rotation import lock, names, quorum
 from node_rotation.detect import make_run
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
 from node_rotation.eviction import Block, WaitFor, decide
@@ -136,12 +136,16 @@ def drain(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
 def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
     """Terminate a machine that is drained, and wait until EC2 says terminated. Its group launches another one.
 
-    :raises BlockedError: if pods are still on it, or it is still there after ``terminate_timeout``.
+    :raises BlockedError: if pods are still on it, if it is a master that may not go, or if it is still there after
+        ``terminate_timeout``.
     """
     snapshot = run.look()
     node = snapshot.node_of(machine.instance_id)
     if busy_pods(snapshot, node):
         raise BlockedError(Blocked("the machine is not drained", (f"node {machine.node}",), "Drain it first."))
+    if held := quorum.before(run.settings, snapshot, [machine.instance_id]) if _is_master(run, machine) else ():
+        remedy = "Bring the control plane back to health; control_plane in the fleet file says what is accepted."
+        raise BlockedError(Blocked(f"a master may not go: {'; '.join(held)}", (f"node {machine.node}",), remedy))
 
     def step() -> Outcome:
         instance = run.cloud.instances([machine.instance_id]).get(machine.instance_id)
@@ -171,6 +175,11 @@ def delete_node(run: Run, machine: Machine) -> None:
     with suppress(GoneError):
         run.cluster.delete_node(node.name, node.uid)
     run.look.forget()
+
+
+def _is_master(run: Run, machine: Machine) -> bool:
+    groups = (g.name for g in run.settings.cluster.groups if g.asg == machine.asg)
+    return any(quorum.guards(run.settings, name, machine.policy.strategy) for name in groups)
 
 
 def _drained(snapshot: Snapshot, node: Node, policy: Policy, since: float, now: float) -> Outcome:

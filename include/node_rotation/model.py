@@ -38,6 +38,7 @@ class Strategy(StrEnum):
 
     SURGE = "surge"
     DETACH = "detach"
+    TERMINATE_FIRST = "terminate_first"
     MANAGED = "managed"
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from node_rotation import estimate as estimating
+from node_rotation import quorum
 from node_rotation.attachments import last_in_zone
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
@@ -64,9 +65,14 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
             settings.prices,
             _types(batches, snapshot),
         ),
-        blockers=(*blockers(subjects, drifts, snapshot), *too_long(batches, settings.groups)),
+        blockers=(
+            *blockers(subjects, drifts, snapshot),
+            *quorum.blockers(settings, groups, snapshot),
+            *too_long(batches, settings.groups),
+        ),
         notes=(
             *(n for drift in drifts for n in drift.notes),
+            *settings.notes,
             *notes(subjects, snapshot),
             *_begins(settings),
             *_apart(batches, sharing),

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from node_rotation.control_plane import ControlPlanePolicy
 from node_rotation.durations import Duration as Duration
 from node_rotation.durations import seconds as seconds
 from node_rotation.gate_checks import GateCheck
@@ -187,6 +188,7 @@ class Policy(Value):
     drain: DrainPolicy = DrainPolicy()
     gate: GatePolicy = GatePolicy()
     drift: DriftPolicy = DriftPolicy()
+    control_plane: ControlPlanePolicy = ControlPlanePolicy()
     wait_between_rotations: Duration = Field(default=0.0, description="after a gate, before the next admission")
     wait_between_drains: Duration = 0.0
     suspend_processes: tuple[str, ...] = ("AZRebalance",)

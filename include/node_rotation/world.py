@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from node_rotation.control_plane import ControlPlane, EtcdAccess
 from node_rotation.managed import ManagedGroup, ManagedGroups
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
@@ -241,6 +242,7 @@ class Snapshot:
     workloads: tuple[Workload, ...]
     lease: Lease | None = None
     activities: Mapping[str, tuple[Activity, ...]] = field(default_factory=dict)
+    control_plane: ControlPlane | None = None
     volumes: tuple[Volume, ...] = ()
     checks: Mapping[str, str] = field(default_factory=dict)
     """The gate's own checks that are not green: label → why."""
@@ -438,6 +440,10 @@ class Cluster(Protocol):
 
     def minor_version(self) -> int:
         """The API server's minor version, e.g. 36."""
+        ...
+
+    def control_plane(self, etcd: Mapping[str, EtcdAccess]) -> ControlPlane:
+        """``/readyz``, and the health of these etcd clusters; an endpoint that can't be reached is not healthy."""
         ...
 
     def cordon(self, node: str, uid: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -125,11 +125,12 @@ def rotation_params(
         "strategy": _choice(
             "Strategy",
             "How is a machine replaced?",
-            "Either way the replacement serves before the old machine is drained.",
+            "With surge and detach the replacement serves before the old machine is drained. Masters of kops go first.",
             BY_POLICY,
             {
                 "surge": "surge: the group grows for a while, then drains and shrinks back",
                 "detach": "detach: the old machine leaves its group, which fills the gap",
+                "terminate_first": "terminate_first: no extra capacity, one machine less meanwhile",
             },
         ),
         "drain_timeout": _text(
@@ -208,7 +209,13 @@ def policy_of(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_request(
-    fleet: Fleet, *, conf: Mapping[str, Any], params: Mapping[str, Any], partition_key: str | None, now: datetime
+    fleet: Fleet,
+    *,
+    conf: Mapping[str, Any],
+    params: Mapping[str, Any],
+    partition_key: str | None,
+    now: datetime,
+    discover: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> Request:
     """Validate everything a run was started with.
 
@@ -216,6 +223,7 @@ def make_request(
     :param params: the form's values, defaults included.
     :param partition_key: e.g. ``2026-11-09~prod.eu-1``, or None for a run by hand.
     :param now: the present, with its timezone.
+    :param discover: finds the groups of a cluster whose fleet file does not list them.
     :raises BadInputError: names the parameter, what is wrong, and what to write instead.
     """
     from node_rotation_airflow.documents import Request
@@ -225,7 +233,7 @@ def make_request(
         raise BadInputError(f"conf {', '.join(unknown)}", "is no parameter of this DAG.", f"Known: {known}.")
     partition = parse(partition_key, now) if partition_key else None
     cluster = _cluster(params.get("cluster") or "", partition.cluster if partition else "")
-    settings = fleet.settings(cluster, policy_of(params))
+    settings = discover(fleet.settings(cluster, policy_of(params)))
     groups = _groups(settings, _names(params, "groups"), _names(params, "roles"))
     return Request(settings=settings, groups=groups, as_of=partition.as_of(now) if partition else None)
 

@@ -10,7 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from proving_ground.control_plane import build, cluster
+from proving_ground.control_plane.members import ETCD_CLUSTERS, Members
 from proving_ground.control_plane.processes import Processes
+from proving_ground.masters import Masters, volumes
 from proving_ground.tokens import Authenticator
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from proving_ground.aws.server import AwsServer
     from proving_ground.control_plane.cluster import ControlPlane
-    from proving_ground.scenario import Scenario
+    from proving_ground.scenario import Cluster, Scenario
 
     Progress = Callable[[str], None]
 
@@ -43,12 +45,14 @@ class Ground:
         directory: Path,
         aws: AwsServer,
         clusters: dict[str, ControlPlane],
+        etcd: dict[str, Members],
         undo: contextlib.ExitStack,
     ) -> None:
         self.scenario = scenario
         self.directory = directory
         self.aws = aws
         self.clusters = clusters
+        self.etcd = etcd
         self._undo = undo
 
     @property
@@ -117,7 +121,8 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
         undo.callback(tokens.stop)
         say = _timed(progress)
         with ThreadPoolExecutor(max_workers=8) as pool:
-            planes = pool.submit(_start_clusters, tools, scenario, directory, tokens.url)
+            etcd = {one.name: _members(tools, scenario, one, directory) for one in scenario.clusters if _masters(one)}
+            planes = pool.submit(_start_clusters, tools, scenario, directory, tokens.url, etcd)
             # moto and the Kubernetes client take seconds to import: the API servers start meanwhile.
             from node_rotation.clients.kubernetes import KubernetesCluster
             from proving_ground import seed
@@ -137,9 +142,14 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
         agent = NodeAgent(scenario, clusters)
         undo.callback(agent.stop)
         agent.follow(aws.world)
+        for one in scenario.clusters:
+            if one.name in etcd:
+                masters = Masters(one, volumes(one, scenario.region), etcd[one.name])
+                undo.callback(masters.stop)
+                masters.follow(aws.world)
         seed.fill(scenario, clusters, say)
         aws.world.machines.boot_s = scenario.timing.boot
-        return Ground(scenario, directory, aws, clusters, undo.pop_all())
+        return Ground(scenario, directory, aws, clusters, etcd, undo.pop_all())
 
 
 def _timed(progress: Progress) -> Progress:
@@ -166,11 +176,27 @@ def _prepare(directory: Path) -> Processes:
     return processes
 
 
-def _start_clusters(tools: cluster.Tools, scenario: Scenario, directory: Path, webhook: str) -> dict[str, ControlPlane]:
-    etcd = cluster.start_etcd(tools, directory / "etcd")
+def _masters(one: Cluster) -> bool:
+    return one.kind == "kops" and any(group.role == "control-plane" for group in one.groups)
+
+
+def _members(tools: cluster.Tools, scenario: Scenario, one: Cluster, directory: Path) -> Members:
+    return Members(tools, one.name, directory / one.name, [volume.name for volume in volumes(one, scenario.region)])
+
+
+def _start_clusters(
+    tools: cluster.Tools, scenario: Scenario, directory: Path, webhook: str, own: dict[str, Members]
+) -> dict[str, ControlPlane]:
+    """Clusters share an etcd by prefix, but for those whose masters have members of their own."""
+    shared = cluster.start_etcd(tools, directory / "etcd")
+
+    def begin(name: str) -> ControlPlane:
+        if name not in own:
+            return cluster.start(tools, name, directory / name, shared, webhook)
+        own[name].start()
+        main, events = (",".join(own[name].endpoints(etcd)) for etcd in ETCD_CLUSTERS)
+        return cluster.start(tools, name, directory / name, main, webhook, events)
+
     with ThreadPoolExecutor(max_workers=8) as pool:
-        begun = {
-            one.name: pool.submit(cluster.start, tools, one.name, directory / one.name, etcd, webhook)
-            for one in scenario.clusters
-        }
+        begun = {one.name: pool.submit(begin, one.name) for one in scenario.clusters}
         return {name: future.result() for name, future in begun.items()}

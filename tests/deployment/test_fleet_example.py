@@ -11,7 +11,7 @@ EXAMPLE = Path(__file__).parents[2] / "config" / "fleet.yaml"
 
 
 def test_it_is_valid_and_in_promotion_order() -> None:
-    assert fleet.load(EXAMPLE).names == ("dev.dev-example", "prod.prod-example")
+    assert fleet.load(EXAMPLE).names == ("dev.dev-example", "prod.prod-example", "prod.prod-kops")
 
 
 def test_production_stops_at_the_plan_unless_the_run_says_otherwise() -> None:
@@ -29,3 +29,9 @@ def test_a_group_may_differ_from_its_cluster() -> None:
     groups = fleet.load(EXAMPLE).settings("prod-example").groups
     assert groups["batch"].drain.timeout == 7200.0
     assert groups["workers"].drain.timeout == 900.0
+
+
+def test_a_kops_cluster_lists_no_groups_and_has_both_its_etcd_clusters_probed() -> None:
+    kops = fleet.load(EXAMPLE).settings("prod-kops")
+    assert kops.cluster.groups == ()
+    assert set(kops.policy.control_plane.etcd) == {"main", "events"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from tests.node_rotation.crashes import FAST, after
 
 from node_rotation import clearance, detect, engine
 from node_rotation.clearance import Superseded
+from node_rotation.discovery import discover
 from node_rotation.errors import TransientError
 from node_rotation.fleet import Fleet, Settings
 from node_rotation.model import StepName
@@ -22,12 +24,24 @@ NAMED = {"owner": "self", "name": "base-*"}
 
 
 class Land:
-    """Two environments, each a world of its own."""
+    """Two environments, each a world of its own.
 
-    def __init__(self, **promotion: Any) -> None:
+    :param kops: those whose groups are found by kops' tags.
+    """
+
+    def __init__(self, *, kops: tuple[str, ...] = (), **promotion: Any) -> None:
         simple = MemoryWorld.simple(2, max_unavailable=4).seed  # both machines may go at once
+        self.kops = kops
         self.worlds = {
-            f"{name}.{name}": MemoryWorld(replace(simple, cluster=name, environment=name)) for name in ("dev", "prod")
+            f"{name}.{name}": MemoryWorld(
+                replace(
+                    simple,
+                    cluster=name,
+                    environment=name,
+                    groups=tuple(replace(g, tags=kops_tags(name, g.name)) for g in simple.groups),
+                )
+            )
+            for name in ("dev", "prod")
         }
         self.dev, self.prod = self.worlds.values()
         said = {"promotion": {"after": "previous", "soak": "1h", **promotion}, "image": NAMED, **FAST}
@@ -36,15 +50,19 @@ class Land:
         )
 
     def _environment(self, name: str) -> dict[str, Any]:
-        groups = [{"name": "workers", "asg": f"{name}-workers", "policy": {"image_step": "launch_template"}}]
-        return {"name": name, "clusters": [{"name": name, "aws": {"region": "eu-central-1"}, "groups": groups}]}
+        policy = {"image_step": "launch_template"}
+        groups: dict[str, Any] = {"groups": [{"name": "workers", "asg": f"{name}-workers", "policy": policy}]}
+        if name in self.kops:
+            groups = {"kops": {"cluster": name}, "policy": policy}
+        return {"name": name, "clusters": [{"name": name, "aws": {"region": "eu-central-1"}, **groups}]}
 
     def connect(self, settings: Settings) -> Any:
         world = self.worlds[settings.name]
         return world.cloud, world.cluster
 
     def run(self, name: str, **policy: Any) -> Run:
-        settings, world = self.fleet.settings(name, policy), self.worlds[f"{name}.{name}"]
+        world = self.worlds[f"{name}.{name}"]
+        settings = discover(self.fleet.settings(name, policy), world.cloud)
         reached = (world.cloud, world.cluster, world.clock)
         snapshot = detect.observe(settings, *reached)
         drift = detect.detect(settings, "workers", *reached, snapshot=snapshot)
@@ -54,6 +72,10 @@ class Land:
     def publish(self, name: str) -> None:
         for world in self.worlds.values():
             world.add_image(seeds.Image(name, created="2026-11-09T01:00:00.000Z"))
+
+
+def kops_tags(cluster: str, group: str) -> dict[str, str]:
+    return {"KubernetesCluster": cluster, "kops.k8s.io/instancegroup": group, "k8s.io/role/node": "1"}
 
 
 def why(answer: object) -> str:
@@ -76,6 +98,28 @@ def test_the_next_waits_until_the_one_before_runs_the_image_and_has_soaked_it() 
     land.prod.clock.wait(4000.0)
     assert isinstance(clearance.look(prod), Done)
     assert land.prod.mutations == []
+
+
+@pytest.mark.parametrize("kops", [("dev",), ("prod",), ("dev", "prod")])
+@pytest.mark.parametrize("named", [{}, {"groups": ["workers"]}])
+def test_groups_that_kops_names_are_promoted_as_listed_ones_are(kops: tuple[str, ...], named: dict[str, Any]) -> None:
+    land = Land(kops=kops, **named)
+    prod = land.run("prod")
+    assert "dev.dev group workers: 2 of 2 machines do not run" in why(clearance.look(prod))
+
+    assert engine.rotate(land.run("dev")).ok
+    assert "soaks until 2026-11-09 03:0" in why(clearance.look(prod))
+
+    land.prod.clock.wait(4000.0)
+    assert isinstance(clearance.look(prod), Done)
+
+
+def test_kops_groups_that_cannot_be_found_hold_even_if_none_would_be_allowed() -> None:
+    land = Land(kops=("dev",), empty="allow")
+    prod = land.run("prod")
+    land.dev.journal.faults = [seeds.Fault(kind="throttle", service="autoscaling")]
+
+    assert why(clearance.look(prod)).startswith("dev.dev can't be asked whether the image is well there: ")
 
 
 def test_a_rotation_waits_by_itself_says_for_what_and_then_goes_on() -> None:

@@ -42,3 +42,15 @@ def test_workers_start_when_the_control_plane_is_done():
     told = settings([{"name": "masters", "role": "control-plane"}, {"name": "w"}], canary=False, gate={"settle": "15s"})
     made = plan(told, world({"dev-masters": [Machine("i-m")], "dev-w": [Machine("i-w")]}))
     assert made.estimate.duration_s == 2 * L_S
+
+
+def test_masters_go_one_at_a_time_over_all_their_groups():
+    masters = [{"name": f"m-{zone}", "role": "control-plane"} for zone in "abc"]
+    told = settings(masters, canary=False, gate={"settle": "15s"})
+    made = plan(told, world({f"dev-{group['name']}": [Machine(f"i-{group['name']}")] for group in masters}))
+    assert made.slots == 3
+    assert made.estimate.duration_s == 3 * L_S
+
+
+def test_machines_that_go_first_run_beside_nobody():
+    assert guess(3, 1, strategy="terminate_first").extra_instance_hours == 0

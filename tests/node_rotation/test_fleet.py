@@ -90,7 +90,7 @@ WORKER_PATH = "environments[dev].clusters[dev-1].groups[workers]"
             (*WORKERS, "policy", "strategy"),
             "slow",
             f"{WORKER_PATH}.policy.strategy",
-            "'surge', 'detach'",
+            "'surge', 'detach', 'terminate_first' or 'managed'",
             "schema",
         ),
         (("defaults", "launch_timeout"), 300, "defaults.launch_timeout", "300 is not a duration", "schema"),

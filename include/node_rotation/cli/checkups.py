@@ -9,6 +9,7 @@ from node_rotation import fleet
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
+from node_rotation.discovery import discover
 from node_rotation.doctor import Check, Finding, Severity, failed
 from node_rotation.errors import RotationError
 from node_rotation.examine import Patient, examine
@@ -33,10 +34,14 @@ def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCo
 
 def _examined(settings: Settings) -> Sequence[Finding]:
     try:
-        patient = Patient(settings, *session.connect(settings), *session.askers(settings), session.wall_clock())
+        reached, askers = session.connect(settings), session.askers(settings)
     except RotationError as error:
         return (failed(settings.name, Check.CREDENTIALS, f"cluster {settings.name}", error),)
-    return examine(patient)
+    try:
+        found = discover(settings, reached[0])
+    except RotationError as error:
+        return (failed(settings.name, Check.DISCOVERY, f"cluster {settings.name}", error),)
+    return examine(Patient(found, *reached, *askers, session.wall_clock()))
 
 
 def _show(clusters: Sequence[str], found: Sequence[Finding]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from node_rotation import detect, fleet
 from node_rotation.checkup import Access, Account
+from node_rotation.discovery import discover
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.freezes import Freezes
@@ -133,9 +134,12 @@ def open_session(
     with _said_of(file):  # is there such a cluster? what the run says on top is not the file's
         known.settings(cluster)
     settings = known.settings(cluster, policy)
-    chosen = _choose(settings, groups or (), role)
+    if settings.cluster.groups:  # whatever the file alone can tell is said before anything is reached
+        _choose(settings, groups or (), role)
     with _said_of(file):
         reached = connect(settings)
+        settings = discover(settings, reached[0])
+    chosen = _choose(settings, groups or (), role)
     return Session(settings, chosen, *reached, wall_clock(), file)
 
 

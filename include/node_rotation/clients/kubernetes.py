@@ -10,6 +10,7 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from node_rotation.clients import kubernetes_values as values
+from node_rotation.clients.etcd import probe
 from node_rotation.clients.kubernetes_api import Api, Json
 from node_rotation.clients.kubernetes_errors import (
     cause_of,
@@ -21,6 +22,7 @@ from node_rotation.clients.kubernetes_errors import (
 )
 from node_rotation.clients.kubernetes_objects import KubernetesObjects
 from node_rotation.clients.wall import WallClock
+from node_rotation.control_plane import ControlPlane, EtcdAccess
 from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE, ROLLED_FOR
 from node_rotation.volume import Volume
@@ -42,6 +44,7 @@ from node_rotation.world import (
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
+
 
 LEASES = f"/apis/coordination.k8s.io/v1/namespaces/{LEASE_NAMESPACE}/leases"
 WORKLOADS = {"Deployment": "deployments", "StatefulSet": "statefulsets", "DaemonSet": "daemonsets"}
@@ -101,6 +104,24 @@ class KubernetesCluster:
         if not digits:
             raise PermanentError(f"the API server {self._api.host} names no minor version: {said!r}")
         return int(digits[0])
+
+    def control_plane(self, etcd: Mapping[str, EtcdAccess]) -> ControlPlane:
+        """``/readyz``, and the health of these etcd clusters.
+
+        https://kubernetes.io/docs/reference/using-api/health-checks/
+
+        :raises TransientError: if the API server can't be reached: then nothing is known.
+        """
+        try:
+            self._api.raw("GET", "/readyz")
+            ready, said = True, "ok"
+        except ApiException as error:
+            if error.status != 500:  # 500 is its own "not ready"
+                raise translate(error, "get", "/readyz") from error
+            ready, said = False, message_of(error)
+        except (HTTPError, OSError) as error:
+            raise translate_connection(error, self._api.host, "get", "/readyz") from error
+        return ControlPlane(ready, said, probe(etcd))
 
     def cordon(self, node: str, uid: str) -> None:
         """Set ``spec.unschedulable``; :raises GoneError: if the node is gone or another one."""

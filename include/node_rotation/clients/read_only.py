@@ -66,6 +66,7 @@ class ReadOnlyCluster:
         self.workloads = cluster.workloads
         self.volumes = cluster.volumes
         self.minor_version = cluster.minor_version
+        self.control_plane = cluster.control_plane
         self.lease = cluster.lease
 
     objects: Any = property(_refused("patch objects"))

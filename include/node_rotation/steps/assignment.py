@@ -37,7 +37,9 @@ def assigned(
         if not claim.open:
             continue
         # Once its old machine goes, or it is sent away itself, nobody else takes its place.
-        lasting = claim.terminate_since is not None or claim.state is ClaimState.FAILED
+        # Where the old machine goes first, that begins before there is anybody to take its place.
+        first = claim.strategy is Strategy.TERMINATE_FIRST
+        lasting = (claim.terminate_since is not None and not first) or claim.state is ClaimState.FAILED
         kept = {old: new for old, new in claim.replacements.items() if new in present or lasting}
         for old in claim.machines:
             if old not in kept and free and not _stays(claim, old, present):
@@ -48,11 +50,12 @@ def assigned(
 
 
 def _stays(claim: Claim, old: str, present: Set[str]) -> bool:
-    """True for a machine that is still to be detached: nobody has come for it yet, whoever was first in line.
+    """True for a machine that is still to be detached, or to go first: nobody has come for it yet.
 
     Given another's newcomer, it would never be detached, and the other waited for one that nobody launches.
     """
-    return claim.strategy is Strategy.DETACH and claim.terminate_since is None and old in present
+    made_room = claim.strategy is Strategy.DETACH and claim.terminate_since is not None
+    return claim.strategy is not Strategy.SURGE and not made_room and old in present
 
 
 def newcomers(ledger: Ledger, baseline: Baseline, group: ScalingGroup, instances: Mapping[str, Instance]) -> list[str]:

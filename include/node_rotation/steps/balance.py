@@ -15,7 +15,7 @@ from dataclasses import replace
 from node_rotation import lock, steps  # steps as a module: they prepare, which sweeps, which restores
 from node_rotation.errors import BlockedError, GoneError, PermanentError
 from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
-from node_rotation.model import Batch, GroupPlan, ImageStep, PlannedMachine, StepName, Target
+from node_rotation.model import Batch, GroupPlan, ImageStep, PlannedMachine, StepName, Strategy, Target
 from node_rotation.outcome import Blocked, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.heal import heal_claim
@@ -77,6 +77,8 @@ def _begin(run: Run, group_name: str, ledger: Ledger, did: list[str]) -> Claim |
     baseline = ledger.groups[group_name]
     group = fresh_group(run, baseline.asg)
     uneven = unevenness(group)
+    if baseline.strategy is Strategy.TERMINATE_FIRST:
+        return None  # the group itself chose each replacement's zone, knowing who had left
     if uneven <= TOLERATED or PROCESS not in baseline.suspended_by_us or PROCESS not in group.suspended:
         return None
     run.look.forget()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from node_rotation import lock
+from node_rotation import lock, quorum
 from node_rotation.errors import BlockedError
 from node_rotation.health import Baseline, Health, judge
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
@@ -96,7 +96,13 @@ def _health(seen: Scene) -> Health:
     new = frozenset(seen.claim.replacements.values())
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
     health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
-    return Health((*health.reasons, *_checks(seen)), health.image_fault)
+    return replace(health, reasons=(*health.reasons, *_quorum(seen), *_checks(seen)))
+
+
+def _quorum(seen: Scene) -> tuple[str, ...]:
+    """What a master's replacement still lacks: its members of etcd, the API server."""
+    settings, claim = seen.run.settings, seen.claim
+    return quorum.after(settings, seen.snapshot) if quorum.guards(settings, claim.group, claim.strategy) else ()
 
 
 def _checks(seen: Scene) -> tuple[str, ...]:

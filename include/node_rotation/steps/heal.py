@@ -108,6 +108,8 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
         return True
     new = scene.claim.replacements.get(old)
     node = scene.snapshot.node_of(old)
+    if scene.claim.strategy is Strategy.TERMINATE_FIRST:
+        return _stays_or_goes(scene, old, node, did)
     if _drained(scene, node) and new is not None and _serves(scene, new):
         terminate(scene.run, scene.baseline.asg, old, decrement=scene.claim.strategy is Strategy.SURGE)
         did.append(f"instance {old} was drained and is terminated")
@@ -117,6 +119,16 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
     if new is not None and not _dismiss(scene, new, did):
         return False
     return _reattach(scene, old, did)
+
+
+def _stays_or_goes(scene: Scene, old: str, node: Node | None, did: list[str]) -> bool:
+    """Nothing came for a machine that goes first: it takes pods again, unless it is on its way already."""
+    member = fresh_group(scene.run, scene.baseline.asg).member(old)
+    if member is not None and not stays(member.lifecycle):
+        return False
+    if node is not None and _give_back(scene.run, node):
+        did.append(f"node {node.name} takes pods again")
+    return True
 
 
 def _drained(scene: Scene, node: Node | None) -> bool:

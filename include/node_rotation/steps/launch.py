@@ -12,17 +12,22 @@ from node_rotation.ledger import ClaimState
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps import first
+from node_rotation.steps.arrival import aws_says, keep
 from node_rotation.steps.assignment import assign, raise_desired
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, scene
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.usable import Problem, problem
-from node_rotation.world import ScalingGroup, Snapshot
+from node_rotation.world import ScalingGroup
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Done once every old machine has a replacement that is InService, Ready and usable."""
+    """Done once every old machine has a replacement that is InService, Ready and usable.
+
+    Where the old machine goes first there is nothing to launch: done once it may go.
+    """
 
     name: StepName = StepName.LAUNCH
 
@@ -32,12 +37,14 @@ class Launch:
         if ledger is None or batch.group not in ledger.groups:
             ensure(run, batch.group)
         place = acting(run, batch)
+        if place.claim.strategy is Strategy.TERMINATE_FIRST:
+            return
         if place.claim.state is not ClaimState.ADMITTED or _behind_balancer(place):
             return
         if len(place.claim.replacements) < len(place.claim.machines) or _lost(place):
             _make_room(place)
             assign(run, batch.group, place.baseline.asg)
-        _keep(place)
+        keep(place)
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or why the replacement is not there yet; Blocked once ``launch_timeout`` has passed."""
@@ -46,6 +53,8 @@ class Launch:
             return place
         if place.claim.state is ClaimState.PASSED:
             return Done("the batch has passed")  # what became of its replacements since is no matter of this step
+        if place.claim.strategy is Strategy.TERMINATE_FIRST:
+            return first.permission(place)
         if refused := _behind_balancer(place):
             return refused
         problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None] or _homeless(place)
@@ -105,17 +114,6 @@ def _lost(place: Scene) -> bool:
     return any(gone(place.snapshot.instances.get(new)) for new in place.claim.replacements.values())
 
 
-def _keep(place: Scene) -> None:
-    """Keep the autoscaler from removing new machines while they are still empty."""
-    for new in place.claim.replacements.values():
-        node = place.snapshot.node_of(new)
-        if node is not None and names.SCALE_DOWN_DISABLED not in node.annotations:
-            lock.require(place.run)
-            marks = {names.SCALE_DOWN_DISABLED: "true", names.KEPT_BY: place.ledger.run}
-            place.run.cluster.annotate(node.name, node.uid, marks)
-            place.run.look.forget()
-
-
 def _behind_balancer(place: Scene) -> Blocked | None:
     """Detaching deregisters at once and bypasses hooks (Auto Scaling user guide, "Detach instances")."""
     group, policy = place.group, place.run.settings.groups[place.claim.group]
@@ -134,7 +132,7 @@ def _missing(place: Scene, old: str) -> Problem | None:
     if new is None or new not in place.snapshot.instances:
         if gone(place.snapshot.instances.get(old)):
             return None  # the old machine went by itself: nothing to replace, nothing to wait for
-        return Problem(f"asg {place.group.name} has not launched a replacement for {old}{_why(place)}", (old,))
+        return Problem(f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}", (old,))
     target = place.run.plan.group(place.claim.group).target.image.id
     return problem(place.snapshot, place.group, new, old, target)
 
@@ -146,12 +144,3 @@ def _homeless(place: Scene) -> list[Problem]:
     found = stranded(place.snapshot, pods, {node.name for node in old})
     remedy = "Have the group launch in that zone; strategy: detach replaces a machine where it was."
     return [Problem(str(s), (f"pod {s.pod.key}", f"volume {s.volume.name}"), remedy=remedy) for s in found]
-
-
-def _why(place: Scene) -> str:
-    """AWS' own words for why nothing is launched."""
-    snapshot: Snapshot = place.snapshot
-    for activity in snapshot.activities.get(place.group.name, ()):
-        if activity.status in ("Failed", "Cancelled") and activity.started_at >= place.claim.since:
-            return f": {activity.message or activity.description}"
-    return ""

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from node_rotation import lock
 from node_rotation.attachments import still_attached
 from node_rotation.errors import GoneError
-from node_rotation.ledger import claim_change
+from node_rotation.ledger import ClaimState, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps import first
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays
 from node_rotation.steps.step import MARGIN_S
 
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """Done once EC2 shuts every old machine down; the gate sees them terminated and removes their Nodes."""
+    """Done once EC2 shuts every old machine down; the gate sees them terminated and removes their Nodes.
+
+    Where the old machine goes first, done once its replacement is in service.
+    """
 
     name: StepName = StepName.TERMINATE
 
@@ -28,6 +32,11 @@ class Terminate:
         place = acting(run, batch)
         if not place.claim.open:
             return
+        if place.claim.strategy is Strategy.TERMINATE_FIRST:
+            run.look.forget()  # what may go is decided by the world as it is now
+            place = acting(run, batch)
+            if place.claim.state is not ClaimState.ADMITTED or not _now(place):
+                return
         going = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
         ready = [m for m in going if _keeps(place, m) is None]
         if ready and place.claim.terminate_since is None:
@@ -43,8 +52,12 @@ class Terminate:
         if isinstance(place, Blocked):
             return place
         going = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
+        if not going and place.claim.open and place.claim.strategy is Strategy.TERMINATE_FIRST:
+            return first.arrived(place)
         if not going:
             return Done("the old machines are shutting down")
+        if held := first.held_back(place):
+            return Waiting(held, run.policy(batch).poll)
         if blocked := next((b for m in going if (b := _protected(place, m)) is not None), None):
             return blocked
         waited = place.now - (place.claim.terminate_since or place.now)
@@ -59,8 +72,10 @@ class Terminate:
         return Waiting(reasons, run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
-        """The policy's ``terminate_timeout`` and a margin."""
-        return run.policy(batch).terminate_timeout + MARGIN_S
+        """The policy's ``terminate_timeout`` and a margin; where the replacement comes now, ``launch_timeout`` too."""
+        policy = run.policy(batch)
+        last = policy.launch_timeout if run.group(batch).strategy is Strategy.TERMINATE_FIRST else 0.0
+        return policy.terminate_timeout + last + MARGIN_S
 
 
 def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
@@ -84,6 +99,14 @@ def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
     except GoneError:  # somebody was faster
         pass
     run.look.forget()
+
+
+def _now(place: Scene) -> bool:
+    """Whether there is a machine to terminate now; else the replacements that have come are taken in."""
+    if all(gone(place.snapshot.instances.get(m)) for m in place.claim.machines):
+        first.welcome(place)
+        return False
+    return not first.held_back(place)
 
 
 def _keeps(place: Scene, machine: str) -> str | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from node_rotation.control_plane import ControlPlane, EtcdAccess, EtcdCluster, EtcdMember
 from node_rotation.errors import ConflictError, GoneError
 from node_rotation.testing.controllers import Controllers, fits_daemon
 from node_rotation.testing.disruption import Disruption
@@ -32,6 +33,7 @@ class MemoryCluster:
         self._lease: Lease | None = None
         self._lease_writes = 0
         self._seen: dict[str, tuple[int, object]] = {}
+        self.etcd: Callable[[str, Sequence[str]], EtcdCluster] = _no_etcd
         self.on_lease: Callable[[Lease | None], None] | None = None
 
     @property
@@ -74,6 +76,11 @@ class MemoryCluster:
         """The API server's minor version."""
         self._journal.read(KUBERNETES, "minor_version")
         return self._minor
+
+    def control_plane(self, etcd: Mapping[str, EtcdAccess]) -> ControlPlane:
+        """``/readyz``, and the health of these etcd clusters."""
+        self._journal.read(KUBERNETES, "control_plane")
+        return ControlPlane(True, "ok", tuple(self.etcd(name, access.endpoints) for name, access in etcd.items()))
 
     def cordon(self, node: str, uid: str) -> None:
         """Set ``spec.unschedulable``."""
@@ -248,6 +255,10 @@ class MemoryCluster:
             surges=seed.kind == "Deployment",
             rolled_for=workload.rolled_for,
         )
+
+
+def _no_etcd(name: str, endpoints: Sequence[str]) -> EtcdCluster:
+    return EtcdCluster(name, tuple(EtcdMember(endpoint, False, "connection refused") for endpoint in endpoints))
 
 
 def _merged(now: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:

@@ -33,7 +33,7 @@ class Mutation(NamedTuple):
 class Journal:
     """Every call passes here: it is counted, may fail, may crash its caller, and is written down.
 
-    :param actor: who calls now; tests change it, or use ``acting``.
+    :param actor: who calls now; tests change it, or use ``acting``. ``away`` says why a service can't be reached.
     """
 
     def __init__(self, clock: VirtualClock, faults: Sequence[Fault] = ()) -> None:
@@ -43,6 +43,7 @@ class Journal:
         self.calls: Counter[str] = Counter()
         self.mutations: list[Mutation] = []
         self.on_mutation: Callable[[Mutation], None] | None = None
+        self.away: Callable[[str], str] = lambda service: ""
         self._crash_at: tuple[int, bool] | None = None
         self._begun = 0
         self._launches: Counter[int] = Counter()
@@ -106,6 +107,8 @@ class Journal:
 
     def _matching(self, service: str, action: str) -> list[Fault]:
         self.calls[action] += 1
+        if why := self.away(service):
+            raise TransientError(f"{action}: {why}", retry_after_s=1.0)
         if not self.faults:
             return []
         number = self.calls[action]

@@ -23,6 +23,8 @@ class Timing:
     :param pod_gc: how long a pod outlives its Node object (Kubernetes: podgc's quarantineTime, 40 s).
     :param volume_detach: from a pod's end to its volume detached.
     :param not_ready_eviction: tolerationSeconds that every pod gets for not-ready (Kubernetes: 300 s).
+    :param etcd_start: from a master's running to its etcd members being up on the volume.
+    :param failover: how long the API server is away when a master goes, until connections find another one.
     :param eks_eviction: and the other ``eks_*``: see ``managed_values.Pace``.
     """
 
@@ -40,6 +42,8 @@ class Timing:
     sync: float = 0.05
     pod_gc: float = 40.0
     not_ready_eviction: float = 300.0
+    etcd_start: float = 1.0
+    failover: float = 1.0
     volume_detach: float = 1.0
     eks_eviction: float = 900.0
     eks_pause: float = 60.0

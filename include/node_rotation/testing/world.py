@@ -14,6 +14,7 @@ from typing import Any
 
 from node_rotation.fleet import AwsAccess, NodeGroup, Settings, rolled_by
 from node_rotation.fleet import Cluster as FleetCluster
+from node_rotation.kops import settled
 from node_rotation.model import Kind
 from node_rotation.policy import Policy, merge
 from node_rotation.testing import seeds
@@ -21,10 +22,11 @@ from node_rotation.testing.account import AMAZON, Account
 from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.clock import MONDAY_NIGHT, VirtualClock
 from node_rotation.testing.cloud import MemoryCloud
-from node_rotation.testing.cluster import MemoryCluster
+from node_rotation.testing.cluster import KUBERNETES, MemoryCluster
 from node_rotation.testing.controllers import Controllers
 from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.ec2 import Ec2
+from node_rotation.testing.etcd import Etcd
 from node_rotation.testing.faults import Journal, Mutation
 from node_rotation.testing.machines import KUBELET_UNWELL, Machines
 from node_rotation.testing.managed_groups import ManagedGroups
@@ -71,6 +73,9 @@ class MemoryWorld:
         self.cluster = MemoryCluster(self.objects, self.controllers, self.disruption, self.journal)
         self.machines = Machines(self.ec2, self.objects, self.controllers, self.cluster, self.account)
         self.monitor = Monitor(self.objects, self.disruption, self.ec2)
+        self.etcd = Etcd(seed, self.clock, self.account)
+        self.cluster.etcd = self.etcd.state
+        self.ec2.on_state.append(lambda i: self.etcd.state_changed(i, self.ec2.launched_for[i.id]))
         self.cluster.on_lease = self.monitor.lease_written
         self.account.build()
         self.account.add_nodegroups(self.eks)
@@ -186,7 +191,7 @@ class MemoryWorld:
             environment=self.seed.environment,
             cluster=FleetCluster(name=self.seed.cluster, aws=AwsAccess(region=self.seed.region), groups=groups),
             policy=merged,
-            groups={g.name: merge(merged, rolled_by(g)) for g in groups},
+            groups={g.name: settled(g.kind, g.role, merge(merged, rolled_by(g))) for g in groups},
         )
 
     def _in_fleet(self, group: seeds.Group) -> NodeGroup:
@@ -238,6 +243,7 @@ class MemoryWorld:
         self.clock.wait(max(1.0, 2 * self.seed.timing.sync))
         self.account.publish_next()
         self.journal.faults = list(self.seed.faults)
+        self.journal.away = lambda service: self.etcd.away() if service == KUBERNETES else ""
         self.journal.forget()
         self.monitor.begin({self.asg(g.name): g.desired for g in self.seed.groups})
 

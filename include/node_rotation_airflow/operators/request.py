@@ -12,6 +12,8 @@ from node_rotation_airflow.operators.base import RotationOperator
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from node_rotation.fleet import Settings
+
 
 class RequestOperator(RotationOperator):
     """Reads the fleet file once for the whole run; nothing is touched if anything is wrong.
@@ -32,8 +34,17 @@ class RequestOperator(RotationOperator):
             params=dict(context["params"]),
             partition_key=getattr(dag_run, "partition_key", None),
             now=datetime.now(UTC),
+            discover=discovered,
         )
         context["ti"].xcom_push(key=REQUEST_KEY, value=request.dump())
         settings: Any = request.settings
         self.log.info("%s: %s, as of %s", settings.name, ", ".join(request.groups), request.as_of or "now")
         return list(request.groups)
+
+
+def discovered(settings: Settings) -> Settings:
+    """The cluster with its groups; only one whose groups are kops' reaches for a connection."""
+    from node_rotation.discovery import discover
+    from node_rotation_airflow import runs
+
+    return discover(settings, runs.connect(settings).cloud) if settings.cluster.kops else settings

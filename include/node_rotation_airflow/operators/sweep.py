@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from node_rotation_airflow import fleet_file
 from node_rotation_airflow.operators.base import RotationOperator
+from node_rotation_airflow.operators.request import discovered
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -32,7 +33,7 @@ class SweepOperator(RotationOperator):
         from node_rotation.sweep import sweep
         from node_rotation_airflow.runs import connect, outside
 
-        settings = load(fleet_file.path()).settings(self.cluster)
+        settings = discovered(load(fleet_file.path()).settings(self.cluster))
         swept = sweep(
             settings, *connect(settings), holder=f"sweep {context['ti'].run_id}", outside=outside(commands=False)
         )

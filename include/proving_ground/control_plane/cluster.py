@@ -85,7 +85,7 @@ def start_etcd(tools: Tools, directory: Path) -> str:
     :raises NotReadyError: it did not answer in time.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    return _retried(lambda: _start_etcd(tools, directory))
+    return retried(lambda: _start_etcd(tools, directory))
 
 
 def _start_etcd(tools: Tools, directory: Path) -> str:
@@ -108,21 +108,24 @@ def _start_etcd(tools: Tools, directory: Path) -> str:
         log,
         SMALL,
     )
-    _wait(started, log, lambda: _answers(f"{client}/health"))
+    wait_for(started, log, lambda: answers(f"{client}/health"))
     return client
 
 
-def start(tools: Tools, name: str, directory: Path, etcd: str, webhook: str | None = None) -> ControlPlane:
+def start(
+    tools: Tools, name: str, directory: Path, etcd: str, webhook: str | None = None, events: str = ""
+) -> ControlPlane:
     """Start a cluster and wait until its API server is ready.
 
     :param directory: gets the certificates, the kubeconfig, the audit log and the logs.
-    :param etcd: client URL; this cluster keeps to the prefix /<name>.
+    :param etcd: client URLs, by comma; this cluster keeps to the prefix /<name>.
+    :param events: client URLs of an etcd of their own for events, by comma.
     :param webhook: URL that answers TokenReviews, as the IAM authenticator does on EKS.
     :raises NotReadyError: a part did not come up; names it and its log.
     """
     directory.mkdir(parents=True, exist_ok=True)
     files = certificates.write(directory / "certificates", name, CLIENTS)
-    cluster = _retried(lambda: _start_apiserver(tools, name, directory, etcd, files, webhook))
+    cluster = retried(lambda: _start_apiserver(tools, name, directory, (etcd, events), files, webhook))
     _start_followers(tools, cluster)
     return cluster
 
@@ -131,7 +134,7 @@ def _start_apiserver(
     tools: Tools,
     name: str,
     directory: Path,
-    etcd: str,
+    etcd: tuple[str, str],
     files: certificates.Certificates,
     webhook: str | None,
 ) -> ControlPlane:
@@ -140,7 +143,7 @@ def _start_apiserver(
     log = directory / "kube-apiserver.log"
     argv = [
         str(tools.binaries / "kube-apiserver"),
-        f"--etcd-servers={etcd}",
+        f"--etcd-servers={etcd[0]}",
         f"--etcd-prefix=/{name}",
         "--bind-address=127.0.0.1",
         "--advertise-address=127.0.0.1",
@@ -161,12 +164,14 @@ def _start_apiserver(
         f"--audit-log-path={cluster.audit_log}",
         "--shutdown-delay-duration=0s",
     ]
+    if etcd[1]:
+        argv.append(f"--etcd-servers-overrides=/events#{etcd[1].replace(',', ';')}")
     if webhook:
         argv.append(f"--authentication-token-webhook-config-file={_webhook_file(directory, webhook)}")
         argv.append("--authentication-token-webhook-version=v1")
     started = tools.processes.start(f"{name}/kube-apiserver", argv, log, SMALL)
     _write_kubeconfigs(cluster)
-    _wait(started, log, lambda: _answers(f"{cluster.endpoint}/readyz", files))
+    wait_for(started, log, lambda: answers(f"{cluster.endpoint}/readyz", files))
     return cluster
 
 
@@ -249,14 +254,19 @@ class _PortTakenError(NotReadyError):
     """Another process took the port between our choosing and our using it."""
 
 
-def _retried(attempt: Callable[[], Result]) -> Result:
+def retried(attempt: Callable[[], Result]) -> Result:
+    """Try a start again whose ports somebody else took meanwhile."""
     for _ in range(ATTEMPTS - 1):
         with contextlib.suppress(_PortTakenError):
             return attempt()
     return attempt()
 
 
-def _wait(started: Started, log: Path, ready: Callable[[], bool]) -> None:
+def wait_for(started: Started, log: Path, ready: Callable[[], bool]) -> None:
+    """Wait until a process is ready.
+
+    :raises NotReadyError: it ended, or was not ready in time.
+    """
     deadline = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < deadline:
         if ready():
@@ -269,7 +279,8 @@ def _wait(started: Started, log: Path, ready: Callable[[], bool]) -> None:
     raise NotReadyError(f"{started.name} was not ready within {READY_WITHIN_S:.0f} s; see {log}")
 
 
-def _answers(url: str, files: certificates.Certificates | None = None) -> bool:
+def answers(url: str, files: certificates.Certificates | None = None) -> bool:
+    """Whether an address answers 200."""
     context = None
     if files:
         context = ssl.create_default_context(cafile=str(files.ca))

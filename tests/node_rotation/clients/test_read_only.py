@@ -16,7 +16,7 @@ CLOUD_READS = {
     "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter",
     "parameters", "template", "managed_group",
 }  # fmt: skip
-CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "volumes", "minor_version", "lease"}
+CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "volumes", "minor_version", "control_plane", "lease"}
 
 
 def methods(protocol: type) -> set[str]:

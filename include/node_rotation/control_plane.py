@@ -1,0 +1,64 @@
+"""A control plane: what the policy's section ``control_plane`` says of it, and what a probe of it found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from node_rotation.model import Value
+
+
+class EtcdAccess(Value):
+    """Where the members of one etcd cluster answer over HTTP.
+
+    kops exposes ``/health`` without a client certificate on a metrics listener (``ETCD_LISTEN_METRICS_URLS`` in
+    ``etcdClusters[].manager.env``); on the client port, with a certificate, the members are listed as well.
+    """
+
+    endpoints: tuple[str, ...] = Field(
+        min_length=1,
+        description="one per member, e.g. https://etcd-a.example:4001; {node} stands for each master's Node name",
+    )
+    ca: str | None = Field(default=None, description="file with the authority's certificate; ~ and $VARIABLES expanded")
+    certificate: str | None = Field(default=None, description="file with the client certificate")
+    key: str | None = Field(default=None, description="file with its key")
+
+
+class ControlPlanePolicy(Value):
+    """What must hold before and after each master is replaced; read from the cluster's policy, not a group's."""
+
+    etcd: dict[str, EtcdAccess] = Field(default={}, description="etcd clusters by name; kops has main and events")
+    without_probe: bool = Field(
+        default=False, description="replace masters although nobody asks etcd: Nodes Ready and API ready must do"
+    )
+    allow_outage: bool = Field(
+        default=False, description="fewer than three masters: accept that the API is away while one is replaced"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdMember:
+    """What one endpoint said of itself; ``said`` is its own word, or why there was none."""
+
+    endpoint: str
+    healthy: bool
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdCluster:
+    """One etcd cluster; ``voters`` are the names of its voting members, empty where no endpoint lists them."""
+
+    name: str
+    members: tuple[EtcdMember, ...]
+    voters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPlane:
+    """The API server's own word on being ready, and its etcd clusters as far as they are probed."""
+
+    ready: bool
+    said: str = ""
+    etcd: tuple[EtcdCluster, ...] = ()

@@ -1,0 +1,305 @@
+"""A kops control plane, rotated on a clock that jumps: one master at a time, and etcd never loses its quorum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.node_rotation.crashes import After, after, dies, plan_for, rotate, run_for, sweep_all
+from tests.node_rotation.masters import kops, probed
+from tests.node_rotation.test_two_actors import Shadow
+
+from node_rotation import detect, engine, machine
+from node_rotation.errors import BlockedError
+from node_rotation.run import Run
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+
+STRIDE = 4
+
+
+def went(world: MemoryWorld) -> list[str]:
+    """The groups whose machines were terminated, in that order."""
+    calls = [m for m in world.mutations if m.action == "TerminateInstanceInAutoScalingGroup"]
+    return [world.ec2.launched_for[m.args["instance_id"]] for m in calls]
+
+
+def test_three_masters_one_after_the_other_then_the_workers() -> None:
+    world = kops()
+
+    result = rotate(world, **probed(world))
+
+    assert result.ok, result
+    assert result.passed == ("master-a/1", "master-b/1", "master-c/1", "nodes/1", "nodes/2")
+    assert went(world) == ["prod-master-a", "prod-master-b", "prod-master-c", "prod-nodes", "prod-nodes"]
+    assert world.etcd.lost_at == []
+    world.clock.wait(60.0)
+    assert after(world).clean, after(world)
+    assert after(world).old == 0
+
+
+def test_no_master_s_group_ever_gets_another_machine_on_top() -> None:
+    world = kops()
+
+    rotate(world, **probed(world))
+
+    assert {world.monitor.max_extra[world.asg(f"master-{zone}")] for zone in "abc"} == {0}
+    assert all(m.action != "SetDesiredCapacity" or "master" not in str(m.args) for m in world.mutations)
+
+
+def test_taking_two_masters_kills_the_cluster_which_a_rotation_never_does() -> None:
+    world = kops()
+    for zone in "ab":
+        (member,) = world.cloud.groups([f"prod-master-{zone}"])[f"prod-master-{zone}"].members
+        world.cloud.terminate(member.instance_id)
+
+    assert len(world.etcd.lost_at) == 1
+    assert "no quorum" in world.etcd.away()
+
+
+def stopped_when(world: MemoryWorld, member: str, batch: str, step: str) -> Any:
+    """Somebody else's failure: an etcd member dies as a batch comes to a step."""
+
+    def event(said: engine.Event) -> None:
+        if isinstance(said, engine.BatchMoved) and (said.batch, said.step) == (batch, step):
+            world.etcd.stop(member)
+
+    return event
+
+
+def test_a_member_that_dies_before_its_neighbour_goes_stops_the_rotation_by_name() -> None:
+    world = kops()
+    run = run_for(world, **probed(world))
+
+    result = engine.rotate(run, stopped_when(world, "etcd-c2", "master-b/1", "drain"))
+
+    assert result.passed == ("master-a/1",)
+    (name, why), *others = result.failed
+    assert (name, others) == ("master-b/1", [])
+    assert "etcd-c2" in why.reason
+    assert "not healthy" in why.reason
+    assert world.etcd.lost_at == []
+    assert went(world) == ["prod-master-a"]
+    world.clock.wait(60.0)
+    assert after(world).clean, after(world)
+    assert not any(node.unschedulable for node in world.cluster.nodes())
+
+
+def test_a_member_that_comes_back_lets_the_next_master_go() -> None:
+    world = kops()
+    run = run_for(world, **probed(world))
+    dies_at = stopped_when(world, "etcd-c2", "master-b/1", "drain")
+
+    def event(said: engine.Event) -> None:
+        dies_at(said)
+        if isinstance(said, engine.BatchWaits) and "etcd-c2" in said.reasons[0]:
+            world.etcd.start("etcd-c2")
+
+    result = engine.rotate(run, event)
+
+    assert result.ok, result
+    assert world.etcd.lost_at == []
+
+
+def test_a_replacement_s_member_that_stays_away_holds_the_others() -> None:
+    world = kops()
+    run = run_for(world, **probed(world))
+
+    result = engine.rotate(run, stopped_when(world, "etcd-a0", "master-a/1", "health_gate"))
+
+    (name, why), *_ = result.failed
+    assert name == "master-a/1"
+    assert "etcd main: http://etcd-a0:4001" in why.reason
+    assert not why.image_fault
+    assert went(world) == ["prod-master-a"]
+    assert world.etcd.lost_at == []
+
+
+def test_quorum_that_others_lose_midway_is_waited_out_and_never_taken_for_done() -> None:
+    world = kops()
+    run = run_for(world, **probed(world))
+
+    def event(said: engine.Event) -> None:
+        if isinstance(said, engine.BatchMoved) and (said.batch, said.step) == ("master-a/1", "terminate"):
+            for member in ("etcd-b1", "etcd-c2"):
+                world.etcd.stop(member)
+                world.clock.after(40.0, lambda member=member: world.etcd.start(member))
+
+    began = world.clock.now()
+    result = engine.rotate(run, event)
+
+    assert result.ok, result
+    assert world.clock.now() - began > 40.0
+
+
+def test_a_replacement_in_another_zone_is_named_with_both() -> None:
+    world = kops(spread=True, faults=[seeds.Fault(kind="capacity", zone="a")])
+
+    result = rotate(world, **probed(world))
+
+    (name, why), *_ = result.failed
+    assert name == "masters/1"
+    assert "eu-central-1a" in why.reason
+    assert "etcd volumes" in why.reason
+    assert len(went(world)) == 1
+    assert world.etcd.lost_at == []
+
+
+def test_no_capacity_for_a_master_is_said_in_aws_own_words() -> None:
+    world = kops(faults=[seeds.Fault(kind="capacity", zone="a")])
+
+    result = rotate(world, **probed(world))
+
+    (name, why), *_ = result.failed
+    assert name == "master-a/1"
+    assert "capacity" in why.reason
+    assert not why.image_fault
+    assert len(went(world)) == 1
+
+
+def test_an_image_whose_master_never_joins_costs_one_master_and_is_the_image_s_fault() -> None:
+    world = kops(behaviour="never-joins")
+
+    result = rotate(world, **probed(world))
+
+    (name, why), *_ = result.failed
+    assert name == "master-a/1"
+    assert why.image_fault
+    assert len(went(world)) == 1
+    assert world.etcd.lost_at == []
+
+
+def test_a_single_master_needs_its_outage_approved() -> None:
+    world = kops("a")
+    plan, _ = plan_for(world, **probed(world))
+    (blocker,) = plan.blockers
+    assert "control plane of 1" in blocker.reason
+    assert "allow_outage" in blocker.remedy
+
+    result = rotate(world, **probed(world, allow_outage=True))
+
+    assert result.ok, result
+    assert len(world.etcd.lost_at) == 1
+    assert after(world).old == 0
+
+
+def test_masters_whose_etcd_nobody_probes_block_unless_the_policy_accepts_it() -> None:
+    world = kops()
+    plan, _ = plan_for(world)
+    assert [b.remedy for b in plan.blockers if "without_probe" in b.remedy]
+    before = len(world.mutations)
+    assert rotate(world).blocked is not None
+    assert len(world.mutations) == before
+
+    assert rotate(world, control_plane={"without_probe": True}).ok
+
+
+def test_only_one_of_both_etcd_clusters_is_not_enough() -> None:
+    world = kops()
+    policy = {"control_plane": {"etcd": {"main": {"endpoints": list(world.etcd.endpoints())}}}}
+    plan, _ = plan_for(world, **policy)
+    (blocker,) = plan.blockers
+    assert "events" in blocker.reason
+
+
+def test_members_are_found_by_the_names_of_the_masters_nodes() -> None:
+    world = kops()
+    etcd = {name: {"endpoints": ["http://{node}:8081"]} for name in ("main", "events")}
+
+    assert rotate(world, control_plane={"etcd": etcd}).ok
+    assert world.etcd.lost_at == []
+
+
+def test_workers_may_go_first_as_well_and_spend_unavailable() -> None:
+    world = MemoryWorld.simple(6)
+    result = rotate(world, strategy="terminate_first", budget={"max_unavailable": 2})
+    assert result.ok, result
+    world.clock.wait(60.0)
+    assert after(world).clean, after(world)
+    assert after(world).old == 0
+    assert world.monitor.max_extra[world.asg("workers")] == 0
+    assert world.monitor.max_unavailable[world.asg("workers")] <= 2
+
+
+def test_one_master_by_hand_goes_only_while_the_others_are_well() -> None:
+    world = kops()
+    settings = run_for(world, **probed(world)).settings
+    snapshot = detect.observe(settings, world.cloud, world.cluster, world.clock)
+    (member,) = snapshot.groups["prod-master-a"].members
+    found = machine.find(settings, snapshot, member.instance_id)
+    world.etcd.stop("etcd-b1")
+
+    with machine.holding(settings, world.cloud, world.cluster, world.clock, "by-hand") as run:
+        machine.drain(run, found)
+        with pytest.raises(BlockedError, match="a master may not go: etcd main: http://etcd-b1:4001"):
+            machine.terminate(run, found)
+    assert went(world) == []
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_a_second_actor_takes_no_second_master(every: int) -> None:
+    world = kops(workers=1)
+    run = run_for(world, **probed(world))
+    shadow = Shadow(world, run_for(world, run.id, plan=run.plan, **probed(world)), every)
+    world.journal.on_mutation = shadow
+    result = engine.rotate(run)
+    world.journal.on_mutation = None
+    world.clock.wait(60.0)
+    assert shadow.acted
+    assert result.ok, result
+    assert after(world).clean, after(world)
+    assert world.etcd.lost_at == []
+    assert len(went(world)) == 4
+
+
+def dead(at: int, *, before: bool) -> tuple[MemoryWorld, Run] | None:
+    world = kops(workers=1)
+    run = run_for(world, **probed(world))
+    return (world, run) if dies(run, world, at, before=before) else None
+
+
+def every_crash(offset: int):
+    for at in range(1 + offset, 500, STRIDE):
+        for before in (True, False):
+            found = dead(at, before=before)
+            if found is None:
+                return
+            yield at, before, *found
+
+
+def wrong(at: int, before: bool, left: After) -> str:
+    return f"died {'before' if before else 'after'} mutation {at}: {left}"
+
+
+@pytest.mark.parametrize("offset", range(STRIDE))
+def test_wherever_it_dies_the_same_run_goes_on_and_no_quorum_is_lost(offset: int) -> None:
+    for at, before, world, run in every_crash(offset):
+        world.clock.wait(5.0)  # whoever starts it again needs an API server that answers
+        result = engine.rotate(run_for(world, run.id, plan=run.plan, **probed(world)))
+        world.clock.wait(60.0)
+        assert result.ok, f"{at}: {result}"
+        assert after(world).clean, wrong(at, before, after(world))
+        assert after(world).old == 0, wrong(at, before, after(world))
+        assert world.etcd.lost_at == [], wrong(at, before, after(world))
+
+
+@pytest.mark.parametrize("offset", range(STRIDE))
+def test_wherever_it_dies_a_member_that_fails_meanwhile_costs_no_quorum(offset: int) -> None:
+    for at, before, world, run in every_crash(offset):
+        world.clock.wait(30.0)  # a machine that was on its way is replaced by its group
+        world.etcd.stop("etcd-c2")
+        engine.rotate(run_for(world, run.id, plan=run.plan, **probed(world)))
+        world.clock.wait(60.0)
+        assert world.etcd.lost_at == [], wrong(at, before, after(world))
+        assert after(world).clean, wrong(at, before, after(world))
+
+
+@pytest.mark.parametrize("offset", range(STRIDE))
+def test_wherever_it_dies_a_sweep_leaves_nothing_and_another_run_ends_it(offset: int) -> None:
+    for at, before, world, run in every_crash(offset):
+        swept = sweep_all(world, run)
+        assert not swept.left, wrong(at, before, after(world))
+        assert after(world).clean, wrong(at, before, after(world))
+        assert rotate(world, "run-2", **probed(world)).ok
+        assert after(world).old == 0, wrong(at, before, after(world))
+        assert world.etcd.lost_at == [], wrong(at, before, after(world))
