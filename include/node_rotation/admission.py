@@ -122,7 +122,7 @@ def decide(
         return refused
     if frozen:
         return Refuse("fail", frozen, "Publish a better image, or lift it with node-rotation unfreeze.")
-    hours = fitting.waits(asking, policies[asking.group], now)
+    hours = fitting.waits(asking, plan.group(asking.group), policies[asking.group], now)
     reasons = (*hours, *_in_order(desk, asking), *_pause(desk, asking))
     return Wait(reasons) if reasons else _room(desk, asking)
 

@@ -103,7 +103,7 @@ def _unpinned(run: Run) -> Iterator[GroupPlan]:
 def _window(run: Run) -> Iterator[str]:
     """Preparing belongs to the first batch: neither begins outside the window."""
     first = run.plan.batches[0]
-    yield from waits(first, run.policy(first), run.clock.now())
+    yield from waits(first, run.group(first), run.policy(first), run.clock.now())
 
 
 class _Unreachable(Exception):  # noqa: N818 - never leaves this module

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from node_rotation.conflicts import Sharing
 from node_rotation.managed_planning import managed_duration_s, taken
-from node_rotation.model import Batch, Estimate, GroupPlan, Role, Strategy
+from node_rotation.model import Batch, Estimate, GroupPlan, ManagedPlan, Role, Strategy
 from node_rotation.policy import Policy
 
 HOUR_S = 3600.0
@@ -63,11 +63,14 @@ def estimate(
     )
 
 
-def batch_s(machines: int, policy: Policy, timing: Timing = USUAL) -> float:
+def batch_s(machines: int, policy: Policy, timing: Timing = USUAL, managed: ManagedPlan | None = None) -> float:
     """How long one batch takes from its admission to its gate, seconds.
 
     :param machines: of the batch.
+    :param managed: how EKS rolls them, if it does.
     """
+    if managed is not None:
+        return managed_duration_s(managed, machines, **asdict(timing)) + policy.gate.settle
     return timing.overlap_s + policy.gate.settle + policy.wait_between_drains * (machines - 1)
 
 
@@ -136,18 +139,14 @@ class _Queue:
         return left
 
     def _start(self, batch: Batch) -> None:
-        length_s = self._length_s(batch, self.groups[batch.group], self.policies[batch.group])
+        group, policy = self.groups[batch.group], self.policies[batch.group]
+        length_s = batch_s(len(batch.machines), policy, self.timing, group.managed)
         running = _Running(self._clock_s + length_s, batch.group, _ids(batch), self._slots(batch))
         self._running.append(running)
         self.end_s = max(self.end_s, running.end_s)
 
     def _slots(self, batch: Batch) -> int:
         return taken(self.groups[batch.group], len(batch.machines))
-
-    def _length_s(self, batch: Batch, group: GroupPlan, policy: Policy) -> float:
-        if group.managed is None:
-            return batch_s(len(batch.machines), policy, self.timing)
-        return managed_duration_s(group.managed, len(batch.machines), **asdict(self.timing)) + policy.gate.settle
 
     def _fits(self, batch: Batch) -> bool:
         """Room in the cluster and in the group; where nothing runs there always is."""

@@ -68,7 +68,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         blockers=(
             *blockers(subjects, drifts, snapshot),
             *quorum.blockers(settings, groups, snapshot),
-            *too_long(batches, settings.groups),
+            *too_long(batches, groups, settings.groups),
         ),
         notes=(
             *(n for drift in drifts for n in drift.notes),

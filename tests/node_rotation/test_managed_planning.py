@@ -39,6 +39,17 @@ def test_a_group_is_one_batch_that_takes_as_many_slots_as_eks_takes_machines() -
     assert any(NEW_RELEASE in note and "can't be stopped or rolled back" in note for note in plan.notes)
 
 
+def test_an_update_that_would_outlast_every_window_is_refused_for_it_cannot_be_stopped() -> None:
+    two_hours = {"days": ["mon", "wed"], "from": "01:00", "to": "03:00"}
+    plan, _ = plan_for(world(nodegroup(machines=40)), windows=[two_hours])
+    (blocker,) = plan.blockers
+    assert blocker.reason.startswith("batch workers/1 never fits")
+    assert "update configuration" in blocker.remedy
+
+    plan, _ = plan_for(world(nodegroup(machines=40, max_unavailable=20)), windows=[two_hours])
+    assert plan.blockers == ()
+
+
 def test_fewer_cluster_slots_than_eks_takes_machines_block_the_plan() -> None:
     plan, _ = plan_for(world(nodegroup(max_unavailable=2)), budget={"cluster_slots": 1})
     (blocker,) = plan.blockers
