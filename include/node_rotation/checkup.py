@@ -86,18 +86,22 @@ GROUP_CHANGES = (
 )
 MACHINE_CHANGES = ("ec2:CreateTags", "ec2:DeleteTags", "ec2:TerminateInstances")
 TEMPLATE_CHANGES = ("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate")
+NODEGROUP_ACTIONS = ("eks:DescribeNodegroup", "eks:DescribeUpdate", "eks:ListUpdates", "eks:UpdateNodegroupVersion")
+FREEZE_READS = ("ssm:GetParametersByPath",)
+FREEZE_CHANGES = ("ssm:PutParameter",)
 """docs/iam-policy.json in values; a test keeps them the same."""
 
 
-def aws_actions(group: ScalingGroup, *, image_step: bool) -> tuple[str, ...]:
-    """What a rotation asks of AWS for one group.
+def aws_actions(group: ScalingGroup, *, image_step: bool, managed: bool = False) -> tuple[str, ...]:
+    """What a rotation asks of Auto Scaling and EC2 for one group.
 
     :param image_step: the rotation writes images into the group's template itself.
+    :param managed: EKS rolls the group: Auto Scaling group and machines are its own and only read.
     """
     others = {"ec2:DescribeLaunchTemplateVersions", *TEMPLATE_CHANGES}
     if not group.template.launch_configuration:
         others = {"autoscaling:DescribeLaunchConfigurations"} | (set() if image_step else set(TEMPLATE_CHANGES))
-    wanted = (*READS, *GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES)
+    wanted = READS if managed else (*READS, *GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES)
     return tuple(action for action in wanted if action not in others)
 
 
@@ -132,6 +136,14 @@ class Account(Protocol):
 
         :param actions: ``service:Action``, as IAM writes them.
         """
+        ...
+
+    def may_update(self, actions: Sequence[str], cluster: str, nodegroup: str) -> Mapping[str, Answer]:
+        """Whether these actions of EKS are allowed on a managed node group."""
+        ...
+
+    def may_record(self, actions: Sequence[str], path: str) -> Mapping[str, Answer]:
+        """Whether these actions of SSM are allowed on the parameters below a path."""
         ...
 
     def subnets(self, group: str) -> tuple[Subnet, ...]:

@@ -77,20 +77,23 @@ def kubernetes_rights(cluster: str, answers: Mapping[Right, Answer]) -> Iterator
             )
 
 
-def aws_rights(cluster: str, group: str, answers: Mapping[str, Answer]) -> Iterator[Finding]:
+def aws_rights(
+    cluster: str, what_for: str, answers: Mapping[str, Answer], severity: Severity = Severity.BLOCKING
+) -> Iterator[Finding]:
     """Rights that IAM does not give us, one finding for those that are denied and one for those nobody told us.
 
-    :param group: the node group's name.
+    :param what_for: the object that they are for.
+    :param severity: of what is denied.
     """
     denied = sorted(action for action, answer in answers.items() if answer is Answer.DENIED)
     if denied:
         what, remedy = f"may not {', '.join(denied)}", "Allow it in the IAM policy, see docs/iam-policy.json."
-        yield _finding(cluster, Check.PERMISSIONS, Severity.BLOCKING, what, f"group {group}", remedy)
+        yield _finding(cluster, Check.PERMISSIONS, severity, what, what_for, remedy)
     unknown = sorted(action for action, answer in answers.items() if answer is Answer.UNKNOWN)
     if unknown:
         what = f"can't find out without changing something whether it may {', '.join(unknown)}"
         remedy = "Allow iam:SimulatePrincipalPolicy on our own role, or look at its policy."
-        yield _finding(cluster, Check.PERMISSIONS, Severity.UNKNOWN, what, f"group {group}", remedy)
+        yield _finding(cluster, Check.PERMISSIONS, Severity.UNKNOWN, what, what_for, remedy)
 
 
 def halves(cluster: str, snapshot: Snapshot, asgs: Iterable[str]) -> Iterator[Finding]:
@@ -152,6 +155,11 @@ def obstacles(cluster: str, plan: Plan) -> Iterator[Finding]:
         yield _finding(cluster, _about(blocker), Severity.BLOCKING, blocker.reason, named, blocker.remedy)
 
 
+def on_top(group: GroupPlan) -> int:
+    """How many machines a rotation runs on top of a group at once: of a managed group as many as EKS adds."""
+    return group.slots if group.managed is None else group.managed.extra
+
+
 def subnets(cluster: str, group: GroupPlan, found: Sequence[Subnet]) -> Iterator[Finding]:
     """Whether the machines on top find addresses.
 
@@ -160,14 +168,14 @@ def subnets(cluster: str, group: GroupPlan, found: Sequence[Subnet]) -> Iterator
 
     :param found: the subnets of the group.
     """
-    free = sum(subnet.free for subnet in found)
-    if found and free < group.slots:
-        what = f"{free} free addresses for {group.slots} machines at once"
+    free, more = sum(subnet.free for subnet in found), on_top(group)
+    if found and free < more:
+        what = f"{free} free addresses for {more} machines at once"
         names = ", ".join(f"subnet {s.id}" for s in found)
-        remedy = "Free addresses, add a subnet, or lower budget.max_surge."
+        remedy = f"Free addresses, add a subnet, or {_fewer(group)}."
         yield _finding(cluster, Check.SUBNETS, Severity.BLOCKING, what, f"group {group.name}: {names}", remedy)
         return
-    share = math.ceil(group.slots / max(len(found), 1))
+    share = math.ceil(more / max(len(found), 1))
     for subnet in found:
         if subnet.free < share:
             what = f"{subnet.free} free addresses in {subnet.zone}, {share} may be needed at once"
@@ -188,8 +196,12 @@ def quotas(cluster: str, needed: Mapping[Quota, int]) -> Iterator[Finding]:
             yield _finding(cluster, Check.QUOTAS, Severity.UNKNOWN, what, f"quota {quota.name}", remedy)
         elif quota.used + more > quota.limit:
             what = f"{quota.used} of {quota.limit:.0f} vCPUs run already, a rotation needs {more} more"
-            remedy = "Ask for a higher quota, or lower budget.max_surge."
+            remedy = "Ask for a higher quota, or lower budget.max_surge (a managed group: update strategy MINIMAL)."
             yield _finding(cluster, Check.QUOTAS, Severity.BLOCKING, what, f"quota {quota.name}", remedy)
+
+
+def _fewer(group: GroupPlan) -> str:
+    return "lower budget.max_surge" if group.managed is None else "give the node group the update strategy MINIMAL"
 
 
 def types_of(group: ScalingGroup) -> tuple[str, ...]:

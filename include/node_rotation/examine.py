@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from node_rotation import checkup, doctor
-from node_rotation.checkup import Access, Account, Quota
+from node_rotation import checkup, doctor, freeze
+from node_rotation.checkup import Access, Account, Answer, Quota
 from node_rotation.detect import asg_name, detect, observe
-from node_rotation.doctor import Check, Finding
+from node_rotation.doctor import Check, Finding, Severity
 from node_rotation.errors import BadInputError, RotationError
 from node_rotation.fleet import NodeGroup, Settings
-from node_rotation.model import GroupPlan, ImageStep
+from node_rotation.model import GroupPlan, ImageStep, Kind
 from node_rotation.planning import make_plan
 from node_rotation.world import Clock, Cloud, Cluster, ScalingGroup, Snapshot
 
@@ -55,8 +55,10 @@ class _Examination:
         if version is not None:
             self._kubernetes_rights()
         groups = self._groups() if identity is not None else {}
-        for group, scaling in groups.items():
-            self._aws_rights(group, scaling)
+        if identity is not None:
+            self._freeze_rights()
+            for group in self.patient.settings.cluster.groups:
+                self._aws_rights(group, groups.get(group.name))
         if groups and version is not None:
             settings = self.patient.settings.only(groups=list(groups))
             ask = partial(observe, settings, self.patient.cloud, self.patient.cluster, self.patient.clock)
@@ -100,12 +102,28 @@ class _Examination:
             raise BadInputError(f"group {group.name}", problem, "Correct its asg, or the region and account.")
         return found
 
-    def _aws_rights(self, group: str, scaling: ScalingGroup) -> None:
-        image_step = self.patient.settings.groups[group].image_step is ImageStep.LAUNCH_TEMPLATE
-        actions = checkup.aws_actions(scaling, image_step=image_step)
-        account = self.patient.account
-        answers = self._tried(Check.PERMISSIONS, f"group {group}", partial(account.may, actions, scaling))
-        self.found += doctor.aws_rights(self.name, group, answers or {})
+    def _aws_rights(self, group: NodeGroup, scaling: ScalingGroup | None) -> None:
+        """EKS' also where they are what keeps a managed group from being found."""
+        account, what_for, managed = self.patient.account, f"group {group.name}", group.kind is Kind.EKS_MANAGED
+        answers: dict[str, Answer] = {}
+        if scaling is not None:
+            image_step = self.patient.settings.groups[group.name].image_step is ImageStep.LAUNCH_TEMPLATE
+            actions = checkup.aws_actions(scaling, image_step=image_step, managed=managed)
+            answers |= self._tried(Check.PERMISSIONS, what_for, partial(account.may, actions, scaling)) or {}
+        if managed:
+            address = (group.eks_cluster or "", group.nodegroup or "")
+            ask = partial(account.may_update, checkup.NODEGROUP_ACTIONS, *address)
+            answers |= self._tried(Check.PERMISSIONS, what_for, ask) or {}
+        self.found += doctor.aws_rights(self.name, what_for, answers)
+
+    def _freeze_rights(self) -> None:
+        """No plan is made without the reads; an image at fault that can't be recorded is told to a person instead."""
+        what_for = f"parameters {freeze.PATH}"
+        severities = {checkup.FREEZE_READS: Severity.BLOCKING, checkup.FREEZE_CHANGES: Severity.WARNING}
+        for actions, severity in severities.items():
+            ask = partial(self.patient.account.may_record, actions, freeze.PATH)
+            answers = self._tried(Check.PERMISSIONS, what_for, ask) or {}
+            self.found += doctor.aws_rights(self.name, what_for, answers, severity)
 
     def _world(self, settings: Settings, snapshot: Snapshot, groups: Mapping[str, ScalingGroup]) -> None:
         self.found += doctor.halves(self.name, snapshot, [scaling.name for scaling in groups.values()])
@@ -136,4 +154,4 @@ class _Examination:
         largest = max(vcpus, key=lambda name: vcpus[name])
         quota = self._tried(Check.QUOTAS, f"group {group.name}", partial(account.quota, largest))
         if quota is not None:
-            needed[quota] = needed.get(quota, 0) + group.slots * vcpus[largest]
+            needed[quota] = needed.get(quota, 0) + doctor.on_top(group) * vcpus[largest]

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.node_rotation.managed import OLD, nodegroup
+from tests.node_rotation.managed import world as managed_world
 
+from node_rotation.checkup import GROUP_CHANGES, MACHINE_CHANGES, NODEGROUP_ACTIONS, TEMPLATE_CHANGES
 from node_rotation.doctor import Check, Finding, Severity
 from node_rotation.errors import BlockedError, TransientError
 from node_rotation.examine import Patient, examine
@@ -100,6 +103,53 @@ def test_template_rights_are_asked_only_where_the_rotation_writes_templates() ->
     assert (
         "ec2:ModifyLaunchTemplate" in only(findings(MemoryWorld.simple(2), account, image_step="launch_template")).what
     )
+
+
+def test_a_fleet_with_a_managed_group_that_is_well_has_no_findings() -> None:
+    world = managed_world(nodegroup(max_unavailable=2), seeds.Group("mine", image=OLD, desired=2, max=3))
+    assert findings(world) == ()
+
+
+def test_of_a_managed_group_eks_rights_are_asked_and_no_change_of_its_machines() -> None:
+    ours = {*GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES}
+    finding = only(findings(managed_world(), MemoryAccount(denied={*ours, *NODEGROUP_ACTIONS})))
+    assert (finding.check, finding.severity, finding.object) == (Check.PERMISSIONS, Severity.BLOCKING, "group workers")
+    assert finding.what == f"may not {', '.join(sorted(NODEGROUP_ACTIONS))}"
+    assert "docs/iam-policy.json" in finding.remedy
+    unknown = only(findings(managed_world(), MemoryAccount(untold={*ours, "eks:UpdateNodegroupVersion"})))
+    assert (unknown.severity, "eks:UpdateNodegroupVersion" in unknown.what) == (Severity.UNKNOWN, True)
+    assert findings(MemoryWorld.simple(2), MemoryAccount(denied=set(NODEGROUP_ACTIONS))) == ()
+
+
+def test_a_managed_group_that_is_not_there_is_named() -> None:
+    world = managed_world()
+    settings = world.settings()
+    groups = (settings.cluster.groups[0].model_copy(update={"nodegroup": "nobody"}),)
+    cluster = settings.cluster.model_copy(update={"groups": groups})
+    finding = only(findings(world, settings=settings.model_copy(update={"cluster": cluster})))
+    assert (finding.check, finding.severity) == (Check.DISCOVERY, Severity.BLOCKING)
+    assert "no managed node group 'dev/nobody'" in finding.what
+
+
+def test_what_eks_adds_to_a_managed_group_has_to_fit() -> None:
+    """Two machines per zone, whatever budget.max_surge says: EKS user guide, "managed node update behavior"."""
+    world = managed_world()
+    zones = len(world.cloud.groups([world.asg("workers")])[world.asg("workers")].zones)
+    account = MemoryAccount(free=(1, 0), limit=12.0, used=12)
+    addresses, quota = findings(world, account, budget={"max_surge": 1})
+    assert addresses.what == f"1 free addresses for {2 * zones} machines at once"
+    assert "MINIMAL" in addresses.remedy
+    assert quota.what == f"12 of 12 vCPUs run already, a rotation needs {2 * zones * 2} more"
+    assert findings(managed_world(nodegroup(update_strategy="MINIMAL")), account) == ()
+
+
+def test_frozen_images_that_can_not_be_read_block_and_that_none_can_be_written_is_a_warning() -> None:
+    unread = only(findings(MemoryWorld.simple(2), MemoryAccount(denied={"ssm:GetParametersByPath"})))
+    assert (unread.severity, unread.object) == (Severity.BLOCKING, "parameters /node-rotation/frozen")
+    unwritten = only(findings(MemoryWorld.simple(2), MemoryAccount(denied={"ssm:PutParameter"})))
+    assert (unwritten.severity, unwritten.what) == (Severity.WARNING, "may not ssm:PutParameter")
+    untold = only(findings(MemoryWorld.simple(2), MemoryAccount(untold={"ssm:PutParameter"})))
+    assert untold.severity is Severity.UNKNOWN
 
 
 def test_every_group_that_is_not_there_is_named_and_the_others_are_examined() -> None:

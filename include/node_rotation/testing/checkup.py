@@ -38,14 +38,15 @@ class MemoryAccount:
 
     def may(self, actions: Sequence[str], group: ScalingGroup) -> Mapping[str, Answer]:
         """As the two sets say."""
-        return {
-            action: Answer.DENIED
-            if action in self.denied
-            else Answer.UNKNOWN
-            if action in self.untold
-            else Answer.ALLOWED
-            for action in actions
-        }
+        return self._answers(actions)
+
+    def may_update(self, actions: Sequence[str], cluster: str, nodegroup: str) -> Mapping[str, Answer]:
+        """As the two sets say."""
+        return self._answers(actions)
+
+    def may_record(self, actions: Sequence[str], path: str) -> Mapping[str, Answer]:
+        """As the two sets say."""
+        return self._answers(actions)
 
     def subnets(self, group: str) -> tuple[Subnet, ...]:
         """Two subnets in two zones."""
@@ -58,6 +59,16 @@ class MemoryAccount:
     def quota(self, instance_type: str) -> Quota:
         """One quota for all types."""
         return Quota("Running On-Demand Standard instances (vCPUs)", self.limit, self.used, "AccessDenied")
+
+    def _answers(self, actions: Sequence[str]) -> Mapping[str, Answer]:
+        return {
+            action: Answer.DENIED
+            if action in self.denied
+            else Answer.UNKNOWN
+            if action in self.untold
+            else Answer.ALLOWED
+            for action in actions
+        }
 
 
 @dataclass

@@ -9,6 +9,7 @@ own and makes no Auto Scaling group.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
 
 from botocore.exceptions import ClientError
 from moto.core.exceptions import ServiceException
@@ -87,10 +88,11 @@ class NodegroupPhysics(Physics):
 
     def _nodegroup_shape(self, group: Nodegroup) -> dict[str, Any]:
         sizes = self.world.autoscaling.group(group.asg)
+        resource = f"{self.region}:{self.current_account}:nodegroup/{group.cluster}/{group.name}"
         found: dict[str, Any] = {
             "nodegroupName": group.name,
             "clusterName": group.cluster,
-            "nodegroupArn": f"arn:aws:eks:{self.region}:{self.current_account}:nodegroup/{group.cluster}/{group.name}",
+            "nodegroupArn": f"arn:aws:eks:{resource}/{uuid5(NAMESPACE_URL, resource)}",
             "version": group.version,
             "status": group.status,
             "amiType": group.ami_type,

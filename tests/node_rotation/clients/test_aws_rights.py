@@ -1,0 +1,146 @@
+"""Rights on managed node groups and on the record of frozen images, against the proving ground's AWS."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from node_rotation.checkup import FREEZE_CHANGES, FREEZE_READS, NODEGROUP_ACTIONS, Answer
+from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_account import AwsAccount
+from node_rotation.freeze import PATH
+from proving_ground.aws import request_log
+from proving_ground.aws.server import AwsServer, serve
+from proving_ground.scenario import Fault, Scenario
+
+POLICY = Path(__file__).parents[3] / "docs" / "iam-policy.json"
+ACCOUNT = "410987654398"
+RELEASE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
+SCENARIO = {
+    "name": "rights",
+    "account": ACCOUNT,
+    "timing": {"boot": "50ms", "shutdown": "50ms", "reconcile": "50ms"},
+    "images": [
+        {"name": RELEASE, "created": "2026-11-01T06:00:00.000Z", "owner": "amazon", "release": "1.36.1-20261101"}
+    ],
+    "clusters": [
+        {
+            "name": "dev",
+            "environment": "dev",
+            "groups": [
+                {"name": name, "kind": "eks-managed", "image": RELEASE, "min": 0, "max": 2, "desired": 0}
+                for name in ("workers", "updated")
+            ],
+        }
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
+    found = serve(Scenario.model_validate(SCENARIO), tmp_path_factory.mktemp("aws"))
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def server(running: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    yield running
+    running.world.faults.clear()
+
+
+@pytest.fixture
+def session(server: AwsServer) -> boto3.Session:
+    return boto3.Session(aws_access_key_id="rotation", aws_secret_access_key="unused", region_name=server.world.region)
+
+
+@pytest.fixture
+def account(session: boto3.Session) -> AwsAccount:
+    return AwsAccount(session)
+
+
+def denied(server: AwsServer, action: str) -> None:
+    service, operation = action.split(":")
+    fault = {"service": service, "action": operation, "code": "AccessDeniedException", "status": 403}
+    server.world.faults.add(Fault.model_validate({"kind": "error", **fault}))
+
+
+def those(answers: Any, answer: Answer) -> set[str]:
+    return {action for action, found in answers.items() if found is answer}
+
+
+def simulated(server: AwsServer, action: str) -> str:
+    """What IAM's simulator was asked about last, for this action."""
+    asked = [r.parameters for r in request_log.read(server.world.requests.path) if r.action.startswith("Simulate")]
+    (resource,) = [parameters["ResourceArns"] for parameters in asked if action in parameters["ActionNames"]][-1]
+    return str(resource)
+
+
+def granted(action: str, resource: str) -> bool:
+    """Whether docs/iam-policy.json allows an action on a resource of the cluster dev."""
+    text = POLICY.read_text().replace("ACCOUNT", ACCOUNT).replace("CLUSTER", "dev")
+    statements = [s for s in json.loads(text)["Statement"] if action in s["Action"]]
+    return any(fnmatchcase(resource, pattern) for s in statements for pattern in s["Resource"])
+
+
+def test_all_rights_on_a_managed_group_are_told_and_it_is_not_updated(
+    server: AwsServer, session: boto3.Session, account: AwsAccount
+) -> None:
+    answers = account.may_update(NODEGROUP_ACTIONS, "dev", "workers")
+    assert answers == dict.fromkeys(NODEGROUP_ACTIONS, Answer.ALLOWED)
+    assert granted("eks:UpdateNodegroupVersion", simulated(server, "eks:UpdateNodegroupVersion"))
+    assert AwsCloud(session).managed_group("dev", "workers").in_flight is None
+
+
+@pytest.mark.parametrize("action", NODEGROUP_ACTIONS)
+def test_each_denial_of_eks_is_told(server: AwsServer, account: AwsAccount, action: str) -> None:
+    denied(server, action)
+    assert those(account.may_update(NODEGROUP_ACTIONS, "dev", "workers"), Answer.DENIED) == {action}
+
+
+def test_a_group_that_may_not_be_described_is_still_asked_about_by_name(server: AwsServer, account: AwsAccount) -> None:
+    for action in NODEGROUP_ACTIONS:
+        denied(server, action)
+    assert those(account.may_update(NODEGROUP_ACTIONS, "dev", "workers"), Answer.DENIED) == set(NODEGROUP_ACTIONS)
+    assert granted("eks:UpdateNodegroupVersion", simulated(server, "eks:UpdateNodegroupVersion"))
+
+
+def test_without_the_simulator_reads_stand_in_and_the_update_is_unknown(
+    server: AwsServer, session: boto3.Session, account: AwsAccount
+) -> None:
+    cloud = AwsCloud(session)
+    group = cloud.managed_group("dev", "updated")
+    cloud.update_managed_group(group, release=group.release, force=False, token="doctor")
+    denied(server, "iam:SimulatePrincipalPolicy")
+    updated = account.may_update(NODEGROUP_ACTIONS, "dev", "updated")
+    assert those(updated, Answer.UNKNOWN) == {"eks:UpdateNodegroupVersion"}
+    never = account.may_update(NODEGROUP_ACTIONS, "dev", "workers")
+    assert those(never, Answer.UNKNOWN) == {"eks:DescribeUpdate", "eks:UpdateNodegroupVersion"}
+
+
+def test_the_record_of_frozen_images_is_read_and_nothing_is_written_there(
+    server: AwsServer, session: boto3.Session, account: AwsAccount
+) -> None:
+    actions = (*FREEZE_READS, *FREEZE_CHANGES)
+    assert account.may_record(actions, PATH) == dict.fromkeys(actions, Answer.ALLOWED)
+    assert granted("ssm:PutParameter", simulated(server, "ssm:PutParameter"))
+    assert AwsCloud(session).parameters(PATH) == ()
+
+
+@pytest.mark.parametrize("action", [*FREEZE_READS, *FREEZE_CHANGES])
+def test_each_denial_of_the_record_is_told(server: AwsServer, account: AwsAccount, action: str) -> None:
+    denied(server, action)
+    assert those(account.may_record((*FREEZE_READS, *FREEZE_CHANGES), PATH), Answer.DENIED) == {action}
+
+
+def test_without_the_simulator_writing_the_record_is_unknown(server: AwsServer, account: AwsAccount) -> None:
+    denied(server, "iam:SimulatePrincipalPolicy")
+    assert those(account.may_record((*FREEZE_READS, *FREEZE_CHANGES), PATH), Answer.UNKNOWN) == set(FREEZE_CHANGES)
