@@ -121,14 +121,17 @@ def test_of_a_managed_group_eks_rights_are_asked_and_no_change_of_its_machines()
     assert findings(MemoryWorld.simple(2), MemoryAccount(denied=set(NODEGROUP_ACTIONS))) == ()
 
 
-def test_a_managed_group_that_is_not_there_is_named() -> None:
+def test_a_managed_group_that_is_not_there_is_named_and_its_rights_are_asked_all_the_same() -> None:
     world = managed_world()
     settings = world.settings()
     groups = (settings.cluster.groups[0].model_copy(update={"nodegroup": "nobody"}),)
     cluster = settings.cluster.model_copy(update={"groups": groups})
-    finding = only(findings(world, settings=settings.model_copy(update={"cluster": cluster})))
+    settings = settings.model_copy(update={"cluster": cluster})
+    finding = only(findings(world, settings=settings))
     assert (finding.check, finding.severity) == (Check.DISCOVERY, Severity.BLOCKING)
     assert "no managed node group 'dev/nobody'" in finding.what
+    missing, denied = findings(world, MemoryAccount(denied={"eks:DescribeUpdate"}), settings=settings)
+    assert (missing, denied.what) == (finding, "may not eks:DescribeUpdate")
 
 
 def test_what_eks_adds_to_a_managed_group_has_to_fit() -> None:
