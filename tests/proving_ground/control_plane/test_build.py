@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import sysconfig
 import threading
+from pathlib import Path
 
 import pytest
 
 from proving_ground.control_plane import build
 
+ROOT = Path(__file__).parents[3]
 # Stands in for the Go toolchain, which takes minutes: notes each install and makes the six binaries.
 GO = """#!/bin/sh
 case "$1" in
@@ -87,3 +91,16 @@ def test_the_go_of_the_python_environment_is_used_when_the_machine_s_is_too_old(
 def test_go_mod_and_go_sum_give_the_key_and_the_version():
     assert len(build.cache_directory().name) == 16
     assert (build.MODULE / "go.mod").read_text().count("\nreplace") >= 1
+
+
+def test_set_up_builds_it_by_running_the_module(machine):
+    installs = machine()
+    command = [sys.executable, "-m", "proving_ground.control_plane.build"]
+
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "include"}, capture_output=True, text=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert installs.read_text() == "x\n"
+    assert " ".join(command[1:]) in (ROOT / "Makefile").read_text()
