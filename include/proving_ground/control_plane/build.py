@@ -76,7 +76,6 @@ def _build(target: Path, progress: Progress) -> None:
         "GOFLAGS": "-mod=readonly",
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
-        "GOGC": "200",  # a tenth faster, for memory that every machine with two cores has
     }
     # The binaries are moved in with one rename, so nobody ever sees half of them.
     workshop = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
