@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from node_rotation import detect, engine, names
-from node_rotation.conflicts import Sharing
 from node_rotation.ledger import parse
 from node_rotation.planning import make_plan
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation.world import Lease
+from node_rotation.workloads.conflicts import Sharing
+from node_rotation.world.kubernetes import Lease
 
 MACHINES, SLOTS, SERVICES = 24, 6, 12
 BOOT_S, STOP_S, READY_S, GATE_S = 150.0, 60.0, 20.0, 15.0

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from node_rotation import fitting
 from node_rotation.budget import IN_FLIGHT_STATES, Claim, in_flight
-from node_rotation.conflicts import Conflict, Sharing
-from node_rotation.managed_planning import taken
+from node_rotation.clearance import fitting
+from node_rotation.managed.planning import taken
 from node_rotation.model import Batch, GroupPlan, Plan, Role
 from node_rotation.policy import OnGateFailure, Policy
+from node_rotation.workloads.conflicts import Conflict, Sharing
 
 CONTROL_PLANE_SLOTS = 1
 """Control planes share one slot over all their groups: two masters at once may cost etcd its quorum."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import eviction
-from node_rotation.managed_planning import managed_blockers, managed_notes
+from node_rotation.managed.planning import managed_blockers, managed_notes
 from node_rotation.model import (
     Blocker,
     DriftedMachine,
@@ -20,7 +20,9 @@ from node_rotation.model import (
 from node_rotation.outcome import Blocked
 from node_rotation.policy import Policy
 from node_rotation.target import label
-from node_rotation.world import Budget, Pod, ScalingGroup, Snapshot
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.kubernetes import Budget, Pod
+from node_rotation.world.snapshot import Snapshot
 
 NEEDED_PROCESSES = ("Launch", "Terminate")
 """Auto Scaling user guide, "Suspend and resume processes": without them no machine comes or goes."""

@@ -8,7 +8,9 @@ from typing import Protocol
 
 from node_rotation.model import Strategy
 from node_rotation.policy import BudgetPolicy, Share
-from node_rotation.world import Member, Node, Snapshot
+from node_rotation.world.aws import Member
+from node_rotation.world.kubernetes import Node
+from node_rotation.world.snapshot import Snapshot
 
 IN_FLIGHT_STATES = frozenset({"admitted", "failed"})
 """Claim states whose machines hold slots: a failed batch holds them until it is healed."""

@@ -5,38 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from node_rotation import names, quorum
+from node_rotation import names
+from node_rotation.clearance.freeze import Frozen
+from node_rotation.clearance.freezes import ConnectAccount, Freezes
 from node_rotation.clients import checks
 from node_rotation.clients.this_machine import this_machine
-from node_rotation.control_plane import ControlPlane
+from node_rotation.control_plane import quorum
+from node_rotation.control_plane.values import ControlPlane
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
-from node_rotation.freeze import Frozen
-from node_rotation.freezes import ConnectAccount, Freezes
-from node_rotation.gate_checks import GateCheck
 from node_rotation.ledger import Ledger, parse
-from node_rotation.managed import ManagedGroup
-from node_rotation.managed_target import completed, launched_from, source_of
+from node_rotation.managed.nodegroup import ManagedGroup
+from node_rotation.managed.target import completed, launched_from, source_of
 from node_rotation.model import Blocker, GroupDrift, Image, Kind, Plan, Role
 from node_rotation.outside import Outside
 from node_rotation.policy import ImageSource
 from node_rotation.run import Connect, Look, Others, Run, SharedLook
 from node_rotation.target import Candidates, choose
-from node_rotation.world import (
-    Activity,
-    Clock,
-    Cloud,
-    Cluster,
-    Instance,
-    Lease,
-    Node,
-    Parameter,
-    ScalingGroup,
-    Snapshot,
-    Template,
-    TemplateSpec,
-)
+from node_rotation.workloads.gate_checks import GateCheck
+from node_rotation.world.aws import Activity, Instance, Parameter, ScalingGroup, Template, TemplateSpec
+from node_rotation.world.clients import Clock, Cloud, Cluster
+from node_rotation.world.kubernetes import Lease, Node
+from node_rotation.world.snapshot import Snapshot
 
 ACTIVITIES_S = 3600.0  # how far back scaling activities are read for a group that is short of machines
 
@@ -130,7 +121,7 @@ def detect(
     :param as_of: what would have been the image then; None is now.
     :param image: an image id that overrides the policy's source.
     :param snapshot: an observation to reuse for several groups.
-    :param frozen: images that nobody may roll out, from :class:`node_rotation.freezes.Freezes`.
+    :param frozen: images that nobody may roll out, from :class:`node_rotation.clearance.freezes.Freezes`.
     """
     found = next((g for g in settings.cluster.groups if g.name == group), None)
     if found is None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from node_rotation import clearance, lock
-from node_rotation.clearance import Superseded
+from node_rotation import lock
+from node_rotation.clearance import look as clearance
+from node_rotation.clearance.look import Superseded
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName

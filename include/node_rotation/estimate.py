@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 
-from node_rotation.conflicts import Sharing
-from node_rotation.managed_planning import managed_duration_s, taken
+from node_rotation.managed.planning import managed_duration_s, taken
 from node_rotation.model import Batch, Estimate, GroupPlan, ManagedPlan, Role, Strategy
 from node_rotation.policy import Policy
+from node_rotation.workloads.conflicts import Sharing
 
 HOUR_S = 3600.0
 

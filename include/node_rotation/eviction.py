@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from node_rotation.do_not_disrupt import node_asks, pod_asks
 from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy, PodRule
-from node_rotation.rolling import to_roll
-from node_rotation.world import (
-    Budget,
-    EvictionAnswer,
-    Misconfigured,
-    Node,
-    Pod,
-    PodGone,
-    RefusedByBudget,
-    Throttled,
-    Workload,
-)
+from node_rotation.workloads.do_not_disrupt import node_asks, pod_asks
+from node_rotation.workloads.rolling import to_roll
+from node_rotation.world.answers import EvictionAnswer, Misconfigured, PodGone, RefusedByBudget, Throttled
+from node_rotation.world.kubernetes import Budget, Node, Pod, Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,17 +9,17 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 
-from node_rotation import flow_checks
-from node_rotation.complaint import explain
+from node_rotation.clearance.fitting import shortfall
+from node_rotation.clearance.lineage import alike
+from node_rotation.clearance.promotion_order import no_circles, promoted_from
+from node_rotation.configuration import flow_checks
+from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError
-from node_rotation.fitting import shortfall
-from node_rotation.kops import KopsCluster, settled
-from node_rotation.lineage import alike
+from node_rotation.kops.tags import KopsCluster, settled
 from node_rotation.model import Kind, Role, Strategy, Value
 from node_rotation.policy import ImageSource, Policy, PromotionPolicy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
-from node_rotation.promotion_order import no_circles, promoted_from
 
 OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
 """Settings that no node group has for itself."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from node_rotation.world import Node, Pod, Snapshot, Workload
+from node_rotation.world.kubernetes import Node, Pod, Workload
+from node_rotation.world.snapshot import Snapshot
 
 SYSTEM_NAMESPACE = "kube-system"
 _Finding = tuple[str, bool]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 
 from node_rotation import lock
+from node_rotation.configuration.intake_policy import IntakePolicy
 from node_rotation.errors import BlockedError, PermanentError, TransientError
-from node_rotation.intake_policy import IntakePolicy
 from node_rotation.ledger import Change, ClosedIntake, Ledger
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run

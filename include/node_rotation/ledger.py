@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from node_rotation.configuration.intake_policy import IntakePolicy
 from node_rotation.errors import BlockedError
-from node_rotation.intake_policy import IntakePolicy
 from node_rotation.model import ImageStep, Strategy, TemplateVersion, Value
 from node_rotation.outcome import Blocked
 

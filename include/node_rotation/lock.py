@@ -9,7 +9,7 @@ from node_rotation.errors import BlockedError, ConflictError
 from node_rotation.ledger import Change, Ledger, dump, parse
 from node_rotation.outcome import Blocked
 from node_rotation.run import Run
-from node_rotation.world import Lease
+from node_rotation.world.kubernetes import Lease
 
 TRIES = 20  # two actors of one run write at most a few times per look; more means something is wrong
 SKEW = 1.25  # how much longer than its duration a lock must be silent, for clocks that differ

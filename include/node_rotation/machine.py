@@ -10,7 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from node_rotation import lock, names, quorum
+from node_rotation import lock, names
+from node_rotation.control_plane import quorum
 from node_rotation.detect import make_run
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
 from node_rotation.eviction import Block, WaitFor, decide
@@ -23,7 +24,10 @@ from node_rotation.steps.drain import evict_from
 from node_rotation.steps.launch import detach as detach_now
 from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
 from node_rotation.steps.terminate import terminate as terminate_now
-from node_rotation.world import Clock, Cloud, Cluster, Node, ScalingGroup, Snapshot
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.clients import Clock, Cloud, Cluster
+from node_rotation.world.kubernetes import Node
+from node_rotation.world.snapshot import Snapshot
 
 Tell = Callable[[str], None]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from node_rotation.image_policy import ImageCommand
-from node_rotation.intake_policy import HttpCall, HttpIntake, ObjectRef
+from node_rotation.configuration.image_policy import ImageCommand
+from node_rotation.configuration.intake_policy import HttpCall, HttpIntake, ObjectRef
 
 
 class Http(Protocol):

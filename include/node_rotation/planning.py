@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from node_rotation import estimate as estimating
-from node_rotation import quorum
-from node_rotation.attachments import last_in_zone
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
-from node_rotation.conflicts import Sharing
+from node_rotation.clearance.fitting import too_long
+from node_rotation.control_plane import quorum
 from node_rotation.drift import cluster_notes
-from node_rotation.fitting import too_long
 from node_rotation.fleet import NodeGroup, Settings
-from node_rotation.managed_planning import managed_plan
+from node_rotation.managed.planning import managed_plan
 from node_rotation.model import (
     MAX_BATCHES,
     Batch,
@@ -31,7 +29,10 @@ from node_rotation.model import (
 )
 from node_rotation.policy import Policy
 from node_rotation.prices import priced
-from node_rotation.world import ScalingGroup, Snapshot
+from node_rotation.workloads.attachments import last_in_zone
+from node_rotation.workloads.conflicts import Sharing
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.snapshot import Snapshot
 
 
 def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot, now: float) -> Plan:

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from node_rotation.control_plane import ControlPlanePolicy
-from node_rotation.durations import Duration as Duration
-from node_rotation.durations import seconds as seconds
-from node_rotation.gate_checks import GateCheck
-from node_rotation.image_policy import ImageCommand, ImagePod
-from node_rotation.intake_policy import IntakePolicy
+from node_rotation.clearance.windows import Blackout, Hours, Window
+from node_rotation.configuration.durations import Duration as Duration
+from node_rotation.configuration.durations import seconds as seconds
+from node_rotation.configuration.image_policy import ImageCommand, ImagePod
+from node_rotation.configuration.intake_policy import IntakePolicy
+from node_rotation.control_plane.values import ControlPlanePolicy
 from node_rotation.model import ImageStep, Strategy, Value
-from node_rotation.windows import Blackout, Hours, Window
+from node_rotation.workloads.gate_checks import GateCheck
 
 
 def _share(value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from node_rotation.complaint import explain
+from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.model import Cost, Estimate, Value
 

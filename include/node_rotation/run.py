@@ -7,14 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from node_rotation.clearance.freezes import Freezes
 from node_rotation.errors import BlockedError
 from node_rotation.fleet import Settings
-from node_rotation.freezes import Freezes
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.outcome import Blocked
 from node_rotation.outside import Outside
 from node_rotation.policy import Policy
-from node_rotation.world import Clock, Cloud, Cluster, Lease, Snapshot
+from node_rotation.world.clients import Clock, Cloud, Cluster
+from node_rotation.world.kubernetes import Lease
+from node_rotation.world.snapshot import Snapshot
 
 
 class Look(Protocol):

@@ -9,7 +9,7 @@ from enum import StrEnum
 from node_rotation import intake, lock
 from node_rotation.ledger import Ledger
 from node_rotation.model import Value
-from node_rotation.world import Lease
+from node_rotation.world.kubernetes import Lease
 
 AIRFLOW_RUNS = ("manual__", "scheduled__", "asset_triggered__", "backfill__")
 SWEEP = "sweep "

@@ -19,7 +19,8 @@ from node_rotation.steps.restore import restore, restored
 from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
 from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
 from node_rotation.steps.verify import orphans, residue
-from node_rotation.world import Clock, Cloud, Cluster, Instance
+from node_rotation.world.aws import Instance
+from node_rotation.world.clients import Clock, Cloud, Cluster
 
 
 @dataclass(frozen=True, slots=True)

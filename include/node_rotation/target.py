@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from node_rotation import freeze
-from node_rotation.freeze import Frozen
+from node_rotation.clearance import freeze
+from node_rotation.clearance.freeze import Frozen
 from node_rotation.model import Blocker, Image, Target, TemplateVersion
 from node_rotation.policy import ImageSource
-from node_rotation.world import Parameter, Template
+from node_rotation.world.aws import Parameter, Template
 
 
 @dataclass(frozen=True, slots=True)

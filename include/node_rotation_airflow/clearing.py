@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from node_rotation import clearance
-from node_rotation.clearance import Clearance, Superseded
+from node_rotation.clearance import look as clearance
+from node_rotation.clearance.look import Clearance, Superseded
 from node_rotation.run import Run
 from node_rotation_airflow import newest
 from node_rotation_airflow.newest import Waiter

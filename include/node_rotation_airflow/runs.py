@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.outside import Outside
 from node_rotation.run import Run
-from node_rotation.world import Clock, Cloud, Cluster
+from node_rotation.world.clients import Clock, Cloud, Cluster
 from node_rotation_airflow.documents import Rotation
 
 if TYPE_CHECKING:
-    from node_rotation.freezes import Freezes
+    from node_rotation.clearance.freezes import Freezes
 
 KEPT = 16
 _runs: OrderedDict[tuple[str, str, bool], Run] = OrderedDict()
@@ -51,7 +51,7 @@ def account(access: AwsAccess) -> Cloud:
 
 def freezes(settings: Settings, world: World) -> Freezes:
     """The images that nobody may roll out, for tasks that have no run yet."""
-    from node_rotation.freezes import Freezes
+    from node_rotation.clearance.freezes import Freezes
 
     return Freezes(settings, world.cloud, world.clock, account)
 

@@ -11,15 +11,15 @@ import pytest
 import yaml
 from tests.deployment.test_rbac import as_group
 
-from node_rotation import checkup
-from node_rotation.checkup import Answer
+from node_rotation.checkup import rights as checkup
+from node_rotation.checkup.doctor import Check, Finding
+from node_rotation.checkup.examine import Patient, examine
+from node_rotation.checkup.rights import Answer
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
 from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.clients.kubernetes_review import KubernetesReview
 from node_rotation.clients.wall import WallClock
-from node_rotation.doctor import Check, Finding
-from node_rotation.examine import Patient, examine
 from node_rotation.fleet import Fleet
 from proving_ground.ground import Ground
 from proving_ground.scenario import Fault

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from node_rotation.clients.commands import LocalCommands
-from node_rotation.image_policy import ImageCommand
+from node_rotation.configuration.image_policy import ImageCommand
 from node_rotation.policy import Policy, merge
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from node_rotation import checkup
+from node_rotation.checkup import rights as checkup
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "include" / "node_rotation" / "clients"

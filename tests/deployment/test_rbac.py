@@ -10,7 +10,8 @@ from kubernetes import client, config
 from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.errors import BlockedError
 from node_rotation.names import LEDGER
-from node_rotation.world import Evicted, Node, Pod
+from node_rotation.world.answers import Evicted
+from node_rotation.world.kubernetes import Node, Pod
 
 pytestmark = pytest.mark.proving_ground
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -178,7 +179,9 @@ def test_the_curl_line_starts_a_rotation_with_intake_image_steps_and_proof(land:
     assert key.endswith("~dev.dev")
     assert land.ends(run_id) == "success"
     proven(land, run_id, image)
-    assert intake(land)["said"] == [["dev", False], ["dev", True]]
+    said = intake(land)["said"]
+    # Both groups' prepare may close it: closing what is closed is harmless, opening is the last word.
+    assert [turn for turn, _ in itertools.groupby(said)] == [["dev", False], ["dev", True]], said
     logs = [land.airflow.log(ROTATE, run_id, "prepare", map_index=index) for index in (0, 1)]
     assert any("for base-2" in log for log in logs), logs
 

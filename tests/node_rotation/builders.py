@@ -12,7 +12,9 @@ from node_rotation.fleet import Fleet, Settings
 from node_rotation.model import Batch, GroupDrift, Image, Plan, Target, TemplateVersion
 from node_rotation.planning import make_plan
 from node_rotation.target import Choice
-from node_rotation.world import Budget, Instance, Member, Node, Owner, Pod, ScalingGroup, Snapshot, TemplateSpec
+from node_rotation.world.aws import Instance, Member, ScalingGroup, TemplateSpec
+from node_rotation.world.kubernetes import Budget, Node, Owner, Pod
+from node_rotation.world.snapshot import Snapshot
 
 NOW = datetime(2026, 11, 9, 2, 0, tzinfo=UTC).timestamp()
 DAY_S = 86400.0

@@ -13,9 +13,9 @@ from tests.node_rotation.builders import NOW, Machine, ids, plan, settings, worl
 
 from node_rotation.admission import Admit, Decision, Refuse, Wait, decide
 from node_rotation.budget import in_flight
-from node_rotation.conflicts import Sharing
 from node_rotation.fleet import Settings
 from node_rotation.model import Plan
+from node_rotation.workloads.conflicts import Sharing
 
 
 @dataclass(frozen=True)

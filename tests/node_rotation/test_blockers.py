@@ -8,7 +8,7 @@ import pytest
 from tests.node_rotation.builders import Machine, budget, plan, pod, settings, world
 
 from node_rotation.model import Blocker, Plan
-from node_rotation.world import TemplateSpec
+from node_rotation.world.aws import TemplateSpec
 
 ONE = {"dev-workers": [Machine("i-1")]}
 

@@ -22,7 +22,8 @@ from node_rotation.drift import cluster_notes, drift_of
 from node_rotation.model import DriftReason, GroupDrift, Target, TemplateVersion
 from node_rotation.policy import DriftPolicy, Policy
 from node_rotation.target import Choice
-from node_rotation.world import Node, Snapshot
+from node_rotation.world.kubernetes import Node
+from node_rotation.world.snapshot import Snapshot
 
 
 def look(snapshot: Snapshot, **policy) -> GroupDrift:

@@ -23,7 +23,8 @@ from node_rotation.eviction import (
     structural,
 )
 from node_rotation.policy import DrainPolicy
-from node_rotation.world import Budget, Evicted, Misconfigured, Node, Pod, PodGone, RefusedByBudget, Throttled
+from node_rotation.world.answers import Evicted, Misconfigured, PodGone, RefusedByBudget, Throttled
+from node_rotation.world.kubernetes import Budget, Node, Pod
 
 
 def ask(

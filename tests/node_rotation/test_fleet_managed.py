@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.node_rotation.managed import world
+from tests.node_rotation.eks_world import world
 
 from node_rotation import detect
 from node_rotation.errors import BadInputError

@@ -7,7 +7,8 @@ from dataclasses import replace
 from tests.node_rotation.builders import Machine, budget, pod, world
 
 from node_rotation.health import Baseline, Health, baseline_of, judge, workload_of
-from node_rotation.world import Snapshot, Workload
+from node_rotation.world.kubernetes import Workload
+from node_rotation.world.snapshot import Snapshot
 
 API = "Deployment shop/api"
 

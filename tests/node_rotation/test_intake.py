@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.node_rotation.crashes import after, dies, run_for, sweep_all
-from tests.node_rotation.managed import world as managed_world
+from tests.node_rotation.eks_world import world as managed_world
 
 from node_rotation import engine
 from node_rotation.ledger import parse

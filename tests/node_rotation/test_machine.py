@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.node_rotation.managed import world as managed_world
+from tests.node_rotation.eks_world import world as managed_world
 
 from node_rotation import machine
 from node_rotation.errors import BadInputError, BlockedError

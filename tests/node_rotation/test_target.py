@@ -9,7 +9,7 @@ from tests.node_rotation.builders import DAY_S, NEW, NEW_TEMPLATE, NOW, NOW_AT, 
 
 from node_rotation.policy import ImageSource
 from node_rotation.target import Candidates, Choice, choose
-from node_rotation.world import Parameter, Template
+from node_rotation.world.aws import Parameter, Template
 
 SSM = ImageSource(ssm="/images/base/current")
 FILTER = ImageSource(owner="self", name="base-*")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.node_rotation.crashes import run_for
-from tests.node_rotation.managed import NEW, OLD, world
+from tests.node_rotation.eks_world import NEW, OLD, world
 
 from node_rotation.outcome import Blocked, Done
 from node_rotation.run import Run

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from node_rotation.approval import needed
+from node_rotation.clearance.approval import needed
 from node_rotation.errors import BlockedError
 from node_rotation.model import Plan
 from node_rotation.outcome import Blocked

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from node_rotation import fleet
+from node_rotation.checkup.doctor import Check, Finding, Severity, failed
+from node_rotation.checkup.examine import Patient, examine
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.discovery import discover
-from node_rotation.doctor import Check, Finding, Severity, failed
 from node_rotation.errors import RotationError
-from node_rotation.examine import Patient, examine
 from node_rotation.fleet import Settings
+from node_rotation.kops.discovery import discover
 
 LINE = 2000  # nobody's terminal: in a log a finding stays one line, to be searched for
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from node_rotation import fleet
+from node_rotation.clearance.freeze import Frozen, of
+from node_rotation.clearance.freezes import Freezes
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Fleet, Settings
-from node_rotation.freeze import Frozen, of
-from node_rotation.freezes import Freezes
 from node_rotation.model import Image
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from node_rotation.cli.render import duration, moment, table
 from node_rotation.engine import BatchWaits, Event, Note
 from node_rotation.model import Plan, StepName
-from node_rotation.world import Clock
+from node_rotation.world.clients import Clock
 
 
 class Progress(Protocol):

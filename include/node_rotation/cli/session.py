@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from node_rotation import detect, fleet
-from node_rotation.checkup import Access, Account
-from node_rotation.discovery import discover
+from node_rotation.checkup.rights import Access, Account
+from node_rotation.clearance.freezes import Freezes
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import AwsAccess, Settings
-from node_rotation.freezes import Freezes
+from node_rotation.kops.discovery import discover
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
 from node_rotation.status import cli_run_id
-from node_rotation.world import Clock, Cloud, Cluster, Snapshot
+from node_rotation.world.clients import Clock, Cloud, Cluster
+from node_rotation.world.snapshot import Snapshot
 
 
 def connect(settings: Settings) -> tuple[Cloud, Cluster]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from node_rotation import fleet
+from node_rotation.clearance.freeze import Frozen
 from node_rotation.cli import freezing, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.cli.session import open_session
 from node_rotation.errors import RotationError
-from node_rotation.freeze import Frozen
 from node_rotation.ledger import Ledger, parse
 from node_rotation.names import LEDGER
 from node_rotation.status import Place, Status

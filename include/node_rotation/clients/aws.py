@@ -1,4 +1,4 @@
-"""A real AWS account behind the protocol :class:`~node_rotation.world.Cloud`."""
+"""A real AWS account behind the protocol :class:`~node_rotation.world.clients.Cloud`."""
 
 from __future__ import annotations
 

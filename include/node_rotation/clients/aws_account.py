@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from node_rotation.checkup import Quota, Subnet
+from node_rotation.checkup.rights import Quota, Subnet
 from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
 from node_rotation.clients.aws_rights import Rights

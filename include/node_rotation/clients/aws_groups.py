@@ -11,7 +11,7 @@ from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
 from node_rotation.errors import GoneError
 from node_rotation.model import TemplateVersion
-from node_rotation.world import Activity, ScalingGroup
+from node_rotation.world.aws import Activity, ScalingGroup
 
 GROUPS_PER_CALL = 50
 INSTANCES_PER_CALL = 20  # of AttachInstances and DetachInstances

@@ -10,7 +10,7 @@ from node_rotation.clients.aws_errors import translated
 from node_rotation.errors import BlockedError, GoneError
 from node_rotation.model import Image, TemplateVersion
 from node_rotation.outcome import Blocked
-from node_rotation.world import Parameter, Template, TemplateSpec
+from node_rotation.world.aws import Parameter, Template, TemplateSpec
 
 ALIAS = "resolve:ssm:"
 NEWEST_VERSIONS = 20

@@ -10,7 +10,7 @@ from node_rotation.clients import aws_values as values
 from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
 from node_rotation.errors import GoneError
-from node_rotation.world import Instance
+from node_rotation.world.aws import Instance
 
 INSTANCES_PER_CALL = 200  # EC2's limit of values per filter
 PROTECTION_READ_UP_TO = 4

@@ -11,7 +11,7 @@ from node_rotation.clients.aws_calls import Calls
 from node_rotation.clients.aws_errors import translated
 from node_rotation.clients.text import short
 from node_rotation.errors import ConflictError, PermanentError
-from node_rotation.managed import ManagedGroup, Trouble, Update
+from node_rotation.managed.nodegroup import ManagedGroup, Trouble, Update
 from node_rotation.model import TemplateVersion
 
 _SERVICE = "eks"

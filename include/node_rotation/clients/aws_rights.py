@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from node_rotation.checkup import Answer
+from node_rotation.checkup.rights import Answer
 from node_rotation.clients import aws_values as values
 from node_rotation.clients.aws_calls import Calls
 from node_rotation.clients.aws_errors import DENIED, translated
 
 if TYPE_CHECKING:
-    from node_rotation.world import ScalingGroup
+    from node_rotation.world.aws import ScalingGroup
 
 DRY_RUN = "DryRunOperation"
 NOBODY = "i-00000000000000000"  # asked about where a group has no machine

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.model import Image, TemplateVersion
-from node_rotation.world import Activity, Instance, Member, ScalingGroup, TemplateSpec
+from node_rotation.world.aws import Activity, Instance, Member, ScalingGroup, TemplateSpec
 
 Answer = Mapping[str, Any]
 DEFAULT_VERSION = "$Default"

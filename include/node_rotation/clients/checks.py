@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from node_rotation.clients.text import short
-from node_rotation.gate_checks import GateCheck
+from node_rotation.workloads.gate_checks import GateCheck
 
 TIMEOUT_S = 5.0
 MOST_BYTES = 1_000_000

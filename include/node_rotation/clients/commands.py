@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from node_rotation.clients.text import short
+from node_rotation.configuration.image_policy import ImageCommand
 from node_rotation.errors import BlockedError
-from node_rotation.image_policy import ImageCommand
 from node_rotation.outcome import Blocked
 from node_rotation.outside import CommandState
 

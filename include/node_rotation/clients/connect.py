@@ -22,9 +22,9 @@ from node_rotation.errors import BadInputError
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-    from node_rotation.checkup import Access, Account
+    from node_rotation.checkup.rights import Access, Account
     from node_rotation.fleet import AwsAccess, KubernetesAccess, Settings
-    from node_rotation.world import Cloud, Cluster
+    from node_rotation.world.clients import Cloud, Cluster
 
 
 def connect(settings: Settings) -> tuple[Cloud, Cluster]:

@@ -17,7 +17,7 @@ from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from node_rotation.clients.text import short
-from node_rotation.control_plane import EtcdAccess, EtcdCluster, EtcdMember
+from node_rotation.control_plane.values import EtcdAccess, EtcdCluster, EtcdMember
 from node_rotation.errors import BadInputError
 
 TIMEOUT = Timeout(connect=2.0, read=5.0)

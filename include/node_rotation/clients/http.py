@@ -11,8 +11,8 @@ from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from node_rotation.clients.text import short
+from node_rotation.configuration.intake_policy import HttpCall, HttpIntake
 from node_rotation.errors import BlockedError, TransientError
-from node_rotation.intake_policy import HttpCall, HttpIntake
 from node_rotation.outcome import Blocked
 
 RETRY_S = 5.0

@@ -1,4 +1,4 @@
-"""A real API server behind the protocol :class:`~node_rotation.world.Cluster`."""
+"""A real API server behind the protocol :class:`~node_rotation.world.clients.Cluster`."""
 
 from __future__ import annotations
 
@@ -22,25 +22,20 @@ from node_rotation.clients.kubernetes_errors import (
 )
 from node_rotation.clients.kubernetes_objects import KubernetesObjects
 from node_rotation.clients.wall import WallClock
-from node_rotation.control_plane import ControlPlane, EtcdAccess
+from node_rotation.control_plane.values import ControlPlane, EtcdAccess
 from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE, ROLLED_FOR
-from node_rotation.volume import Volume
-from node_rotation.world import (
-    Budget,
-    Clock,
+from node_rotation.workloads.volume import Volume
+from node_rotation.world.answers import (
     Evicted,
     EvictionAnswer,
-    Lease,
     Misconfigured,
-    Node,
-    Pod,
     PodGone,
     RefusedByBudget,
-    Taint,
     Throttled,
-    Workload,
 )
+from node_rotation.world.clients import Clock
+from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Taint, Workload
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient

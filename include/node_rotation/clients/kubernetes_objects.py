@@ -8,8 +8,8 @@ from typing import Any
 
 from node_rotation.clients.kubernetes_api import Api, Json
 from node_rotation.clients.text import short
+from node_rotation.configuration.intake_policy import ObjectRef
 from node_rotation.errors import ConflictError, GoneError, RotationError
-from node_rotation.intake_policy import ObjectRef
 from node_rotation.outside import PodState
 
 TAIL = 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from node_rotation.checkup import Answer, Right
+from node_rotation.checkup.rights import Answer, Right
 from node_rotation.clients.kubernetes_api import Api, Json
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.names import ROLLED_FOR
-from node_rotation.volume import Volume
-from node_rotation.world import Budget, Lease, Node, Owner, Pod, Taint, Workload
+from node_rotation.workloads.volume import Volume
+from node_rotation.world.kubernetes import Budget, Lease, Node, Owner, Pod, Taint, Workload
 
 Json = Mapping[str, Any]
 MIRROR = "kubernetes.io/config.mirror"

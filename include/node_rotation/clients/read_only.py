@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from node_rotation.errors import PermanentError
-from node_rotation.world import Cloud, Cluster
+from node_rotation.world.clients import Cloud, Cluster
 
 
 def _refused(mutation: str) -> Callable[..., NoReturn]:

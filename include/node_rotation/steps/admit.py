@@ -8,7 +8,6 @@ from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
-from node_rotation.conflicts import Sharing
 from node_rotation.errors import BlockedError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
@@ -18,7 +17,8 @@ from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import update_in_flight
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import gone, ledger_of
-from node_rotation.world import Snapshot
+from node_rotation.workloads.conflicts import Sharing
+from node_rotation.world.snapshot import Snapshot
 
 FOREVER_S = 14 * 86400.0  # a queue is no failure: how long a batch waits is bounded by those before it
 

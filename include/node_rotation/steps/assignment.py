@@ -9,7 +9,7 @@ from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
 from node_rotation.model import Strategy
 from node_rotation.run import Run
 from node_rotation.steps.scene import fresh_group, stays
-from node_rotation.world import Instance, ScalingGroup
+from node_rotation.world.aws import Instance, ScalingGroup
 
 
 def assign(run: Run, group_name: str, asg: str) -> Ledger:

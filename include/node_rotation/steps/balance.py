@@ -21,7 +21,8 @@ from node_rotation.run import Run
 from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.scene import fresh_group, stays
 from node_rotation.steps.step import Step
-from node_rotation.world import ScalingGroup, Snapshot
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.snapshot import Snapshot
 
 PROCESS = "AZRebalance"
 TOLERATED = 1  # AZRebalance acts on a difference of two

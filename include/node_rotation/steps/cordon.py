@@ -10,7 +10,7 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.scene import acting, over, scene
-from node_rotation.world import Node
+from node_rotation.world.kubernetes import Node
 
 TIMEOUT_S = 300.0
 OURS = "node-rotation"  # value of the label, so that only our own is taken away again

@@ -16,7 +16,9 @@ from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
 from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span
 from node_rotation.steps.step import MARGIN_S
-from node_rotation.world import Node, Pod, RefusedByBudget, Snapshot, Throttled
+from node_rotation.world.answers import RefusedByBudget, Throttled
+from node_rotation.world.kubernetes import Node, Pod
+from node_rotation.world.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ The launch step asks whether the machine may go, the terminate step asks again a
 
 from __future__ import annotations
 
-from node_rotation import quorum
+from node_rotation.control_plane import quorum
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.steps.arrival import aws_says, keep
 from node_rotation.steps.assignment import assign, newcomers

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from node_rotation import lock, quorum
+from node_rotation import lock
+from node_rotation.control_plane import quorum
 from node_rotation.errors import BlockedError
 from node_rotation.health import Baseline, Health, judge
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
@@ -14,7 +15,8 @@ from node_rotation.run import Run
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import Scene, gone, ledger_of, place, span, terminated
 from node_rotation.steps.step import MARGIN_S
-from node_rotation.world import Node, Snapshot
+from node_rotation.world.kubernetes import Node
+from node_rotation.world.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

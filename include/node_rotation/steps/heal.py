@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock, names
-from node_rotation.attachments import still_attached
 from node_rotation.errors import GoneError, PermanentError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
@@ -20,7 +19,9 @@ from node_rotation.steps.managed import let_go
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate
-from node_rotation.world import Node, Snapshot
+from node_rotation.workloads.attachments import still_attached
+from node_rotation.world.kubernetes import Node
+from node_rotation.world.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

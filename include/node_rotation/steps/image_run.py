@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from node_rotation import lock
+from node_rotation.configuration.image_policy import ImagePod
 from node_rotation.errors import BlockedError
-from node_rotation.image_policy import ImagePod
 from node_rotation.ledger import ImageRun, Ledger
 from node_rotation.model import GroupPlan, ImageStep
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting

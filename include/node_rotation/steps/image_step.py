@@ -12,7 +12,7 @@ from node_rotation.outcome import Blocked, Done, Outcome
 from node_rotation.run import Run
 from node_rotation.steps.image_run import RUN_BY_OTHERS, advance, check
 from node_rotation.steps.scene import fresh_group
-from node_rotation.world import ScalingGroup, TemplateSpec
+from node_rotation.world.aws import ScalingGroup, TemplateSpec
 
 LATEST, DEFAULT = "$Latest", "$Default"
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_rotation import lock, names
-from node_rotation.attachments import stranded
 from node_rotation.errors import PermanentError
 from node_rotation.ledger import ClaimState
 from node_rotation.model import Batch, StepName, Strategy
@@ -19,7 +18,8 @@ from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, scene
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.usable import Problem, problem
-from node_rotation.world import ScalingGroup
+from node_rotation.workloads.attachments import stranded
+from node_rotation.world.aws import ScalingGroup
 
 
 @dataclass(frozen=True, slots=True)

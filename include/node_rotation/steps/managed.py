@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from node_rotation import lock
 from node_rotation.errors import ConflictError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
-from node_rotation.managed import ManagedGroup, Update
-from node_rotation.managed_planning import busy, managed_limit_s
+from node_rotation.managed.nodegroup import ManagedGroup, Update
+from node_rotation.managed.planning import busy, managed_limit_s
 from node_rotation.model import Batch, ManagedPlan, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
@@ -21,7 +21,7 @@ from node_rotation.steps.assignment import assign
 from node_rotation.steps.managed_watch import broken, pods_left, workloads
 from node_rotation.steps.scene import Scene, acting, gone, over, scene, span
 from node_rotation.steps.step import MARGIN_S
-from node_rotation.world import Snapshot
+from node_rotation.world.snapshot import Snapshot
 
 CORDON_S = 60.0
 

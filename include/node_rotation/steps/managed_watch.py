@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from node_rotation.eviction import covering, structural
 from node_rotation.health import workload_of
-from node_rotation.managed import EVICTION_S, ManagedGroup, Trouble, remedy, said
+from node_rotation.managed.nodegroup import EVICTION_S, ManagedGroup, Trouble, remedy, said
 from node_rotation.outcome import Blocked
 from node_rotation.steps.scene import Scene, busy_pods, gone, span
-from node_rotation.world import Budget, Pod
+from node_rotation.world.kubernetes import Budget, Pod
 
 NEW_NODES = ("NodeCreationFailure", "Unknown")
 """EKS' codes behind which an image may be that makes no node."""

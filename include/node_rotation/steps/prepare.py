@@ -17,7 +17,8 @@ from node_rotation.steps.balance import unevenness
 from node_rotation.steps.image_step import run_image_step, trouble
 from node_rotation.steps.managed import hindrance
 from node_rotation.steps.scene import fresh_group
-from node_rotation.world import ScalingGroup, Snapshot
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.snapshot import Snapshot
 
 SWEEP_S = 1800.0
 """How long a dead run's remains may take to be swept."""

@@ -13,7 +13,7 @@ from node_rotation.steps.balance import even_out, give_up, is_balance
 from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.scene import fresh_group, gone, ledger_of, terminated
 from node_rotation.steps.undo import Before, undo_group, undo_nodes
-from node_rotation.world import Snapshot
+from node_rotation.world.snapshot import Snapshot
 
 
 def restore(run: Run, group_name: str, *, giving_up: bool = False) -> tuple[str, ...]:

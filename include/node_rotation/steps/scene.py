@@ -12,7 +12,9 @@ from node_rotation.model import Batch
 from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
-from node_rotation.world import Instance, Lease, Node, Pod, ScalingGroup, Snapshot
+from node_rotation.world.aws import Instance, ScalingGroup
+from node_rotation.world.kubernetes import Lease, Node, Pod
+from node_rotation.world.snapshot import Snapshot
 
 GONE_STATES = ("shutting-down", "terminated")
 LEAVING = ("Terminating", "Detaching", "Terminated", "Detached", "EnteringStandby", "Standby")

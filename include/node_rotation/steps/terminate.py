@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock
-from node_rotation.attachments import still_attached
 from node_rotation.errors import GoneError
 from node_rotation.ledger import ClaimState, claim_change
 from node_rotation.model import Batch, StepName, Strategy
@@ -14,6 +13,7 @@ from node_rotation.run import Run
 from node_rotation.steps import first
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays
 from node_rotation.steps.step import MARGIN_S
+from node_rotation.workloads.attachments import still_attached
 
 
 @dataclass(frozen=True, slots=True)

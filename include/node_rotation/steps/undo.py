@@ -10,7 +10,8 @@ from node_rotation.errors import GoneError
 from node_rotation.run import Run
 from node_rotation.steps.cordon import OURS, uncordon
 from node_rotation.steps.scene import fresh_group
-from node_rotation.world import Node, Snapshot
+from node_rotation.world.kubernetes import Node
+from node_rotation.world.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from node_rotation.outcome import Blocked
 from node_rotation.steps.scene import gone, span
-from node_rotation.world import Node, Pod, ScalingGroup, Snapshot
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.kubernetes import Node, Pod
+from node_rotation.world.snapshot import Snapshot
 
 STARTUP_TAINTS = (
     "node.kubernetes.io/",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from node_rotation import intake, names
 from node_rotation.ledger import ClaimState
-from node_rotation.managed_planning import busy
+from node_rotation.managed.planning import busy
 from node_rotation.run import Run
 from node_rotation.steps.scene import gone, ledger_of, stays
 from node_rotation.steps.undo import marked
-from node_rotation.world import Snapshot
+from node_rotation.world.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from node_rotation.checkup import Answer, Quota, Right, Subnet
+from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
 from node_rotation.errors import RotationError
-from node_rotation.world import ScalingGroup
+from node_rotation.world.aws import ScalingGroup
 
 VCPUS = 2
 

@@ -25,14 +25,7 @@ from node_rotation.testing.scaling_values import (
     TemplateRef,
 )
 from node_rotation.testing.shapes import Shapes
-from node_rotation.world import (
-    Activity,
-    Instance,
-    Parameter,
-    ScalingGroup,
-    Template,
-    TemplateSpec,
-)
+from node_rotation.world.aws import Activity, Instance, Parameter, ScalingGroup, Template, TemplateSpec
 
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
 _GONE_TEXT = re.compile("AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from node_rotation.errors import ConflictError, GoneError, PermanentError
-from node_rotation.managed import ManagedGroup, Trouble, Update
+from node_rotation.managed.nodegroup import ManagedGroup, Trouble, Update
 from node_rotation.model import TemplateVersion
 from node_rotation.testing.faults import Journal
 from node_rotation.testing.managed_groups import ManagedGroups

@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from node_rotation.control_plane import ControlPlane, EtcdAccess, EtcdCluster, EtcdMember
+from node_rotation.control_plane.values import ControlPlane, EtcdAccess, EtcdCluster, EtcdMember
 from node_rotation.errors import ConflictError, GoneError
 from node_rotation.testing.controllers import Controllers, fits_daemon
 from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.faults import Journal, ThrottledError
 from node_rotation.testing.objects import Objects, WorkloadState
 from node_rotation.testing.outside import MemoryObjects
-from node_rotation.volume import Volume
-from node_rotation.world import Budget, Evicted, EvictionAnswer, Lease, Node, Pod, Taint, Throttled, Workload
+from node_rotation.workloads.volume import Volume
+from node_rotation.world.answers import Evicted, EvictionAnswer, Throttled
+from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Taint, Workload
 
 KUBERNETES = "kubernetes"
 _SHOWN = ("Deployment", "StatefulSet", "DaemonSet")

@@ -13,7 +13,7 @@ from node_rotation.testing.objects import SYSTEM_TAINTS, Objects, WorkloadState
 from node_rotation.testing.seeds import Timing
 from node_rotation.testing.seeds import Workload as WorkloadSeed
 from node_rotation.testing.volumes import Volumes
-from node_rotation.world import Node, Owner, Pod
+from node_rotation.world.kubernetes import Node, Owner, Pod
 
 ZONE = "topology.kubernetes.io/zone"
 DEFAULT_GRACE_S = 30.0

@@ -13,7 +13,8 @@ from typing import Any
 from node_rotation.testing.controllers import Controllers
 from node_rotation.testing.objects import Objects, WorkloadState
 from node_rotation.testing.seeds import DisruptionBudget as BudgetSeed
-from node_rotation.world import Budget, Evicted, EvictionAnswer, Misconfigured, Pod, PodGone, RefusedByBudget
+from node_rotation.world.answers import Evicted, EvictionAnswer, Misconfigured, PodGone, RefusedByBudget
+from node_rotation.world.kubernetes import Budget, Pod
 
 DELETION_TIMEOUT_S = 120.0  # disruption.go DeletionTimeout
 _SCALED = ("Deployment", "StatefulSet")

@@ -14,7 +14,7 @@ from node_rotation.outcome import Blocked
 from node_rotation.testing.clock import VirtualClock
 from node_rotation.testing.scaling_values import Blueprint, Launch, LaunchFailed, TemplateRef
 from node_rotation.testing.seeds import Timing
-from node_rotation.world import Instance, Parameter, Template
+from node_rotation.world.aws import Instance, Parameter, Template
 
 GROUP_TAG = "aws:autoscaling:groupName"
 GONE = ("shutting-down", "terminated")

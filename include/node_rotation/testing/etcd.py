@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from node_rotation.control_plane import EtcdCluster, EtcdMember
+from node_rotation.control_plane.values import EtcdCluster, EtcdMember
 from node_rotation.testing import seeds
 from node_rotation.testing.account import Account
 from node_rotation.testing.clock import VirtualClock
-from node_rotation.world import Instance
+from node_rotation.world.aws import Instance
 
 CLUSTERS = ("main", "events")
 

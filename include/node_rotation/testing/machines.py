@@ -9,7 +9,8 @@ from node_rotation.testing.cluster import MemoryCluster
 from node_rotation.testing.controllers import Controllers
 from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.objects import Objects
-from node_rotation.world import Instance, Node, Taint
+from node_rotation.world.aws import Instance
+from node_rotation.world.kubernetes import Node, Taint
 
 KUBELET_DOWN = "NodeStatusUnknown"
 KUBELET_UNWELL = "KubeletNotReady"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from node_rotation.testing.autoscaling import AutoScaling
-    from node_rotation.world import Cluster, Node, Pod
+    from node_rotation.world.clients import Cluster
+    from node_rotation.world.kubernetes import Node, Pod
 
 EXCLUDE = "node.kubernetes.io/exclude-from-external-load-balancers"
 MOST_AT_ONCE = 100

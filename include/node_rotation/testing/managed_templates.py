@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from node_rotation.ami_types import AMI_TYPES
 from node_rotation.errors import GoneError
+from node_rotation.managed.ami_types import AMI_TYPES
 from node_rotation.testing.scaling_values import TemplateRef
 
 if TYPE_CHECKING:

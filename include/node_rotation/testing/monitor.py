@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from node_rotation.testing.disruption import BudgetState, Disruption, expectation, scale
 from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.objects import Objects, WorkloadState
-from node_rotation.world import Instance, Lease, Node, Pod
+from node_rotation.world.aws import Instance
+from node_rotation.world.kubernetes import Lease, Node, Pod
 
 VOLUNTARY = ("eviction", "deletion", "machine gone")
 ClaimsInUse = Callable[[Mapping[str, str]], Mapping[str, int]]

@@ -8,7 +8,7 @@ from typing import Any
 
 from node_rotation.testing.clock import Event, VirtualClock
 from node_rotation.testing.seeds import Workload as WorkloadSeed
-from node_rotation.world import Node, Owner, Pod, Taint
+from node_rotation.world.kubernetes import Node, Owner, Pod, Taint
 
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from node_rotation.configuration.image_policy import ImageCommand
+from node_rotation.configuration.intake_policy import HttpCall, HttpIntake, ObjectRef
 from node_rotation.errors import GoneError
-from node_rotation.image_policy import ImageCommand
-from node_rotation.intake_policy import HttpCall, HttpIntake, ObjectRef
 from node_rotation.outside import CommandState, Outside, PodState
 from node_rotation.testing.faults import Journal
 

@@ -8,7 +8,7 @@ from typing import Any
 from node_rotation.testing.ec2 import template_version
 from node_rotation.testing.scaling_values import Group, LaunchSource, TemplateRef
 from node_rotation.testing.scaling_values import Member as ScalingMember
-from node_rotation.world import Member, ScalingGroup, TemplateSpec
+from node_rotation.world.aws import Member, ScalingGroup, TemplateSpec
 
 
 class Shapes:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from node_rotation.testing.clock import VirtualClock
-from node_rotation.volume import Volume
-from node_rotation.world import Node, Pod
+from node_rotation.workloads.volume import Volume
+from node_rotation.world.kubernetes import Node, Pod
 
 ZONE = "topology.kubernetes.io/zone"
 UNMOUNT_WAIT_S = 360.0

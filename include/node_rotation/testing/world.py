@@ -14,7 +14,7 @@ from typing import Any
 
 from node_rotation.fleet import AwsAccess, NodeGroup, Settings, rolled_by
 from node_rotation.fleet import Cluster as FleetCluster
-from node_rotation.kops import settled
+from node_rotation.kops.tags import settled
 from node_rotation.model import Kind
 from node_rotation.policy import Policy, merge
 from node_rotation.testing import seeds

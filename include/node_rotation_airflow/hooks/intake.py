@@ -16,7 +16,7 @@ from node_rotation.outcome import Blocked
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from node_rotation.intake_policy import HttpIntake
+    from node_rotation.configuration.intake_policy import HttpIntake
 
 
 def endpoint_of(intake: HttpIntake) -> Endpoint:

@@ -38,7 +38,7 @@ class ApprovePlanOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask, if somebody has to be asked."""
-        from node_rotation.approval import needed, table
+        from node_rotation.clearance.approval import needed, table
 
         with said_plainly():
             rotation = rotation_of(context)

@@ -34,7 +34,7 @@ class ClearOperator(RotationOperator):
         :raises AirflowSkipException: if the run is superseded.
         :raises BlockedError: if it can't begin until somebody does something.
         """
-        from node_rotation.clearance import Superseded
+        from node_rotation.clearance.look import Superseded
         from node_rotation.errors import BlockedError
         from node_rotation.outcome import Blocked, Done
         from node_rotation_airflow import newest

@@ -44,7 +44,7 @@ class RequestOperator(RotationOperator):
 
 def discovered(settings: Settings) -> Settings:
     """The cluster with its groups; only one whose groups are kops' reaches for a connection."""
-    from node_rotation.discovery import discover
+    from node_rotation.kops.discovery import discover
     from node_rotation_airflow import runs
 
     return discover(settings, runs.connect(settings).cloud) if settings.cluster.kops else settings

@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.triggers.base import TaskFailedEvent, TaskSkippedEvent, TaskSuccessEvent, TriggerEvent
 
-from node_rotation.clearance import Superseded
+from node_rotation.clearance.look import Superseded
 from node_rotation.outcome import Blocked, Done
 from node_rotation_airflow import newest
 from node_rotation_airflow.clearing import ask

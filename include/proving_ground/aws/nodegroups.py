@@ -14,7 +14,7 @@ from uuid import NAMESPACE_URL, uuid5
 from botocore.exceptions import ClientError
 from moto.core.exceptions import ServiceException
 
-from node_rotation.ami_types import AMI_TYPES
+from node_rotation.managed.ami_types import AMI_TYPES
 from node_rotation.testing.managed_values import Nodegroup, UpdateRecord
 from node_rotation.testing.scaling_values import AwsFault, GroupChange, LaunchFailed, TemplateRef
 from proving_ground.aws.physics import ActionResult, Physics

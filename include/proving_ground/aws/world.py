@@ -23,7 +23,7 @@ from proving_ground.aws.request_log import RequestLog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from node_rotation.world import Cluster
+    from node_rotation.world.clients import Cluster
     from proving_ground.scenario import ImageBehaviour, Scenario
 
 REQUEST_LOG = "aws-requests.jsonl"

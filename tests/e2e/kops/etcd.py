@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from node_rotation.control_plane import EtcdAccess
+from node_rotation.control_plane.values import EtcdAccess
 from proving_ground.ground import Ground
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.node_rotation.cli.conftest import Cli
 
-from node_rotation.checkup import GROUP_CHANGES
+from node_rotation.checkup.rights import GROUP_CHANGES
 from node_rotation.cli import session
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import boto3
 import pytest
 
-from node_rotation import checkup
-from node_rotation.checkup import Answer
+from node_rotation.checkup import rights as checkup
+from node_rotation.checkup.rights import Answer
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
 from node_rotation.errors import BlockedError
-from node_rotation.world import ScalingGroup
+from node_rotation.world.aws import ScalingGroup
 from proving_ground.aws import request_log
 from proving_ground.aws.server import AwsServer, serve
 from proving_ground.scenario import Fault, Scenario

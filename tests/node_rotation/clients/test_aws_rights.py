@@ -11,10 +11,10 @@ from typing import Any
 import boto3
 import pytest
 
-from node_rotation.checkup import FREEZE_CHANGES, FREEZE_READS, NODEGROUP_ACTIONS, Answer
+from node_rotation.checkup.rights import FREEZE_CHANGES, FREEZE_READS, NODEGROUP_ACTIONS, Answer
+from node_rotation.clearance.freeze import PATH
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
-from node_rotation.freeze import PATH
 from proving_ground.aws import request_log
 from proving_ground.aws.server import AwsServer, serve
 from proving_ground.scenario import Fault, Scenario

@@ -14,7 +14,7 @@ import pytest
 from tests.node_rotation.web import site
 
 from node_rotation.clients import checks
-from node_rotation.gate_checks import GateCheck
+from node_rotation.workloads.gate_checks import GateCheck
 
 UNTIL_READY_S = 60.0
 

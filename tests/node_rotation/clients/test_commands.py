@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from node_rotation.clients.commands import LocalCommands
+from node_rotation.configuration.image_policy import ImageCommand
 from node_rotation.errors import BlockedError
-from node_rotation.image_policy import ImageCommand
 from node_rotation.outside import CommandState
 
 KEY = "dev.dev/run-1/workers"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from node_rotation.clients.etcd import probe
-from node_rotation.control_plane import EtcdAccess
+from node_rotation.control_plane.values import EtcdAccess
 from node_rotation.errors import BadInputError
 
 HEALTHY = (200, {"health": "true", "reason": ""})

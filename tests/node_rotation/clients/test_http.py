@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from node_rotation.clients.http import HttpClient, from_environment
+from node_rotation.configuration.intake_policy import HttpCall, HttpIntake
 from node_rotation.errors import BlockedError, TransientError
-from node_rotation.intake_policy import HttpCall, HttpIntake
 
 CALL = HttpCall(method="PATCH", path="/clusters/dev", body={"open": False})
 

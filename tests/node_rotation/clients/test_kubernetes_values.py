@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node_rotation.clients import kubernetes_values as values
-from node_rotation.volume import Volume
+from node_rotation.workloads.volume import Volume
 
 
 def deployment(**spec: Any) -> dict[str, Any]:

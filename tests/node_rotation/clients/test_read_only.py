@@ -10,7 +10,7 @@ import pytest
 from node_rotation.clients.read_only import ReadOnlyCloud, ReadOnlyCluster, read_only
 from node_rotation.errors import PermanentError
 from node_rotation.testing.world import MemoryWorld
-from node_rotation.world import Cloud, Cluster
+from node_rotation.world.clients import Cloud, Cluster
 
 CLOUD_READS = {
     "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter",

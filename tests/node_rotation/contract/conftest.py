@@ -20,7 +20,9 @@ from node_rotation.errors import GoneError
 from node_rotation.model import TemplateVersion
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation.world import Clock, Cloud, Cluster, Node, Pod, ScalingGroup
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.clients import Clock, Cloud, Cluster
+from node_rotation.world.kubernetes import Node, Pod
 from proving_ground.ground import Ground, start
 from proving_ground.scenario import Scenario
 

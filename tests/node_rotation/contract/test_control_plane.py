@@ -14,12 +14,13 @@ from tests.node_rotation.masters import kops
 
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.kubernetes import KubernetesCluster
-from node_rotation.control_plane import ControlPlane, EtcdAccess
-from node_rotation.discovery import discover
+from node_rotation.control_plane.values import ControlPlane, EtcdAccess
 from node_rotation.errors import TransientError
 from node_rotation.fleet import Fleet, Settings
+from node_rotation.kops.discovery import discover
 from node_rotation.model import Role
-from node_rotation.world import Cloud, Cluster, ScalingGroup
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.clients import Cloud, Cluster
 from proving_ground import scenario
 from proving_ground.ground import Ground, start
 

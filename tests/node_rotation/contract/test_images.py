@@ -6,7 +6,7 @@ import pytest
 
 from node_rotation.errors import BlockedError, GoneError
 from node_rotation.model import TemplateVersion
-from node_rotation.world import TemplateSpec
+from node_rotation.world.aws import TemplateSpec
 
 CURRENT = "/images/base/current"
 

@@ -6,7 +6,7 @@ import pytest
 from tests.node_rotation.contract.conftest import NEW_IMAGE, NEW_RELEASE, OLD_RELEASE, RECOMMENDED, World
 
 from node_rotation.errors import ConflictError, GoneError, PermanentError
-from node_rotation.managed import ManagedGroup, Update
+from node_rotation.managed.nodegroup import ManagedGroup, Update
 
 MANAGED = "dev-managed"
 

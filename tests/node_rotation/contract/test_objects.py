@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from node_rotation.configuration.intake_policy import ObjectRef
 from node_rotation.errors import GoneError
-from node_rotation.intake_policy import ObjectRef
 from node_rotation.outside import PodState
 
 REF = ObjectRef(kind="ConfigMap", namespace="default", name="intake")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from node_rotation.errors import GoneError
-from node_rotation.world import Evicted, Misconfigured, PodGone, RefusedByBudget
+from node_rotation.world.answers import Evicted, Misconfigured, PodGone, RefusedByBudget
 
 ANOTHER = "00000000-0000-0000-0000-000000000000"
 

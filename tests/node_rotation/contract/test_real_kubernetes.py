@@ -16,7 +16,7 @@ from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.errors import BadInputError, BlockedError, TransientError
 from node_rotation.fleet import AwsAccess, Cluster, KubernetesAccess, NodeGroup, Settings
 from node_rotation.policy import Policy
-from node_rotation.volume import Volume
+from node_rotation.workloads.volume import Volume
 
 pytestmark = pytest.mark.proving_ground
 SECRET_TOKEN = "never-to-be-seen"

@@ -7,10 +7,10 @@ from typing import Any
 from tests.node_rotation.crashes import after, run_for
 
 from node_rotation import engine
-from node_rotation.do_not_disrupt import DO_NOT_DISRUPT
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation.world import Node
+from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
+from node_rotation.world.kubernetes import Node
 
 
 def heard(world: MemoryWorld, **policy: Any) -> tuple[engine.Result, list[engine.BatchWaits]]:

@@ -19,7 +19,7 @@ from node_rotation.steps.restore import restore
 from node_rotation.testing import seeds
 from node_rotation.testing.outside import Program
 from node_rotation.testing.world import MemoryWorld
-from node_rotation.world import Lease
+from node_rotation.world.kubernetes import Lease
 
 WAYS: dict[str, dict[str, Any]] = {
     "command": {

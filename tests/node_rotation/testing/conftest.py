@@ -8,7 +8,7 @@ import pytest
 
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation.world import Node, Pod
+from node_rotation.world.kubernetes import Node, Pod
 
 GROUP = "dev-workers"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node_rotation.testing.seeds import DisruptionBudget, Workload
-from node_rotation.world import Evicted, Misconfigured, PodGone, RefusedByBudget
+from node_rotation.world.answers import Evicted, Misconfigured, PodGone, RefusedByBudget
 
 
 def web(replicas=4, **budget):

@@ -7,7 +7,7 @@ import pytest
 from node_rotation.errors import ConflictError, PermanentError, TransientError
 from node_rotation.testing.faults import Crash
 from node_rotation.testing.seeds import Fault, Workload
-from node_rotation.world import Evicted, Throttled
+from node_rotation.world.answers import Evicted, Throttled
 
 GROUP = "dev-workers"
 WEB = Workload("web", replicas=3)

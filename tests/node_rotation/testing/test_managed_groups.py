@@ -6,7 +6,7 @@ https://docs.aws.amazon.com/eks/latest/userguide/managed-node-update-behavior.ht
 from __future__ import annotations
 
 import pytest
-from tests.node_rotation.managed import NEW, NEW_RELEASE, OLD, nodegroup, world
+from tests.node_rotation.eks_world import NEW, NEW_RELEASE, OLD, nodegroup, world
 
 from node_rotation.testing.managed_values import UpdateRecord
 from node_rotation.testing.scaling_values import AwsFault, GroupChange

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from node_rotation.clients.http import Endpoint
+from node_rotation.configuration.intake_policy import HttpCall, HttpIntake
 from node_rotation.errors import BlockedError
-from node_rotation.intake_policy import HttpCall, HttpIntake
 from node_rotation_airflow.hooks.intake import endpoint_of
 
 INTAKE = HttpIntake(connection="installer", close=HttpCall(path="/close"), open=HttpCall(path="/open"))

@@ -1,0 +1,1 @@
+"""The check-up before the night: the rights a rotation needs, and findings with remedies."""

@@ -1,0 +1,226 @@
+"""Findings of a check-up before the night: what is wrong, with which object, what to do. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+
+from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
+from node_rotation.drift import LEFT_ALONE, foreign_provisioner
+from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
+from node_rotation.model import Blocker, DriftedMachine, DriftReason, GroupDrift, GroupPlan, Plan, Value
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.snapshot import Snapshot
+
+
+class Check(StrEnum):
+    """What a finding is about."""
+
+    CREDENTIALS = "credentials"
+    PERMISSIONS = "permissions"
+    DISCOVERY = "discovery"
+    ROTATION = "rotation"
+    DISRUPTION_BUDGETS = "disruption budgets"
+    PODS = "pods"
+    SUBNETS = "subnets"
+    QUOTAS = "quotas"
+
+
+class Severity(StrEnum):
+    """What a finding means for the night."""
+
+    BLOCKING = "blocking"
+    WARNING = "warning"
+    UNKNOWN = "unknown"
+    """It could not be looked at, so nobody knows."""
+
+
+class Finding(Value):
+    """One thing that is not as a rotation needs it.
+
+    :param cluster: ``environment.cluster``.
+    """
+
+    cluster: str
+    check: Check
+    severity: Severity
+    what: str
+    object: str
+    remedy: str
+
+
+def failed(cluster: str, check: Check, what: str, error: RotationError) -> Finding:
+    """A look that ended in an error.
+
+    :param what: the object that was looked at.
+    """
+    if isinstance(error, BlockedError):
+        found = error.blocked
+        named = ", ".join(found.objects) or what
+        return _finding(cluster, check, Severity.BLOCKING, found.reason, named, found.remedy)
+    if isinstance(error, BadInputError):
+        return _finding(cluster, check, Severity.BLOCKING, error.problem, error.where, error.remedy)
+    passing = isinstance(error, TransientError)
+    remedy = "See whether it answers again, then ask once more." if passing else "Correct what the message names."
+    return _finding(cluster, check, Severity.BLOCKING, str(error), what, remedy)
+
+
+def kubernetes_rights(cluster: str, answers: Mapping[Right, Answer]) -> Iterator[Finding]:
+    """Rights that the API server does not give us."""
+    for right, answer in answers.items():
+        if answer is not Answer.ALLOWED:
+            said = "may not" if answer is Answer.DENIED else "can't find out whether it may"
+            severity = Severity.BLOCKING if answer is Answer.DENIED else Severity.UNKNOWN
+            remedy = "Apply docs/rbac.yaml and bind it to this identity."
+            yield _finding(
+                cluster, Check.PERMISSIONS, severity, f"{said} {right}", f"{right.verb} {right.resource}", remedy
+            )
+
+
+def aws_rights(
+    cluster: str, what_for: str, answers: Mapping[str, Answer], severity: Severity = Severity.BLOCKING
+) -> Iterator[Finding]:
+    """Rights that IAM does not give us, one finding for those that are denied and one for those nobody told us.
+
+    :param what_for: the object that they are for.
+    :param severity: of what is denied.
+    """
+    denied = sorted(action for action, answer in answers.items() if answer is Answer.DENIED)
+    if denied:
+        what, remedy = f"may not {', '.join(denied)}", "Allow it in the IAM policy, see docs/iam-policy.json."
+        yield _finding(cluster, Check.PERMISSIONS, severity, what, what_for, remedy)
+    unknown = sorted(action for action, answer in answers.items() if answer is Answer.UNKNOWN)
+    if unknown:
+        what = f"can't find out without changing something whether it may {', '.join(unknown)}"
+        remedy = "Allow iam:SimulatePrincipalPolicy on our own role, or look at its policy."
+        yield _finding(cluster, Check.PERMISSIONS, Severity.UNKNOWN, what, what_for, remedy)
+
+
+def halves(cluster: str, snapshot: Snapshot, asgs: Iterable[str]) -> Iterator[Finding]:
+    """Machines without a Node, and Nodes that no machine of the fleet is behind.
+
+    :param asgs: the Auto Scaling groups of the fleet.
+    """
+    joined = {node.instance_id for node in snapshot.nodes if node.instance_id}
+    for asg in asgs:
+        for member in snapshot.groups[asg].members:
+            if member.lifecycle == "InService" and member.instance_id not in joined:
+                what, remedy = "has no Node", "Look at its kubelet's log; a rotation replaces it first."
+                object_ = f"machine {member.instance_id} of {asg}"
+                yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, what, object_, remedy)
+    for node in snapshot.nodes:
+        if foreign_provisioner(node):
+            continue
+        if not node.instance_id:
+            what = f"names no EC2 instance (providerID {node.provider_id or 'is missing'})"
+            remedy = "Let the cloud provider set spec.providerID; until then the node is left alone."
+            yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, what, f"node {node.name}", remedy)
+        elif node.instance_id not in snapshot.instances:
+            what, remedy = (
+                "is in no group of the fleet",
+                "Add its group to the fleet file, or leave it alone on purpose.",
+            )
+            yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, what, f"node {node.name}", remedy)
+
+
+def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift:
+    """The group as it would be if a new image came tonight: every machine is to be replaced.
+
+    :param now: epoch seconds.
+    """
+    nodes = {node.instance_id: node for node in snapshot.nodes if node.instance_id}
+    machines = []
+    for member in snapshot.groups[drift.asg].members:
+        instance, node = snapshot.instances.get(member.instance_id), nodes.get(member.instance_id)
+        if instance is not None and not member.lifecycle.startswith(LEFT_ALONE):
+            machines.append(
+                DriftedMachine(
+                    instance_id=instance.id,
+                    node=node.name if node else None,
+                    zone=member.zone,
+                    image_id=instance.image_id,
+                    age_s=max(0.0, now - instance.launched_at),
+                    ready=node is not None and node.ready,
+                    pods=len(snapshot.pods_on(node.name)) if node else 0,
+                    reasons=(DriftReason.MARKED,),
+                )
+            )
+    return drift.model_copy(update={"drifted": tuple(machines)})
+
+
+def obstacles(cluster: str, plan: Plan) -> Iterator[Finding]:
+    """What would block a rotation of every machine: budgets, sizes, PDBs that can never allow, pods, other actors."""
+    for blocker in plan.blockers:
+        named = ", ".join(blocker.objects) or cluster
+        yield _finding(cluster, _about(blocker), Severity.BLOCKING, blocker.reason, named, blocker.remedy)
+
+
+def on_top(group: GroupPlan) -> int:
+    """How many machines a rotation runs on top of a group at once: of a managed group as many as EKS adds."""
+    return group.slots if group.managed is None else group.managed.extra
+
+
+def subnets(cluster: str, group: GroupPlan, found: Sequence[Subnet]) -> Iterator[Finding]:
+    """Whether the machines on top find addresses.
+
+    Auto Scaling spreads launches over the subnets' zones; without an address a launch fails
+    (Auto Scaling user guide, "Troubleshoot EC2 instance launch failures").
+
+    :param found: the subnets of the group.
+    """
+    free, more = sum(subnet.free for subnet in found), on_top(group)
+    if found and free < more:
+        what = f"{free} free addresses for {more} machines at once"
+        names = ", ".join(f"subnet {s.id}" for s in found)
+        remedy = f"Free addresses, add a subnet, or {_fewer(group)}."
+        yield _finding(cluster, Check.SUBNETS, Severity.BLOCKING, what, f"group {group.name}: {names}", remedy)
+        return
+    share = math.ceil(more / max(len(found), 1))
+    for subnet in found:
+        if subnet.free < share:
+            what = f"{subnet.free} free addresses in {subnet.zone}, {share} may be needed at once"
+            remedy = "Free addresses there, or expect its zone to be passed over."
+            object_ = f"group {group.name}: subnet {subnet.id}"
+            yield _finding(cluster, Check.SUBNETS, Severity.WARNING, what, object_, remedy)
+
+
+def quotas(cluster: str, needed: Mapping[Quota, int]) -> Iterator[Finding]:
+    """Whether the machines on top fit below the account's quotas of running On-Demand vCPUs.
+
+    :param needed: quota → vCPUs that all groups together launch on top.
+    """
+    for quota, more in needed.items():
+        if quota.limit is None:
+            remedy = "Allow servicequotas:GetServiceQuota, or look into the Service Quotas console."
+            what = f"can't be read: {quota.why}"
+            yield _finding(cluster, Check.QUOTAS, Severity.UNKNOWN, what, f"quota {quota.name}", remedy)
+        elif quota.used + more > quota.limit:
+            what = f"{quota.used} of {quota.limit:.0f} vCPUs run already, a rotation needs {more} more"
+            remedy = "Ask for a higher quota, or lower budget.max_surge (a managed group: update strategy MINIMAL)."
+            yield _finding(cluster, Check.QUOTAS, Severity.BLOCKING, what, f"quota {quota.name}", remedy)
+
+
+def _fewer(group: GroupPlan) -> str:
+    return "lower budget.max_surge" if group.managed is None else "give the node group the update strategy MINIMAL"
+
+
+def types_of(group: ScalingGroup) -> tuple[str, ...]:
+    """The instance types that a group runs or may launch."""
+    found = (*group.instance_types, *(m.instance_type for m in group.members))
+    return tuple(sorted({instance_type for instance_type in found if instance_type}))
+
+
+def _about(blocker: Blocker) -> Check:
+    kinds = {name.split(" ")[0] for name in blocker.objects}
+    if "pdb" in kinds:
+        return Check.DISRUPTION_BUDGETS
+    return Check.PODS if "pod" in kinds else Check.ROTATION
+
+
+def _finding(cluster: str, check: Check, severity: Severity, what: str, object_: str, remedy: str) -> Finding:
+    return Finding(cluster=cluster, check=check, severity=severity, what=what, object=object_, remedy=_sentence(remedy))
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if not text or text.endswith(".") else ".")

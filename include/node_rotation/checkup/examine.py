@@ -1,0 +1,161 @@
+"""Look at a cluster before the night: asks everything, changes nothing, and goes on after a look that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from node_rotation.checkup import doctor
+from node_rotation.checkup import rights as checkup
+from node_rotation.checkup.doctor import Check, Finding, Severity
+from node_rotation.checkup.rights import Access, Account, Answer, Quota
+from node_rotation.clearance import freeze
+from node_rotation.detect import asg_name, detect, observe
+from node_rotation.errors import BadInputError, RotationError
+from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.model import GroupPlan, ImageStep, Kind
+from node_rotation.planning import make_plan
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.clients import Clock, Cloud, Cluster
+from node_rotation.world.snapshot import Snapshot
+
+Answered = TypeVar("Answered")
+
+
+@dataclass(frozen=True, slots=True)
+class Patient:
+    """A cluster with all that can be asked of it."""
+
+    settings: Settings
+    cloud: Cloud
+    cluster: Cluster
+    account: Account
+    access: Access
+    clock: Clock
+
+
+def examine(patient: Patient) -> tuple[Finding, ...]:
+    """Every finding of one cluster: credentials, permissions, discovery, budgets, pods, subnets, quotas."""
+    examination = _Examination(patient)
+    examination.everything()
+    return tuple(dict.fromkeys(examination.found))
+
+
+@dataclass(slots=True)
+class _Examination:
+    patient: Patient
+    found: list[Finding] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.patient.settings.name
+
+    def everything(self) -> None:
+        region = self.patient.settings.cluster.aws.region
+        identity = self._tried(Check.CREDENTIALS, f"AWS account in {region}", self.patient.account.identity)
+        version = self._tried(Check.CREDENTIALS, "API server", self.patient.cluster.minor_version)
+        if version is not None:
+            self._kubernetes_rights()
+        groups = self._groups() if identity is not None else {}
+        if identity is not None:
+            self._freeze_rights()
+            for group in self.patient.settings.cluster.groups:
+                self._aws_rights(group, groups.get(group.name))
+        if groups and version is not None:
+            settings = self.patient.settings.only(groups=list(groups))
+            ask = partial(observe, settings, self.patient.cloud, self.patient.cluster, self.patient.clock)
+            snapshot = self._tried(Check.DISCOVERY, f"cluster {self.name}", ask)
+            if snapshot is not None:
+                self._world(settings, snapshot, groups)
+
+    def _tried(self, check: Check, what: str, call: Callable[[], Answered]) -> Answered | None:
+        try:
+            return call()
+        except RotationError as error:
+            self.found.append(doctor.failed(self.name, check, what, error))
+            return None
+
+    def _kubernetes_rights(self) -> None:
+        rights = list(checkup.KUBERNETES_RIGHTS)
+        if any(policy.drain.force_after is not None for policy in self.patient.settings.groups.values()):
+            rights += checkup.FORCE_RIGHTS
+        if any(policy.drain.roll_single_replicas for policy in self.patient.settings.groups.values()):
+            rights += checkup.ROLL_RIGHTS
+        for right in rights:
+            answer = self._tried(Check.PERMISSIONS, str(right), partial(self.patient.access.may, right))
+            if answer is not None:
+                self.found += doctor.kubernetes_rights(self.name, {right: answer})
+
+    def _groups(self) -> Mapping[str, ScalingGroup]:
+        """Node group → its Auto Scaling group, for those that are there."""
+        found = {}
+        for group in self.patient.settings.cluster.groups:
+            scaling = self._tried(Check.DISCOVERY, f"group {group.name}", partial(self._group, group))
+            if scaling is not None:
+                found[group.name] = scaling
+        return found
+
+    def _group(self, group: NodeGroup) -> ScalingGroup:
+        settings, cloud = self.patient.settings, self.patient.cloud
+        asg = asg_name(group, settings, cloud)
+        found = cloud.groups([asg]).get(asg)
+        if found is None:
+            problem = f"there is no Auto Scaling group {asg!r} in {settings.cluster.aws.region}"
+            raise BadInputError(f"group {group.name}", problem, "Correct its asg, or the region and account.")
+        return found
+
+    def _aws_rights(self, group: NodeGroup, scaling: ScalingGroup | None) -> None:
+        """EKS' also where they are what keeps a managed group from being found."""
+        account, what_for, managed = self.patient.account, f"group {group.name}", group.kind is Kind.EKS_MANAGED
+        answers: dict[str, Answer] = {}
+        if scaling is not None:
+            image_step = self.patient.settings.groups[group.name].image_step is ImageStep.LAUNCH_TEMPLATE
+            actions = checkup.aws_actions(scaling, image_step=image_step, managed=managed)
+            answers |= self._tried(Check.PERMISSIONS, what_for, partial(account.may, actions, scaling)) or {}
+        if managed:
+            address = (group.eks_cluster or "", group.nodegroup or "")
+            ask = partial(account.may_update, checkup.NODEGROUP_ACTIONS, *address)
+            answers |= self._tried(Check.PERMISSIONS, what_for, ask) or {}
+        self.found += doctor.aws_rights(self.name, what_for, answers)
+
+    def _freeze_rights(self) -> None:
+        """No plan is made without the reads; an image at fault that can't be recorded is told to a person instead."""
+        what_for = f"parameters {freeze.PATH}"
+        severities = {checkup.FREEZE_READS: Severity.BLOCKING, checkup.FREEZE_CHANGES: Severity.WARNING}
+        for actions, severity in severities.items():
+            ask = partial(self.patient.account.may_record, actions, freeze.PATH)
+            answers = self._tried(Check.PERMISSIONS, what_for, ask) or {}
+            self.found += doctor.aws_rights(self.name, what_for, answers, severity)
+
+    def _world(self, settings: Settings, snapshot: Snapshot, groups: Mapping[str, ScalingGroup]) -> None:
+        self.found += doctor.halves(self.name, snapshot, [scaling.name for scaling in groups.values()])
+        patient, now = self.patient, self.patient.clock.now()
+        drifts = []
+        for group in groups:
+            ask = partial(detect, settings, group, patient.cloud, patient.cluster, patient.clock, snapshot=snapshot)
+            drift = self._tried(Check.DISCOVERY, f"group {group}", ask)
+            if drift is not None:
+                drifts.append(doctor.all_drifted(drift, snapshot, now))
+        plan = make_plan(settings, drifts, snapshot, now)
+        self.found += doctor.obstacles(self.name, plan)
+        needed: dict[Quota, int] = {}
+        for group_plan in plan.groups:
+            self._subnets(group_plan)
+            self._quota(group_plan, snapshot, needed)
+        self.found += doctor.quotas(self.name, needed)
+
+    def _subnets(self, group: GroupPlan) -> None:
+        subnets = self._tried(Check.SUBNETS, f"asg {group.asg}", partial(self.patient.account.subnets, group.asg))
+        self.found += doctor.subnets(self.name, group, subnets or ())
+
+    def _quota(self, group: GroupPlan, snapshot: Snapshot, needed: dict[Quota, int]) -> None:
+        account, types = self.patient.account, doctor.types_of(snapshot.groups[group.asg])
+        vcpus = self._tried(Check.QUOTAS, f"group {group.name}", partial(account.vcpus, types)) or {}
+        if not vcpus:
+            return
+        largest = max(vcpus, key=lambda name: vcpus[name])
+        quota = self._tried(Check.QUOTAS, f"group {group.name}", partial(account.quota, largest))
+        if quota is not None:
+            needed[quota] = needed.get(quota, 0) + doctor.on_top(group) * vcpus[largest]

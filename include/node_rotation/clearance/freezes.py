@@ -1,0 +1,96 @@
+"""Where frozen images are recorded: SSM parameters, read as a union over every account and region of the fleet."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from node_rotation.clearance import freeze
+from node_rotation.clearance.freeze import REASON_LENGTH, Frozen
+from node_rotation.errors import BlockedError
+from node_rotation.fleet import AwsAccess, Settings
+from node_rotation.model import Image
+from node_rotation.outcome import Blocked
+from node_rotation.world.clients import Clock, Cloud
+
+ConnectAccount = Callable[[AwsAccess], Cloud]
+"""Makes the client of one account and region."""
+BELIEVED_S = 30.0
+
+
+class Freezes:
+    """The frozen images as one run sees them.
+
+    :param own: the client of the cluster's own account: what this run freezes is written there.
+    :param connect: for the fleet's other accounts; None: this run knows no way to them.
+    """
+
+    def __init__(self, settings: Settings, own: Cloud, clock: Clock, connect: ConnectAccount | None = None) -> None:
+        self._settings, self._own, self._clock, self._connect = settings, own, clock, connect
+        self._clouds: dict[str, Cloud] = {str(settings.cluster.aws): own}
+        self._lock = threading.Lock()
+        self._known: tuple[float, tuple[Frozen, ...]] | None = None
+
+    def __call__(self) -> tuple[Frozen, ...]:
+        """Every frozen image, believed for half a minute.
+
+        :raises TransientError: if an account does not answer now.
+        :raises BlockedError: if one can't be asked at all: what is recorded there may freeze anything.
+        """
+        with self._lock:
+            now = self._clock.now()
+            if self._known is None or now - self._known[0] >= BELIEVED_S:
+                self._known = (now, self._read())
+            return self._known[1]
+
+    def of(self, image: Image) -> Frozen | None:
+        """The record that freezes an image, or None; raises as calling it does."""
+        return freeze.of(image, self())
+
+    def freeze(self, image: Image, reason: str, by: str) -> Frozen:
+        """Freeze an image, in the cluster's own account: that is enough, for all accounts are read."""
+        at = datetime.fromtimestamp(self._clock.now(), UTC)
+        record = Frozen(image=image, reason=reason[:REASON_LENGTH], by=by, at=at)
+        self._own.put_parameter(freeze.key(image), record.model_dump_json())
+        self._forget()
+        return record
+
+    def unfreeze(self, image: Image, reason: str) -> tuple[Frozen, ...]:
+        """Lift the freezes of an image wherever they are recorded.
+
+        :returns: what was lifted.
+        """
+        lifted = []
+        for cloud in self._all():
+            for record in freeze.read(cloud.parameters(freeze.PATH)):
+                if freeze.of(image, (record,)):
+                    kept = record.model_copy(update={"lifted": reason[:REASON_LENGTH]})
+                    cloud.put_parameter(freeze.key(record.image), kept.model_dump_json())
+                    lifted.append(record)
+        self._forget()
+        return tuple(lifted)
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._known = None
+
+    def _read(self) -> tuple[Frozen, ...]:
+        found = [record for cloud in self._all() for record in freeze.read(cloud.parameters(freeze.PATH))]
+        return tuple({(r.image.id, r.at): r for r in found}.values())
+
+    def _all(self) -> Sequence[Cloud]:
+        return [self._own, *(self._reach(access) for access in self._settings.accounts if access != self._mine)]
+
+    @property
+    def _mine(self) -> AwsAccess:
+        return self._settings.cluster.aws
+
+    def _reach(self, access: AwsAccess) -> Cloud:
+        place = str(access)
+        if place not in self._clouds:
+            if self._connect is None:
+                remedy = "Give make_run a way to connect to accounts."
+                raise BlockedError(Blocked("frozen images can't be read there", (f"account {place}",), remedy))
+            self._clouds[place] = self._connect(access)
+        return self._clouds[place]

@@ -1,0 +1,1 @@
+"""Parts of the fleet file that have a module of their own, and complaints about it."""

@@ -1,0 +1,73 @@
+"""How a cluster's acceptance of new installations is closed while it rotates, and opened again."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from node_rotation.configuration.durations import Duration
+from node_rotation.model import Value
+
+
+class HttpCall(Value):
+    """One request, relative to the endpoint's address. It may be sent more than once and has to be idempotent."""
+
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
+    path: str = Field(pattern=r"^/", description="below the endpoint's address, e.g. /clusters/prod/intake")
+    body: dict[str, Any] | None = Field(default=None, description="sent as JSON")
+
+
+class HttpIntake(Value):
+    """An endpoint of whoever installs into the cluster. Its address and token are never in this file."""
+
+    connection: str = Field(default="node_rotation_intake", description="Airflow connection id (type HTTP)")
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", description="for the CLI; in Airflow the connection has it"
+    )
+    token_variable: str | None = Field(
+        default=None, description="for the CLI: the environment variable that holds a bearer token"
+    )
+    request_timeout: Duration = Field(default=10.0, gt=0, description="how long one request may take")
+    close: HttpCall
+    open: HttpCall
+
+
+class ObjectRef(Value):
+    """An object of the cluster by its kind and name."""
+
+    api_version: str = Field(default="v1", pattern=r"^([a-z0-9.-]+/)?v[0-9][a-z0-9]*$", description="e.g. apps/v1")
+    kind: str
+    namespace: str | None = Field(default=None, description="none for kinds without namespaces")
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
+
+
+class KubernetesIntake(ObjectRef):
+    """An object of the cluster whose content closes and opens the intake: a ConfigMap, a custom resource."""
+
+    close: dict[str, Any] = Field(description="a JSON merge patch")
+    open: dict[str, Any] = Field(description="a JSON merge patch")
+
+
+class IntakePolicy(Value):
+    """One of both; ``timeout`` bounds all tries to close, and all to open."""
+
+    http: HttpIntake | None = None
+    kubernetes: KubernetesIntake | None = None
+    timeout: Duration = Field(default=300.0, gt=0, description="so long refusals and silence are tried again")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> IntakePolicy:
+        if (self.http is None) == (self.kubernetes is None):
+            raise ValueError("an intake is closed over http or by a patch of a kubernetes object: give one of both")
+        return self
+
+    @property
+    def object(self) -> str:
+        """How messages name it."""
+        if self.http is not None:
+            return f"intake {self.http.close.path} of {self.http.connection}"
+        return f"intake {self.kubernetes}"

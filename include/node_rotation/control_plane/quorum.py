@@ -1,0 +1,176 @@
+"""May a master go, and is the control plane whole again after one: pure decisions over one observation.
+
+etcd needs a majority of its members: with three, one may be away (etcd, "Failure modes"). A master takes one member
+of each etcd cluster with it, so all the others have to be well before it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from urllib.parse import urlsplit
+
+from node_rotation.control_plane.values import ControlPlanePolicy, EtcdAccess, EtcdCluster
+from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.kops.tags import ETCD_CLUSTERS
+from node_rotation.model import Blocker, GroupPlan, Kind, Role, Strategy
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.kubernetes import Node
+from node_rotation.world.snapshot import Snapshot
+
+NODE = "{node}"
+SMALLEST = 3
+"""With fewer members none may be away."""
+MASTER_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+
+
+def probes(policy: ControlPlanePolicy, nodes: Iterable[Node]) -> Mapping[str, EtcdAccess]:
+    """The etcd clusters to be probed, ``{node}`` replaced by each master's Node name."""
+    masters = sorted(n.name for n in nodes if any(label in n.labels for label in MASTER_LABELS))
+    return {name: _expanded(access, masters) for name, access in policy.etcd.items()}
+
+
+def _expanded(access: EtcdAccess, masters: Sequence[str]) -> EtcdAccess:
+    found = [
+        endpoint.replace(NODE, node)
+        for endpoint in access.endpoints
+        for node in (masters if NODE in endpoint else [""])
+    ]
+    return access.model_copy(update={"endpoints": tuple(dict.fromkeys(found))})
+
+
+def guards(settings: Settings, group: str, strategy: Strategy) -> bool:
+    """Whether the machines of a group may only go while the quorum lasts."""
+    return strategy is Strategy.TERMINATE_FIRST and any(
+        g.name == group and g.role is Role.CONTROL_PLANE for g in settings.cluster.groups
+    )
+
+
+def before(settings: Settings, snapshot: Snapshot, leaving: Collection[str]) -> tuple[str, ...]:
+    """Why these masters may not go now; nothing if they may.
+
+    :param leaving: instance ids.
+    """
+    policy, found = settings.policy.control_plane, _masters(settings, snapshot)
+    gone = {node.name for node in snapshot.nodes if node.instance_id in leaving}
+    broken = sum(not _ready(snapshot, machine) for machine in leaving)
+    size = sum(group.desired for group in found)
+    return (
+        *_api(snapshot),
+        *_others(found, snapshot, leaving),
+        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, gone, broken)),
+        *(() if policy.allow_outage else _too_few(snapshot, size)),
+        *_unprobed(settings),
+    )
+
+
+def after(settings: Settings, snapshot: Snapshot) -> tuple[str, ...]:
+    """What the control plane still lacks to be whole; nothing if it is."""
+    policy, found = settings.policy.control_plane, _masters(settings, snapshot)
+    size = sum(group.desired for group in found)
+    return (
+        *_api(snapshot),
+        *_others(found, snapshot, ()),
+        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, (), 0)),
+    )
+
+
+def blockers(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot) -> Iterator[Blocker]:
+    """What keeps a plan's masters from being replaced as the policy stands."""
+    guarded = [f"group {group.name}" for group in groups if guards(settings, group.name, group.strategy)]
+    if not guarded:
+        return
+    for reason in _unprobed(settings):
+        yield Blocker(
+            reason=reason,
+            objects=tuple(guarded),
+            remedy="name its members in control_plane.etcd, or accept less with control_plane.without_probe: true",
+        )
+    size = sum(group.desired for group in _masters(settings, snapshot))
+    if not settings.policy.control_plane.allow_outage:
+        for reason in _too_few(snapshot, size):
+            yield Blocker(
+                reason=reason, objects=tuple(guarded), remedy="approve the outage with control_plane.allow_outage: true"
+            )
+
+
+def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:
+    """The Auto Scaling groups of the control plane."""
+    groups = [group for group in settings.cluster.groups if group.role is Role.CONTROL_PLANE]
+    return tuple(asg for asg in snapshot.groups.values() if any(_is(group, asg) for group in groups))
+
+
+def _is(group: NodeGroup, asg: ScalingGroup) -> bool:
+    by_tags = bool(group.asg_tags) and group.asg_tags.items() <= dict(asg.tags).items()
+    return group.asg == asg.name or by_tags
+
+
+def _api(snapshot: Snapshot) -> Iterator[str]:
+    state = snapshot.control_plane
+    if state is None:
+        yield "the control plane was not looked at"
+    elif not state.ready:
+        yield f"the API server is not ready: {state.said}"
+
+
+def _others(masters: Iterable[ScalingGroup], snapshot: Snapshot, leaving: Collection[str]) -> Iterator[str]:
+    for asg in masters:
+        staying = [m for m in asg.members if m.lifecycle == "InService" or m.instance_id in leaving]
+        if len(staying) < asg.desired:
+            yield f"asg {asg.name} has {len(staying)} of {asg.desired} masters in service"
+        for member in staying:
+            if member.instance_id not in leaving and not _ready(snapshot, member.instance_id):
+                yield f"master {_name(snapshot, member.instance_id)} is not Ready"
+
+
+def _ready(snapshot: Snapshot, machine: str) -> bool:
+    node = snapshot.node_of(machine)
+    return node is not None and node.ready
+
+
+def _name(snapshot: Snapshot, machine: str) -> str:
+    node = snapshot.node_of(machine)
+    return f"{node.name} ({machine})" if node else machine
+
+
+def _etcd(snapshot: Snapshot) -> tuple[EtcdCluster, ...]:
+    return snapshot.control_plane.etcd if snapshot.control_plane else ()
+
+
+def _unwell(
+    policy: ControlPlanePolicy, cluster: EtcdCluster, masters: int, leaving: Collection[str], broken: int
+) -> Iterator[str]:
+    """Members that are away, apart from those that leave anyway.
+
+    :param masters: how many there should be: each has a member where the endpoints are written by ``{node}``.
+    :param leaving: names of the leaving masters' Nodes.
+    :param broken: how many of them are no use already: as many members may be theirs.
+    """
+    away = [m for m in cluster.members if not m.healthy and urlsplit(m.endpoint).hostname not in leaving]
+    missing = _size(policy, cluster, masters) - len(cluster.members)
+    if len(away) + max(missing, 0) > broken:
+        yield from (f"etcd {cluster.name}: {m.endpoint} is not healthy ({m.said})" for m in away)
+        if missing > 0:
+            yield f"etcd {cluster.name}: {missing} of {_size(policy, cluster, masters)} members are not to be found"
+
+
+def _size(policy: ControlPlanePolicy, cluster: EtcdCluster, masters: int) -> int:
+    by_node = any(NODE in endpoint for endpoint in policy.etcd[cluster.name].endpoints)
+    return max(len(cluster.voters), masters if by_node else len(cluster.members))
+
+
+def _too_few(snapshot: Snapshot, masters: int) -> Iterator[str]:
+    sizes = [masters, *(len(c.voters) for c in _etcd(snapshot) if c.voters)]
+    if min(sizes) < SMALLEST:
+        yield f"a control plane of {min(sizes)} loses its quorum, and the API with it, while a master is replaced"
+
+
+def _unprobed(settings: Settings) -> Iterator[str]:
+    policy = settings.policy.control_plane
+    if policy.without_probe:
+        return
+    kops = any(g.kind is Kind.KOPS and g.role is Role.CONTROL_PLANE for g in settings.cluster.groups)
+    wanted = ETCD_CLUSTERS if kops else ()
+    if missing := [name for name in wanted if name not in policy.etcd]:
+        yield f"nobody can tell whether etcd {' and '.join(missing)} would keep the quorum: no probe is configured"
+    elif not policy.etcd:
+        yield "nobody can tell whether etcd would keep its quorum: no probe is configured"

@@ -1,0 +1,81 @@
+"""What volumes ask of a rotation: to be detached before their machine goes, and a node in their zone to go to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from node_rotation.eviction import covering, left_alone
+from node_rotation.workloads.volume import Volume
+from node_rotation.world.kubernetes import Node, Pod
+from node_rotation.world.snapshot import Snapshot
+
+ZONE = "topology.kubernetes.io/zone"
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """A pod that no other node could take, because its volume is zonal.
+
+    :param volume: usable in zones where no Ready node is left.
+    """
+
+    pod: Pod
+    volume: Volume
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        zones = " or ".join(self.volume.zones)
+        return (
+            f"pod {self.pod.key} on node {self.pod.node} needs another Ready node in zone {zones}, "
+            f"for its volume {self.volume.name} (claim {self.volume.claim})"
+        )
+
+
+def still_attached(snapshot: Snapshot, node: Node) -> tuple[Volume, ...]:
+    """The volumes that are not detached from a drained node yet.
+
+    Terminated with one, the volume stays attached for Kubernetes for six minutes, and its pod starts nowhere. Volumes
+    of pods that a drain leaves where they are stay attached to the end, so they don't count:
+    https://karpenter.sh/docs/concepts/disruption/#termination-controller
+    """
+    staying = {
+        f"{pod.namespace}/{claim}"
+        for pod in snapshot.pods_on(node.name)
+        if pod.claims and left_alone(pod, covering(pod, snapshot.budgets))
+        for claim in pod.claims
+    }
+    return tuple(v for v in snapshot.volumes if node.name in v.attached and v.claim not in staying)
+
+
+def stranded(snapshot: Snapshot, pods: Collection[Pod], leaving: Collection[str]) -> Iterator[Stranded]:
+    """Pods with a zonal volume for which no Ready node is left in its zone.
+
+    :param pods: those that will have to go.
+    :param leaving: names of the nodes that can't take them: cordoned soon.
+    """
+    volumes = {volume.claim: volume for volume in snapshot.volumes if volume.claim and volume.zones}
+    if not volumes:
+        return
+    zones = {n.labels.get(ZONE, "") for n in snapshot.nodes if _takes_pods(n) and n.name not in leaving}
+    for pod in pods:
+        needed = (volumes.get(f"{pod.namespace}/{claim}") for claim in pod.claims)
+        if found := next((v for v in needed if v is not None and zones.isdisjoint(v.zones)), None):
+            yield Stranded(pod, found)
+
+
+def last_in_zone(snapshot: Snapshot, nodes: Collection[str]) -> Iterator[Stranded]:
+    """Pods with a zonal volume on a node that is the only Ready one in its zone.
+
+    :param nodes: names of the nodes to look at.
+    """
+    ready = [node for node in snapshot.nodes if _takes_pods(node)]
+    count = Counter(node.labels.get(ZONE, "") for node in ready)
+    for node in ready:
+        if node.name in nodes and count[node.labels.get(ZONE, "")] == 1:
+            yield from stranded(snapshot, snapshot.pods_on(node.name), {node.name})
+
+
+def _takes_pods(node: Node) -> bool:
+    return node.ready and not node.unschedulable

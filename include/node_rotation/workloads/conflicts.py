@@ -1,0 +1,220 @@
+"""Which machines must not be in flight together: those that share a tight PodDisruptionBudget.
+
+A budget is tight for two nodes if it can't afford the pods of both: drained at once they would only wait for each
+other. Nodes that share no tight budget go in parallel for free. Everything is read from one observation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from node_rotation.eviction import covering, left_alone
+from node_rotation.health import workload_of
+from node_rotation.world.kubernetes import Budget, Node, Pod, Workload
+from node_rotation.world.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two nodes that one budget can't afford to lose at once.
+
+    :param budget: ``namespace/name``.
+    :param mine: the node that asks.
+    :param theirs: the node in flight.
+    :param allowed: the budget's ``disruptionsAllowed`` now, pods.
+    """
+
+    budget: str
+    mine: str
+    theirs: str
+    allowed: int
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        number = "no disruption" if self.allowed < 1 else f"{self.allowed} at once"
+        return f"pdb {self.budget} allows {number} now: node {self.mine} waits for node {self.theirs}, in flight"
+
+
+@dataclass(slots=True)
+class _Stake:
+    """What a node, or the heaviest node of a batch, has under one budget."""
+
+    pods: int
+    node: str
+    workloads: set[str] = field(default_factory=set)
+
+
+_Stakes = Mapping[str, _Stake]
+"""budget key → stake"""
+
+
+class _Shelf:
+    """Batches being filled, first fit.
+
+    :param count: machines to place.
+    :param size: machines in a batch at most.
+    :param allowed: budget key → what it allows.
+    """
+
+    def __init__(self, count: int, size: int, allowed: Mapping[str, int]) -> None:
+        self.batches: list[list[str]] = [[] for _ in range(0, count, size)]
+        self._size, self._allowed = size, allowed
+        self._held: list[Counter[str]] = [Counter() for _ in self.batches]
+        self._from: Counter[tuple[str, int]] = Counter()  # no earlier batch can take so many pods of this budget
+
+    def place(self, machine: str, stakes: _Stakes) -> bool:
+        """Put a machine into the first batch that can take it; False if none can."""
+        start = max((self._from[key, stake.pods] for key, stake in stakes.items()), default=0)
+        for position in range(start, len(self.batches)):
+            if len(self.batches[position]) < self._size and self._takes(position, stakes):
+                self.batches[position].append(machine)
+                for key, stake in stakes.items():
+                    self._held[position][key] = max(self._held[position][key], stake.pods)
+                return True
+        return False
+
+    def _takes(self, position: int, stakes: _Stakes) -> bool:
+        held = self._held[position]
+        for key, stake in stakes.items():
+            if held[key] and held[key] + stake.pods > self._allowed[key]:
+                if self._from[key, stake.pods] == position:
+                    self._from[key, stake.pods] += 1
+                return False
+        return True
+
+
+class Sharing:
+    """Who stands under which budget, as one observation shows it; worked out when it is asked for.
+
+    :param snapshot: pods, budgets and their status.
+    :param evicted: instance id of a machine in flight → keys of workloads it has evicted. It keeps its stake in
+        their budgets until it is done, also when its pods have gone elsewhere.
+    """
+
+    def __init__(self, snapshot: Snapshot, evicted: Mapping[str, Collection[str]] | None = None) -> None:
+        self._snapshot = snapshot
+        self._evicted = evicted or {}
+        self._single: dict[str, _Stakes] = {}
+        self._several: dict[tuple[str, ...], _Stakes] = {}
+
+    def conflict(self, asking: Sequence[str], flying: Sequence[str]) -> Conflict | None:
+        """Why machines can't be in flight together, or None if they can.
+
+        :param asking: instance ids that want to go.
+        :param flying: instance ids that are on their way.
+        """
+        mine, theirs = self._stakes(asking), self._stakes(flying)
+        shared = sorted(mine.keys() & theirs.keys())
+        for key in shared:
+            if mine[key].pods + theirs[key].pods > self._allowed[key]:
+                return Conflict(key, mine[key].node, theirs[key].node, self._allowed[key])
+        return self._owed(mine, flying)
+
+    def split(self, queue: Sequence[str], size: int) -> list[list[str]]:
+        """Cut a queue into batches whose machines don't conflict, as far as that takes no more batches.
+
+        :param queue: instance ids in their order; what conflicts is moved to the first batch that can take it.
+        :param size: machines in a batch at most.
+        """
+        shelf = _Shelf(len(queue), size, self._allowed)
+        left = [machine for machine in queue if not shelf.place(machine, self._stakes_of(machine))]
+        for machine in left:
+            next(batch for batch in shelf.batches if len(batch) < size).append(machine)
+        return shelf.batches
+
+    def contended(self, machines: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+        """Budgets that keep some of these machines apart: key, how many nodes stand under it, what it allows.
+
+        :param machines: instance ids.
+        """
+        weights: dict[str, list[int]] = {}
+        for machine in machines:
+            for key, stake in self._stakes_of(machine).items():
+                weights.setdefault(key, []).append(stake.pods)
+        for key, found in sorted(weights.items()):
+            if len(found) > 1 and sum(sorted(found)[-2:]) > self._allowed[key]:
+                yield key, len(found), self._allowed[key]
+
+    def _owed(self, mine: _Stakes, flying: Sequence[str]) -> Conflict | None:
+        for machine in flying:
+            gone = self._evicted.get(machine)
+            if not gone:
+                continue
+            for key, stake in mine.items():
+                if stake.pods + 1 > self._allowed[key] and not stake.workloads.isdisjoint(gone):
+                    return Conflict(key, stake.node, self._name(machine), self._allowed[key])
+        return None
+
+    def _stakes(self, machines: Sequence[str]) -> _Stakes:
+        """By budget, the node that needs most of it."""
+        if len(machines) == 1:
+            return self._stakes_of(machines[0])
+        ids = tuple(machines)
+        if ids not in self._several:
+            heaviest: dict[str, _Stake] = {}
+            for machine in ids:
+                for key, stake in self._stakes_of(machine).items():
+                    known = heaviest.get(key)
+                    if known is None or known.pods < stake.pods:
+                        heaviest[key] = stake
+            self._several[ids] = heaviest
+        return self._several[ids]
+
+    def _stakes_of(self, machine: str) -> _Stakes:
+        if machine not in self._single:
+            self._single[machine] = self._counted(machine)
+        return self._single[machine]
+
+    def _counted(self, machine: str) -> _Stakes:
+        node = self._nodes.get(machine)
+        if node is None or not node.ready:
+            return {}  # its pods are no use already, so losing them costs no budget anything
+        found: dict[str, _Stake] = {}
+        for pod in self._pods.get(node.name, ()):
+            for budget in self._protecting(pod):
+                stake = found.setdefault(budget.key, _Stake(0, node.name))
+                stake.pods += 1
+                if workload := workload_of(pod, self._workloads.get(pod.namespace, ())):
+                    stake.workloads.add(workload)
+        return found
+
+    def _protecting(self, pod: Pod) -> tuple[Budget, ...]:
+        """The budgets that a drain of this pod has to ask; none for pods that a drain leaves alone."""
+        found = covering(pod, self._budgets.get(pod.namespace, ()))
+        return () if left_alone(pod, found) else found
+
+    def _name(self, machine: str) -> str:
+        node = self._nodes.get(machine)
+        return node.name if node else machine
+
+    @cached_property
+    def _nodes(self) -> Mapping[str, Node]:
+        return {node.instance_id: node for node in self._snapshot.nodes if node.instance_id}
+
+    @cached_property
+    def _pods(self) -> Mapping[str, list[Pod]]:
+        found: dict[str, list[Pod]] = {}
+        for pod in self._snapshot.pods:
+            found.setdefault(pod.node, []).append(pod)
+        return found
+
+    @cached_property
+    def _budgets(self) -> Mapping[str, list[Budget]]:
+        found: dict[str, list[Budget]] = {}
+        for budget in self._snapshot.budgets:
+            found.setdefault(budget.namespace, []).append(budget)
+        return found
+
+    @cached_property
+    def _workloads(self) -> Mapping[str, list[Workload]]:
+        found: dict[str, list[Workload]] = {}
+        for workload in self._snapshot.workloads:
+            found.setdefault(workload.namespace, []).append(workload)
+        return found
+
+    @cached_property
+    def _allowed(self) -> Mapping[str, int]:
+        return {budget.key: budget.disruptions_allowed for budget in self._snapshot.budgets}

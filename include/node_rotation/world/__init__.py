@@ -1,0 +1,1 @@
+"""The world as a rotation sees it: observations as frozen values, and the clients as protocols."""

@@ -1,0 +1,104 @@
+"""What AWS shows of a cluster, as frozen values: instances, templates, Auto Scaling groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from node_rotation.model import TemplateVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An EC2 instance. ``state`` is EC2's own word; ``launched_at`` epoch seconds."""
+
+    id: str
+    image_id: str
+    instance_type: str
+    zone: str
+    state: str
+    launched_at: float
+    tags: Mapping[str, str] = field(default_factory=dict)
+    private_dns: str = ""
+    termination_protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An instance as its Auto Scaling group lists it; ``template`` is what it was launched from."""
+
+    instance_id: str
+    lifecycle: str
+    health: str
+    zone: str
+    instance_type: str = ""
+    template: TemplateVersion | None = None
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateSpec:
+    """How a group names its template: version as written, ``$Latest`` included."""
+
+    name: str
+    id: str = ""
+    version: str = ""
+    launch_configuration: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A template version as it resolves now."""
+
+    ref: TemplateVersion
+    image_id: str
+    instance_type: str = ""
+    architecture: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingGroup:
+    """An Auto Scaling group as it stands."""
+
+    name: str
+    min: int
+    max: int
+    desired: int
+    members: tuple[Member, ...]
+    template: TemplateSpec
+    overrides: tuple[TemplateSpec | None, ...] = ()
+    instance_types: tuple[str, ...] = ()
+    weights: tuple[int, ...] = ()
+    suspended: Mapping[str, str] = field(default_factory=dict)
+    zones: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    target_groups: tuple[str, ...] = ()
+    load_balancers: tuple[str, ...] = ()
+    terminating_hooks: tuple[str, ...] = ()
+    health_check_type: str = "EC2"
+    max_lifetime_s: int = 0
+    capacity_rebalance: bool = False
+    refresh_in_progress: str = ""
+
+    def member(self, instance_id: str) -> Member | None:
+        """The member with this instance id, or None."""
+        return next((m for m in self.members if m.instance_id == instance_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """A scaling activity; ``message`` is AWS' own text (capacity, quota)."""
+
+    started_at: float
+    status: str
+    description: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """An SSM parameter's value and when it was last written (epoch seconds)."""
+
+    name: str
+    value: str
+    modified_at: float

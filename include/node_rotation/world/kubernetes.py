@@ -1,0 +1,122 @@
+"""What the API server shows of a cluster, as frozen values: nodes, pods, budgets, workloads, the lock's Lease."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+Taint = tuple[str, str, str]
+"""key, value, effect"""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A Node object; ``instance_id`` comes from ``spec.providerID`` ("" if it has none)."""
+
+    name: str
+    uid: str
+    instance_id: str
+    ready: bool
+    ready_reason: str = ""
+    unschedulable: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    taints: tuple[Taint, ...] = ()
+    created_at: float = 0.0
+    provider_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A pod's controlling owner reference."""
+
+    kind: str
+    name: str
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod; ``terminating_since`` is None unless it has a deletion timestamp, ``started_at`` until a kubelet has it.
+
+    Both are epoch seconds.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    phase: str
+    ready: bool
+    owner: Owner | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    terminating_since: float | None = None
+    grace_s: float = 30.0
+    mirror: bool = False
+    empty_dir: bool = False
+    claims: tuple[str, ...] = ()
+    finalizers: tuple[str, ...] = ()
+    priority: int = 0
+    tolerates_everything: bool = False
+    started_at: float | None = None
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``, as log lines and errors say it."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A PodDisruptionBudget with its status; ``selector`` is matchLabels, ``expressions`` matchExpressions."""
+
+    namespace: str
+    name: str
+    selector: Mapping[str, str]
+    disruptions_allowed: int
+    expected: int
+    healthy: int
+    desired_healthy: int
+    expressions: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    always_allow_unhealthy: bool = False
+    observed: bool = True
+
+    @property
+    def key(self) -> str:
+        """``namespace/name``."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready.
+
+    ``surges`` is True for a Deployment that replaces its last pod by starting the new one first; ``rolled_for`` is
+    what we last rolled it for (:meth:`Cluster.roll`).
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    desired: int
+    ready: int
+    surges: bool = False
+    rolled_for: str = ""
+
+    @property
+    def key(self) -> str:
+        """``Kind namespace/name``."""
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The Lease that is the lock; ``version`` is its resourceVersion, times are epoch seconds."""
+
+    holder: str
+    renewed_at: float
+    duration_s: float
+    annotations: Mapping[str, str]
+    version: str

@@ -1,0 +1,217 @@
+"""Before the night: each thing that would stop a rotation is one finding, and looking changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.node_rotation.eks_world import OLD, nodegroup
+from tests.node_rotation.eks_world import world as managed_world
+
+from node_rotation.checkup.doctor import Check, Finding, Severity
+from node_rotation.checkup.examine import Patient, examine
+from node_rotation.checkup.rights import GROUP_CHANGES, MACHINE_CHANGES, NODEGROUP_ACTIONS, TEMPLATE_CHANGES
+from node_rotation.errors import BlockedError, TransientError
+from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.outcome import Blocked
+from node_rotation.testing import seeds
+from node_rotation.testing.checkup import MemoryAccess, MemoryAccount
+from node_rotation.testing.world import MemoryWorld
+
+
+def findings(
+    world: MemoryWorld,
+    account: MemoryAccount | None = None,
+    access: MemoryAccess | None = None,
+    settings: Settings | None = None,
+    **policy: Any,
+) -> tuple[Finding, ...]:
+    before = len(world.mutations)
+    found = examine(
+        Patient(
+            settings or world.settings(**policy),
+            world.cloud,
+            world.cluster,
+            account or MemoryAccount(),
+            access or MemoryAccess(),
+            world.clock,
+        )
+    )
+    assert len(world.mutations) == before
+    return found
+
+
+def only(found: tuple[Finding, ...]) -> Finding:
+    (finding,) = found
+    assert finding.remedy
+    assert finding.object
+    return finding
+
+
+def test_a_cluster_that_is_well_has_no_findings() -> None:
+    assert findings(MemoryWorld.simple(3, max_unavailable=1)) == ()
+
+
+def test_it_looks_ahead_also_when_nothing_has_drifted() -> None:
+    world = MemoryWorld.simple(2)
+    pinned = {"image": {"id": world.image_id("base-old")}, "image_step": "launch_template"}
+    world.add_workload(seeds.Workload("api", replicas=2, budget=seeds.DisruptionBudget(min_available=2)))
+    world.clock.run_until(world.settled, 600.0)
+    assert only(findings(world, **pinned)).check is Check.DISRUPTION_BUDGETS
+
+
+def test_credentials_that_ended_are_one_finding_and_kubernetes_is_still_looked_at() -> None:
+    refused = BlockedError(Blocked("AWS does not accept our credentials", ("the account",), "Renew them."))
+    access = MemoryAccess({"create pods/eviction"})
+    credentials, permission = findings(MemoryWorld.simple(2), MemoryAccount(refused=refused), access)
+    assert (credentials.check, credentials.severity) == (Check.CREDENTIALS, Severity.BLOCKING)
+    assert credentials.remedy == "Renew them."
+    assert (permission.check, permission.object) == (Check.PERMISSIONS, "create pods/eviction")
+
+
+def test_an_aws_that_does_not_answer_says_so() -> None:
+    finding = only(findings(MemoryWorld.simple(2), MemoryAccount(refused=TransientError("sts is away"))))
+    assert "sts is away" in finding.what
+    assert "ask once more" in finding.remedy
+
+
+def test_the_right_to_delete_pods_is_asked_only_for_policies_that_use_it() -> None:
+    access = MemoryAccess({"delete pods"})
+    assert findings(MemoryWorld.simple(2), access=access) == ()
+    finding = only(findings(MemoryWorld.simple(2), access=access, drain={"force_after": "10m"}))
+    assert finding.what == "may not delete pods"
+
+
+def test_the_right_to_roll_deployments_is_asked_only_for_policies_that_use_it() -> None:
+    access = MemoryAccess({"patch deployments"})
+    assert findings(MemoryWorld.simple(2), access=access) == ()
+    finding = only(findings(MemoryWorld.simple(2), access=access, drain={"roll_single_replicas": True}))
+    assert finding.what == "may not patch deployments.apps"
+
+
+def test_what_iam_denies_and_what_nobody_tells_are_told_apart() -> None:
+    account = MemoryAccount(denied={"ec2:TerminateInstances"}, untold={"autoscaling:DetachInstances"})
+    denied, unknown = findings(MemoryWorld.simple(2), account)
+    assert (denied.severity, unknown.severity) == (Severity.BLOCKING, Severity.UNKNOWN)
+    assert "ec2:TerminateInstances" in denied.what
+    assert "iam:SimulatePrincipalPolicy" in unknown.remedy
+
+
+def test_template_rights_are_asked_only_where_the_rotation_writes_templates() -> None:
+    account = MemoryAccount(denied={"ec2:ModifyLaunchTemplate"})
+    assert findings(MemoryWorld.simple(2), account) == ()
+    assert (
+        "ec2:ModifyLaunchTemplate" in only(findings(MemoryWorld.simple(2), account, image_step="launch_template")).what
+    )
+
+
+def test_a_fleet_with_a_managed_group_that_is_well_has_no_findings() -> None:
+    world = managed_world(nodegroup(max_unavailable=2), seeds.Group("mine", image=OLD, desired=2, max=3))
+    assert findings(world) == ()
+
+
+def test_of_a_managed_group_eks_rights_are_asked_and_no_change_of_its_machines() -> None:
+    ours = {*GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES}
+    finding = only(findings(managed_world(), MemoryAccount(denied={*ours, *NODEGROUP_ACTIONS})))
+    assert (finding.check, finding.severity, finding.object) == (Check.PERMISSIONS, Severity.BLOCKING, "group workers")
+    assert finding.what == f"may not {', '.join(sorted(NODEGROUP_ACTIONS))}"
+    assert "docs/iam-policy.json" in finding.remedy
+    unknown = only(findings(managed_world(), MemoryAccount(untold={*ours, "eks:UpdateNodegroupVersion"})))
+    assert (unknown.severity, "eks:UpdateNodegroupVersion" in unknown.what) == (Severity.UNKNOWN, True)
+    assert findings(MemoryWorld.simple(2), MemoryAccount(denied=set(NODEGROUP_ACTIONS))) == ()
+
+
+def test_a_managed_group_that_is_not_there_is_named_and_its_rights_are_asked_all_the_same() -> None:
+    world = managed_world()
+    settings = world.settings()
+    groups = (settings.cluster.groups[0].model_copy(update={"nodegroup": "nobody"}),)
+    cluster = settings.cluster.model_copy(update={"groups": groups})
+    settings = settings.model_copy(update={"cluster": cluster})
+    finding = only(findings(world, settings=settings))
+    assert (finding.check, finding.severity) == (Check.DISCOVERY, Severity.BLOCKING)
+    assert "no managed node group 'dev/nobody'" in finding.what
+    missing, denied = findings(world, MemoryAccount(denied={"eks:DescribeUpdate"}), settings=settings)
+    assert (missing, denied.what) == (finding, "may not eks:DescribeUpdate")
+
+
+def test_what_eks_adds_to_a_managed_group_has_to_fit() -> None:
+    """Two machines per zone, whatever budget.max_surge says: EKS user guide, "managed node update behavior"."""
+    world = managed_world()
+    zones = len(world.cloud.groups([world.asg("workers")])[world.asg("workers")].zones)
+    account = MemoryAccount(free=(1, 0), limit=12.0, used=12)
+    addresses, quota = findings(world, account, budget={"max_surge": 1})
+    assert addresses.what == f"1 free addresses for {2 * zones} machines at once"
+    assert "MINIMAL" in addresses.remedy
+    assert quota.what == f"12 of 12 vCPUs run already, a rotation needs {2 * zones * 2} more"
+    assert findings(managed_world(nodegroup(update_strategy="MINIMAL")), account) == ()
+
+
+def test_frozen_images_that_can_not_be_read_block_and_that_none_can_be_written_is_a_warning() -> None:
+    unread = only(findings(MemoryWorld.simple(2), MemoryAccount(denied={"ssm:GetParametersByPath"})))
+    assert (unread.severity, unread.object) == (Severity.BLOCKING, "parameters /node-rotation/frozen")
+    unwritten = only(findings(MemoryWorld.simple(2), MemoryAccount(denied={"ssm:PutParameter"})))
+    assert (unwritten.severity, unwritten.what) == (Severity.WARNING, "may not ssm:PutParameter")
+    untold = only(findings(MemoryWorld.simple(2), MemoryAccount(untold={"ssm:PutParameter"})))
+    assert untold.severity is Severity.UNKNOWN
+
+
+def test_every_group_that_is_not_there_is_named_and_the_others_are_examined() -> None:
+    world = MemoryWorld.simple(2)
+    settings = world.settings()
+    missing = tuple(NodeGroup(name=name, asg=f"no-{name}") for name in ("batch", "gpu"))
+    cluster = settings.cluster.model_copy(update={"groups": (*settings.cluster.groups, *missing)})
+    policies = {**settings.groups, "batch": settings.policy, "gpu": settings.policy}
+    account = MemoryAccount(free=(0, 0))
+    found = findings(world, account, settings=settings.model_copy(update={"cluster": cluster, "groups": policies}))
+    assert [f.object for f in found if f.check is Check.DISCOVERY] == ["group batch", "group gpu"]
+    assert [f.check for f in found if f.check is not Check.DISCOVERY] == [Check.SUBNETS]
+
+
+def test_a_machine_without_node_is_named() -> None:
+    world = MemoryWorld.simple(2)
+    node = world.cluster.nodes()[0]
+    world.cluster.remove_node(node.name, node.uid)
+    finding = only(findings(world))
+    assert (finding.check, finding.severity) == (Check.DISCOVERY, Severity.WARNING)
+    assert node.instance_id in finding.object
+
+
+def test_a_budget_that_can_never_allow_is_found_before_the_night() -> None:
+    world = MemoryWorld.simple(2)
+    world.add_workload(seeds.Workload("api", replicas=2, budget=seeds.DisruptionBudget(min_available=2)))
+    world.clock.run_until(world.settled, 600.0)
+    finding = only(findings(world))
+    assert (finding.check, finding.severity) == (Check.DISRUPTION_BUDGETS, Severity.BLOCKING)
+    assert "pdb default/api" in finding.object
+
+
+def test_surge_that_is_impossible_is_found() -> None:
+    world = MemoryWorld.simple(2)
+    world.cloud.set_sizes(world.asg("workers"), max=2)
+    finding = only(findings(world, raise_max_size=False))
+    assert finding.check is Check.ROTATION
+    assert "surge is impossible" in finding.what
+
+
+def test_subnets_without_addresses_block_and_a_full_one_warns() -> None:
+    blocked = only(findings(MemoryWorld.simple(4), MemoryAccount(free=(1, 0)), budget={"max_surge": 2}))
+    assert (blocked.check, blocked.severity) == (Check.SUBNETS, Severity.BLOCKING)
+    assert blocked.what == "1 free addresses for 2 machines at once"
+    warned = only(findings(MemoryWorld.simple(4), MemoryAccount(free=(9, 0)), budget={"max_surge": 2}))
+    assert (warned.severity, "subnet-b" in warned.object) == (Severity.WARNING, True)
+
+
+@pytest.mark.parametrize(("limit", "severity"), [(15.0, Severity.BLOCKING), (None, Severity.UNKNOWN)])
+def test_quotas(limit: float | None, severity: Severity) -> None:
+    account = MemoryAccount(limit=limit, used=12)
+    finding = only(findings(MemoryWorld.simple(4), account, budget={"max_surge": 2}))
+    assert (finding.check, finding.severity) == (Check.QUOTAS, severity)
+    assert findings(MemoryWorld.simple(4), MemoryAccount(limit=16.0, used=12), budget={"max_surge": 2}) == ()
+
+
+def test_groups_share_their_quota() -> None:
+    groups = [seeds.Group(name=name, image="base-old", min=1, max=4, desired=2) for name in ("a", "b")]
+    images = (seeds.Image("base-old", "2026-11-01T06:00:00.000Z"),)
+    world = MemoryWorld(seeds.WorldSeed(groups=tuple(groups), images=images))
+    finding = only(findings(world, MemoryAccount(limit=15.0, used=12)))
+    assert finding.what == "12 of 15 vCPUs run already, a rotation needs 4 more"

@@ -1,0 +1,244 @@
+"""Runs that wait for the environment before, over two worlds in memory; what waits has touched nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.node_rotation.crashes import FAST, after
+
+from node_rotation import detect, engine
+from node_rotation.clearance import look as clearance
+from node_rotation.clearance.look import Superseded
+from node_rotation.errors import TransientError
+from node_rotation.fleet import Fleet, Settings
+from node_rotation.kops.discovery import discover
+from node_rotation.model import StepName
+from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation.planning import make_plan
+from node_rotation.run import Run
+from node_rotation.testing import seeds
+from node_rotation.testing.world import MemoryWorld
+
+NAMED = {"owner": "self", "name": "base-*"}
+
+
+class Land:
+    """Two environments, each a world of its own.
+
+    :param kops: those whose groups are found by kops' tags.
+    """
+
+    def __init__(self, *, kops: tuple[str, ...] = (), **promotion: Any) -> None:
+        simple = MemoryWorld.simple(2, max_unavailable=4).seed  # both machines may go at once
+        self.kops = kops
+        self.worlds = {
+            f"{name}.{name}": MemoryWorld(
+                replace(
+                    simple,
+                    cluster=name,
+                    environment=name,
+                    groups=tuple(replace(g, tags=kops_tags(name, g.name)) for g in simple.groups),
+                )
+            )
+            for name in ("dev", "prod")
+        }
+        self.dev, self.prod = self.worlds.values()
+        said = {"promotion": {"after": "previous", "soak": "1h", **promotion}, "image": NAMED, **FAST}
+        self.fleet = Fleet.model_validate(
+            {"defaults": said, "environments": [self._environment(n) for n in ("dev", "prod")]}
+        )
+
+    def _environment(self, name: str) -> dict[str, Any]:
+        policy = {"image_step": "launch_template"}
+        groups: dict[str, Any] = {"groups": [{"name": "workers", "asg": f"{name}-workers", "policy": policy}]}
+        if name in self.kops:
+            groups = {"kops": {"cluster": name}, "policy": policy}
+        return {"name": name, "clusters": [{"name": name, "aws": {"region": "eu-central-1"}, **groups}]}
+
+    def connect(self, settings: Settings) -> Any:
+        world = self.worlds[settings.name]
+        return world.cloud, world.cluster
+
+    def run(self, name: str, **policy: Any) -> Run:
+        world = self.worlds[f"{name}.{name}"]
+        settings = discover(self.fleet.settings(name, policy), world.cloud)
+        reached = (world.cloud, world.cluster, world.clock)
+        snapshot = detect.observe(settings, *reached)
+        drift = detect.detect(settings, "workers", *reached, snapshot=snapshot)
+        plan = make_plan(settings, [drift], snapshot, world.clock.now())
+        return detect.make_run(f"run-{name}", plan, settings, *reached, others=self.connect)
+
+    def publish(self, name: str) -> None:
+        for world in self.worlds.values():
+            world.add_image(seeds.Image(name, created="2026-11-09T01:00:00.000Z"))
+
+
+def kops_tags(cluster: str, group: str) -> dict[str, str]:
+    return {"KubernetesCluster": cluster, "kops.k8s.io/instancegroup": group, "k8s.io/role/node": "1"}
+
+
+def why(answer: object) -> str:
+    assert isinstance(answer, Waiting)
+    return "; ".join(answer.reasons)
+
+
+def test_the_first_environment_waits_for_nobody() -> None:
+    assert isinstance(clearance.look(Land().run("dev")), Done)
+
+
+def test_the_next_waits_until_the_one_before_runs_the_image_and_has_soaked_it() -> None:
+    land = Land()
+    prod = land.run("prod")
+    assert "dev.dev group workers: 2 of 2 machines do not run" in why(clearance.look(prod))
+
+    assert engine.rotate(land.run("dev")).ok
+    assert "soaks until 2026-11-09 03:0" in why(clearance.look(prod))
+
+    land.prod.clock.wait(4000.0)
+    assert isinstance(clearance.look(prod), Done)
+    assert land.prod.mutations == []
+
+
+@pytest.mark.parametrize("kops", [("dev",), ("prod",), ("dev", "prod")])
+@pytest.mark.parametrize("named", [{}, {"groups": ["workers"]}])
+def test_groups_that_kops_names_are_promoted_as_listed_ones_are(kops: tuple[str, ...], named: dict[str, Any]) -> None:
+    land = Land(kops=kops, **named)
+    prod = land.run("prod")
+    assert "dev.dev group workers: 2 of 2 machines do not run" in why(clearance.look(prod))
+
+    assert engine.rotate(land.run("dev")).ok
+    assert "soaks until 2026-11-09 03:0" in why(clearance.look(prod))
+
+    land.prod.clock.wait(4000.0)
+    assert isinstance(clearance.look(prod), Done)
+
+
+def test_kops_groups_that_cannot_be_found_hold_even_if_none_would_be_allowed() -> None:
+    land = Land(kops=("dev",), empty="allow")
+    prod = land.run("prod")
+    land.dev.journal.faults = [seeds.Fault(kind="throttle", service="autoscaling")]
+
+    assert why(clearance.look(prod)).startswith("dev.dev can't be asked whether the image is well there: ")
+
+
+def test_a_rotation_waits_by_itself_says_for_what_and_then_goes_on() -> None:
+    land, said = Land(), []
+    assert engine.rotate(land.run("dev")).ok
+
+    result = engine.rotate(land.run("prod"), said.append)
+
+    assert result.ok
+    assert after(land.prod).old == 0
+    assert land.prod.mutations[0].at > land.dev.clock.now() + 3000
+    notes = [event.text for event in said if isinstance(event, engine.Note)]
+    assert "soaks until" in notes[0]
+
+
+def test_machines_that_were_detached_but_still_run_are_not_on_the_image_yet() -> None:
+    land = Land(soak="0s")
+    prod, reasons = land.run("prod"), []
+
+    def ask(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.DRAIN:
+            reasons.append(why(clearance.look(prod)))
+
+    assert engine.rotate(land.run("dev", strategy="detach", canary=False, budget={"max_surge": 2}), ask).ok
+
+    assert len(reasons) == 2
+    assert "2 of 4 machines do not run" in reasons[-1]
+    land.prod.clock.wait(600.0)
+    assert isinstance(clearance.look(prod), Done)
+
+
+def test_an_environment_that_cannot_be_asked_holds() -> None:
+    land = Land()
+    prod = land.run("prod")
+    land.dev.journal.faults = [seeds.Fault(kind="throttle", service="autoscaling")]
+
+    assert why(clearance.look(prod)).startswith("dev.dev can't be asked whether the image is well there: ")
+
+
+def test_a_run_that_knows_no_way_to_the_others_holds_and_says_so() -> None:
+    land = Land()
+    prod = land.run("prod")
+    alone = detect.make_run("run-1", prod.plan, prod.settings, prod.cloud, prod.cluster, prod.clock)
+
+    assert "knows no way to other clusters" in why(clearance.look(alone))
+
+
+def test_an_api_that_is_away_is_waited_for() -> None:
+    land = Land()
+    prod = land.run("prod")
+    prod.look.forget()
+    land.prod.journal.faults = [seeds.Fault(kind="throttle", service="autoscaling")]
+
+    assert isinstance(clearance.look(prod), Waiting)
+
+
+def test_what_will_never_work_is_blocked() -> None:
+    land = Land()
+    prod = land.run("prod")
+    prod.look.forget()
+    land.prod.journal.faults = [seeds.Fault(kind="error", action="DescribeAutoScalingGroups", code="ValidationError")]
+
+    assert isinstance(clearance.look(prod), Blocked)
+
+
+def test_a_newer_image_supersedes_a_run_that_waits_and_nothing_was_touched() -> None:
+    land = Land()
+    prod = land.run("prod")
+    assert isinstance(clearance.look(prod), Waiting)
+    land.publish("base-newest")
+
+    result = engine.rotate(prod)
+
+    assert result.not_begun.startswith("superseded: group workers is to run ")
+    assert "(base-newest) by now, newer than" in result.not_begun
+    assert (result.ok, land.prod.mutations) == (True, [])
+
+
+def test_a_pinned_image_is_not_overtaken() -> None:
+    land = Land(after=[])
+    prod = land.run("prod", image={"id": land.prod.image_id("base-new")})
+    land.publish("base-newest")
+
+    assert isinstance(clearance.look(prod), Done)
+
+
+def test_a_pinned_image_waits_even_for_an_environment_that_went_on() -> None:
+    land = Land()
+    prod = land.run("prod", image={"id": land.prod.image_id("base-new")})
+    land.publish("base-newest")
+    assert engine.rotate(land.run("dev")).ok
+
+    assert "2 of 2 machines do not run" in why(clearance.look(prod))
+
+
+def test_an_environment_before_that_went_on_supersedes() -> None:
+    land = Land()
+    prod = land.run("prod", image={**NAMED, "soak": "90m"})  # too young for prod, but not for dev
+    land.publish("base-newest")
+    assert engine.rotate(land.run("dev")).ok
+    answer = clearance.look(prod)
+    assert isinstance(answer, Superseded)
+    assert "dev.dev group workers runs " in answer.reason
+
+
+def test_a_family_that_nobody_has_before_holds_unless_allowed() -> None:
+    held = Land(groups=["gpu"])
+    assert "no group takes its image from where group workers does" in why(clearance.look(held.run("prod")))
+    allowed = Land(groups=["gpu"], empty="allow")
+    assert isinstance(clearance.look(allowed.run("prod")), Done)
+
+
+def test_errors_of_the_past_are_not_the_next_looks() -> None:
+    land = Land()
+    prod = land.run("prod")
+
+    def away(settings: Settings) -> Any:
+        raise TransientError("the network is away")
+
+    run = detect.make_run("run-1", prod.plan, prod.settings, prod.cloud, prod.cluster, prod.clock, others=away)
+    assert "the network is away" in why(clearance.look(run))

@@ -1,0 +1,119 @@
+"""May a master go, and is the control plane whole again: decided over one observation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.node_rotation import builders
+from tests.node_rotation.builders import Machine
+
+from node_rotation.control_plane import quorum
+from node_rotation.control_plane.values import ControlPlane, ControlPlanePolicy, EtcdCluster, EtcdMember
+from node_rotation.fleet import Settings
+from node_rotation.world.snapshot import Snapshot
+
+MASTERS = tuple(Machine(f"i-{zone}", zone=zone) for zone in "abc")
+ENDPOINTS = [f"http://etcd-{zone}:4001" for zone in "abc"]
+
+
+def settings(**control_plane: Any) -> Settings:
+    etcd = {name: {"endpoints": ENDPOINTS} for name in ("main", "events")}
+    groups = [{"name": "masters", "kind": "kops", "role": "control-plane"}]
+    return builders.settings(groups, control_plane={"etcd": etcd, **control_plane})
+
+
+def etcd(name: str, *away: str, voters: int = 3) -> EtcdCluster:
+    members = tuple(EtcdMember(e, e[12] not in away, "" if e[12] not in away else "no leader") for e in ENDPOINTS)
+    return EtcdCluster(name, members, tuple(f"etcd-{n}" for n in range(voters)))
+
+
+def seen(*clusters: EtcdCluster, masters: tuple[Machine, ...] = MASTERS, ready: bool = True) -> Snapshot:
+    found = clusters or (etcd("main"), etcd("events"))
+    snapshot = builders.world({"dev-masters": masters})
+    return replace(snapshot, control_plane=ControlPlane(ready, "" if ready else "[-]etcd failed", found))
+
+
+def test_all_well_lets_one_go() -> None:
+    assert quorum.before(settings(), seen(), ["i-a"]) == ()
+    assert quorum.after(settings(), seen()) == ()
+
+
+@pytest.mark.parametrize("name", ["main", "events"])
+def test_a_member_that_is_away_in_either_cluster_keeps_every_master(name: str) -> None:
+    other = "events" if name == "main" else "main"
+    (reason,) = quorum.before(settings(), seen(etcd(name, "c"), etcd(other)), ["i-a"])
+    assert reason == f"etcd {name}: http://etcd-c:4001 is not healthy (no leader)"
+
+
+def test_a_broken_master_may_go_with_its_own_member() -> None:
+    broken = (replace(MASTERS[0], ready=False), *MASTERS[1:])
+    snapshot = seen(etcd("main", "a"), etcd("events", "a"), masters=broken)
+
+    assert quorum.before(settings(), snapshot, ["i-a"]) == ()
+    assert [r for r in quorum.before(settings(), snapshot, ["i-b"]) if "node-i-a" in r]
+
+
+def test_a_broken_master_does_not_go_while_another_s_member_is_away_too() -> None:
+    broken = (replace(MASTERS[0], ready=False), *MASTERS[1:])
+    assert quorum.before(settings(), seen(etcd("main", "a", "b"), etcd("events"), masters=broken), ["i-a"])
+
+
+def test_another_master_that_is_not_ready_keeps_them_all() -> None:
+    masters = (*MASTERS[:2], replace(MASTERS[2], ready=False))
+    assert quorum.before(settings(), seen(masters=masters), ["i-a"]) == ("master node-i-c (i-c) is not Ready",)
+
+
+def test_another_master_that_is_not_in_service_yet_keeps_them_all() -> None:
+    masters = (*MASTERS[:2], replace(MASTERS[2], lifecycle="Pending"))
+    (reason,) = quorum.before(settings(), seen(masters=masters), ["i-a"])
+    assert reason == "asg dev-masters has 2 of 3 masters in service"
+
+
+def test_an_api_server_that_is_not_ready_keeps_them_all() -> None:
+    assert quorum.before(settings(), seen(ready=False), ["i-a"]) == ("the API server is not ready: [-]etcd failed",)
+
+
+def test_not_having_looked_is_no_reason_to_go() -> None:
+    assert quorum.before(settings(), replace(seen(), control_plane=None), ["i-a"])
+    assert quorum.after(settings(), replace(seen(), control_plane=None))
+
+
+def test_a_member_that_nobody_answers_for_is_missed() -> None:
+    (reason, _) = quorum.after(settings(), seen(etcd("main", voters=4), etcd("events", voters=4)))
+    assert reason == "etcd main: 1 of 4 members are not to be found"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_than_three_need_their_outage_approved(count: int) -> None:
+    snapshot = seen(etcd("main", voters=count), etcd("events", voters=count), masters=MASTERS[:count])
+
+    assert [r for r in quorum.before(settings(), snapshot, ["i-a"]) if f"control plane of {count}" in r]
+    assert quorum.before(settings(allow_outage=True), snapshot, ["i-a"]) == ()
+
+
+def test_without_a_probe_nodes_and_api_have_to_do_if_the_policy_says_so() -> None:
+    snapshot = replace(seen(), control_plane=ControlPlane(True))
+
+    assert quorum.before(settings(etcd={}), snapshot, ["i-a"])
+    assert quorum.before(settings(etcd={}, without_probe=True), snapshot, ["i-a"]) == ()
+
+
+def test_endpoints_by_node_name_count_a_master_without_a_node_as_missing() -> None:
+    policy = {name: {"endpoints": ["http://{node}:8081"]} for name in ("main", "events")}
+    told = settings(etcd=policy)
+    nodes = [
+        replace(n, labels={"node-role.kubernetes.io/control-plane": ""}) for n in seen().nodes if n.name != "node-i-a"
+    ]
+    probes = quorum.probes(told.policy.control_plane, nodes)
+    assert probes["main"].endpoints == ("http://node-i-b:8081", "http://node-i-c:8081")
+
+    two = tuple(EtcdMember(endpoint, True) for endpoint in probes["main"].endpoints)
+    (reason, _) = quorum.after(told, seen(EtcdCluster("main", two), EtcdCluster("events", two)))
+    assert reason == "etcd main: 1 of 3 members are not to be found"
+
+
+def test_workers_labels_name_no_member() -> None:
+    policy = ControlPlanePolicy.model_validate({"etcd": {"main": {"endpoints": ["http://{node}:8081"]}}})
+    assert quorum.probes(policy, seen().nodes)["main"].endpoints == ()
