@@ -154,13 +154,20 @@ def _said_of(file: Path | None) -> Iterator[None]:
         raise BadInputError(where, error.problem, error.remedy) from error
 
 
-def cluster_names(file: Path, given: Sequence[str] | None) -> tuple[str, ...]:
-    """The clusters a command is about.
+def cluster_names(file: Path, given: Sequence[str] | None, policy: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """The clusters a command is about, each ``environment.cluster`` and once.
 
     :param file: the fleet file.
     :param given: names as typed; none means every cluster, in promotion order.
+    :param policy: the run's layer.
+    :raises BadInputError: if one is not there, or the layer is none: before any of them is touched.
     """
-    return tuple(given) if given else fleet.load(file).names
+    known = fleet.load(file)
+    with _said_of(file):
+        names = tuple(dict.fromkeys(known.settings(name).name for name in given)) if given else known.names
+    for name in names:
+        known.settings(name, policy)
+    return names
 
 
 def _choose(settings: Settings, groups: Sequence[str], role: Role | None) -> tuple[str, ...]:
