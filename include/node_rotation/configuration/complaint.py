@@ -66,6 +66,8 @@ def path(loc: Sequence[int | str], data: Any) -> str:
     """
     said = ""
     for part in loc:
+        if isinstance(part, str) and "[" in part and _step(data, part) is None:  # pydantic's name of an alternative
+            continue
         data = _step(data, part)
         name = data.get("name") if isinstance(data, Mapping) else None
         if isinstance(part, int):
