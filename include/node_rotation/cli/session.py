@@ -106,13 +106,17 @@ class Session:
         return cli_run_id(f"{moment:%Y%m%dT%H%M%SZ}", secrets.token_hex(3), _who())
 
 
+def user() -> str:
+    """Who runs the command, as it goes on record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name (OSError since Python 3.13)
+        return f"uid-{os.getuid()}"
+
+
 def _who() -> str:
     """``user@host``, so that whoever meets the lock knows whom to ask."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name (OSError since Python 3.13)
-        user = f"uid-{os.getuid()}"
-    return re.sub(r"[^\w.@-]", "_", f"{user}@{socket.gethostname()}", flags=re.ASCII)  # it becomes an EC2 tag's value
+    return re.sub(r"[^\w.@-]", "_", f"{user()}@{socket.gethostname()}", flags=re.ASCII)  # it becomes an EC2 tag's value
 
 
 def open_session(

@@ -7,7 +7,7 @@ answers stay dictionaries here and become values of ours in ``kubernetes_values`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kubernetes.client.exceptions import ApiException
 from urllib3 import Retry
@@ -41,7 +41,7 @@ class _Again(Retry):
         error: Exception | None = None,
         _pool: ConnectionPool | None = None,
         _stacktrace: TracebackType | None = None,
-    ) -> Retry:
+    ) -> Self:
         """The next attempt, if there is one."""
         if isinstance(error, ReadTimeoutError):
             raise error
