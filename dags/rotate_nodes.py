@@ -19,7 +19,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task_group
 
 from node_rotation_airflow.constants import APPROVE_TASK, BATCH_GROUP, PLAN_TASK, REQUEST_TASK, ROTATE_NODES, WAIT_TASK
 from node_rotation_airflow.defaults import dag_defaults
-from node_rotation_airflow.fleet_file import cluster_names, group_names
+from node_rotation_airflow.fleet_file import cluster_names, group_names, runs_at_once
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.approve import ApprovePlanOperator
 from node_rotation_airflow.operators.clear import ClearOperator
@@ -47,7 +47,7 @@ with DAG(
     ROTATE_NODES,
     schedule=PartitionedAssetTimetable(assets=DRIFT),
     params=rotation_params(cluster_names(), group_names()),
-    max_active_runs=8,
+    max_active_runs=runs_at_once(),
     **dag_defaults(__doc__),
 ) as dag:
     request = RequestOperator(task_id=REQUEST_TASK)

@@ -85,6 +85,8 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
 def _begins(settings: Settings) -> Iterator[str]:
     """What the run will wait for before it touches anything."""
     yield from (f"only once {before.settings.name} has proven the image" for before in settings.before)
+    if settings.turn is not None:
+        yield from (f"only once {before.settings.name} is done" for before in settings.turn.ahead)
     policy = settings.policy
     if policy.outside_windows:
         yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"
