@@ -7,6 +7,9 @@ drain, terminate and health gate. Whatever happens, groups are restored and the 
 Where the policy asks for it, somebody approves the plan first; then the run waits for its maintenance window and for
 the environments before it. Until `opened` nothing is touched: rejected, superseded or not answered, it ends skipped.
 
+A batch that the maintenance window has no room for any more is left to a run to come: what is in flight is finished,
+everything is given back, and the run fails as not finished.
+
 A failed gate holds later batches (or skips or fails them, by policy): clear the failed `health_gate` to go on.
 The wiring is docs/adr's: setups, teardowns and their order are not decoration.
 """

@@ -213,7 +213,6 @@ class _Rotation:
         return blocked
 
     def _prepare(self) -> Blocked | None:
-        self.took_up = lock.inherited(self.run)
         for group in self.run.plan.groups:
             began, said = self.run.clock.now(), ""
             outcome = self._prepared(group.name)
@@ -231,6 +230,7 @@ class _Rotation:
 
     def _prepared(self, group: str) -> Outcome:
         try:
+            self.took_up = self.took_up or lock.inherited(self.run)
             return prepare(self.run, group)
         except TransientError as error:
             return Waiting((str(error),), error.retry_after_s)

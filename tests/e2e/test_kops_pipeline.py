@@ -1,170 +1,64 @@
 """The kops pipeline over two clusters: image built, and one cluster after the other is brought to it by Airflow.
 
 For each: intake closed, kops' specification brought to the image by the script of docs/image-steps.md, every node
-substituted, stable, intake open; only then the next. The first has three masters with a real etcd.
+substituted, stable, intake open; only then the next. The first has three masters with a real etcd. Then runs that
+die: begun on a laptop and taken up by Airflow, and the other way round.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import os
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import requests
-import yaml
-from tests.e2e.conftest import ROOT, connections
+from tests.e2e.conftest import ROOT
 from tests.e2e.kops.etcd import Watch, access
+from tests.e2e.kops_land import FIRST, MASTERS, SECOND, kops_land
 from tests.e2e.land import ROTATE, Land, eventually
 
 from node_rotation.clients.etcd import probe
-from proving_ground import airflow, ground, scenario
 from proving_ground.aws import request_log
+from proving_ground.control_plane.processes import Processes
 
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(600)]
 
-FIRST, SECOND = "blue", "green"
-MASTERS = ("control-plane-a", "control-plane-b", "control-plane-c")
-KOPS = '''#!{python}
-"""Stands for kops: keeps a specification, and writes what differs from it into launch templates."""
-import json, os, pathlib, sys
-
-store = pathlib.Path(os.environ["KOPS_STATE_STORE"])
-what, name = sys.argv[1:3], sys.argv[sys.argv.index("--name") + 1]
-file = store / f"{{name}}.json"
-spec = json.loads(file.read_text())
-if what == ["edit", "instancegroup"]:
-    group, (key, _, image) = sys.argv[3], sys.argv[sys.argv.index("--set") + 1].partition("=")
-    assert key == "spec.image" and group in spec, (key, group)
-    file.write_text(json.dumps({{**spec, group: image}}))
-elif what == ["update", "cluster"] and "--yes" in sys.argv:
-    import boto3
-
-    ec2, scaling = boto3.client("ec2"), boto3.client("autoscaling")
-    tagged = [{{"Name": "tag:KubernetesCluster", "Values": [name]}}]
-    for asg in scaling.describe_auto_scaling_groups(Filters=tagged)["AutoScalingGroups"]:
-        tags = {{tag["Key"]: tag["Value"] for tag in asg["Tags"]}}
-        wanted, template = spec[tags["kops.k8s.io/instancegroup"]], asg["LaunchTemplate"]["LaunchTemplateId"]
-        (now,) = ec2.describe_launch_template_versions(LaunchTemplateId=template, Versions=["$Latest"])[
-            "LaunchTemplateVersions"
-        ]
-        if wanted and now["LaunchTemplateData"]["ImageId"] != wanted:
-            ec2.create_launch_template_version(
-                LaunchTemplateId=template, SourceVersion="$Latest", LaunchTemplateData={{"ImageId": wanted}}
-            )
-            print(tags["kops.k8s.io/instancegroup"], "launches", wanted)
-else:
-    sys.exit(f"no such command: {{sys.argv[1:]}}")
-'''
-
-
-def group(name: str, zones: str, **more: Any) -> dict[str, Any]:
-    sizes = {"min": 1, "max": 2, "desired": 1}
-    return {"name": name, "kind": "kops", "image": "base-1", "zones": list(zones), **sizes, **more}
-
-
-def master(name: str) -> dict[str, Any]:
-    tainted = {"taints": ["node-role.kubernetes.io/control-plane=:NoSchedule"]}
-    return group(name, name[-1], role="control-plane", max=1, **tainted)
-
-
-WEB = {"name": "web", "replicas": 2, "ready_after": "300ms", "stops_after": "300ms", "budget": {"max_unavailable": 1}}
-SCENARIO: dict[str, Any] = {
-    "name": "kops-pipeline",
-    "account": "610987654321",
-    "timing": {"boot": "1s", "shutdown": "500ms", "node_removal": "500ms", "heartbeat_grace": "20s"},
-    "images": [{"name": "base-1", "created": "2026-01-02T06:00:00.000Z"}],
-    "parameters": [{"name": "/images/base/current", "image": "base-1"}],
-    "clusters": [
-        {
-            "name": FIRST,
-            "environment": "prod",
-            "kind": "kops",
-            "groups": [*map(master, MASTERS), group("nodes", "abc")],
-            "workloads": [WEB],
-        },
-        {"name": SECOND, "environment": "prod", "kind": "kops", "groups": [group("nodes", "abc")], "workloads": [WEB]},
-    ],
-}
-
-
-def fleet(world: ground.Ground, directory: Path) -> str:
-    def call(cluster: str, opened: bool) -> dict[str, Any]:
-        return {"path": "/_proving-ground/intake", "body": {"cluster": cluster, "open": opened}}
-
-    def entry(name: str, **policy: Any) -> dict[str, Any]:
-        http = {"connection": "installer", "close": call(name, opened=False), "open": call(name, opened=True)}
-        return {
-            "name": name,
-            "aws": {"region": world.scenario.region},
-            "kubernetes": {"connection": f"kubernetes_{name}"},
-            "kops": {"cluster": name},
-            "policy": {"intake": {"http": http}, **policy},
-        }
-
-    etcd = {name: {"endpoints": list(a.endpoints)} for name, a in access(world, FIRST).items()}
-    path = f"{directory}:/usr/bin:/bin"
-    defaults = {
-        "image": {"owner": "self", "name": "base-*"},
-        "image_step": "command",
-        "image_command": {
-            "argv": ["./kops-image.sh"],
-            "directory": str(directory),
-            "environment": {"KOPS_STATE_STORE": str(directory), "PATH": path},
-        },
-        "promotion": {"clusters": "in_turn"},
-        "canary": False,
-        "gate": {"settle": "1s"},
-        "poll": "1s",
-    }
-    clusters = [entry(FIRST, control_plane={"etcd": etcd}), entry(SECOND)]
-    return yaml.safe_dump({"defaults": defaults, "environments": [{"name": "prod", "clusters": clusters}]})
-
-
-def install_kops(directory: Path) -> None:
-    """The script as docs/image-steps.md has it, and what it calls."""
-    page = (ROOT / "docs" / "image-steps.md").read_text()
-    script = re.search(r"^### kops\n.*?^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
-    assert script, "docs/image-steps.md has no script below kops"
-    for name, text in (("kops-image.sh", script[1]), ("kops", KOPS.format(python=sys.executable))):
-        (directory / name).write_text(text)
-        (directory / name).chmod(0o700)
-    for cluster in SCENARIO["clusters"]:
-        (directory / f"{cluster['name']}.json").write_text(
-            json.dumps(dict.fromkeys(g["name"] for g in cluster["groups"]))
-        )
+Cli = Callable[..., Any]
+WORKERS = (f"prod.{FIRST}", "--group", "nodes")
 
 
 @pytest.fixture(scope="module")
 def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
-    directory = tmp_path_factory.mktemp("kops-pipeline")
-    install_kops(directory)
-    with (
-        ground.start(scenario.Scenario.model_validate(SCENARIO), directory / "ground") as world,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name, value in world.env.items():
-            patch.setenv(name, value)
-        (directory / "fleet.yaml").write_text(fleet(world, directory))
-        env = {
-            **connections(world),
-            **world.env,
-            "AIRFLOW_CONN_INSTALLER": json.dumps({"conn_type": "http", "host": world.endpoint}),
-            "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
-            "NODE_ROTATION_REPORTS": str(directory / "reports"),
-        }
-        running = airflow.start(directory / "airflow", ROOT / "dags", ROOT / "plugins", env=env, healthy_s=240)
-        try:
-            there = {"limit": 10}
-            eventually("the DAGs", lambda: len(running.api("GET", "/dags", params=there)["dags"]) == 3)
-            running.api("PATCH", f"/dags/{ROTATE}", json={"is_paused": False})
-            yield Land(world, running, directory / "reports")
-        finally:
-            running.stop()
+    with kops_land(tmp_path_factory.mktemp("kops-pipeline")) as running:
+        yield running
+
+
+@pytest.fixture
+def cli(land: Land) -> Cli:
+    """Start the command line as a person has it on a laptop, with the same fleet file."""
+    directory = land.reports.parent
+    env = {
+        **land.ground.env,
+        "HOME": str(directory),
+        "PATH": os.defpath,
+        "PYTHONPATH": str(ROOT / "include"),
+        "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
+        "LOGNAME": "alice",
+    }
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        argv = [sys.executable, "-m", "node_rotation.cli", "-o", "json", *arguments]
+        return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    return start
 
 
 def announce(land: Land, cluster: str) -> None:
@@ -194,7 +88,7 @@ def test_each_cluster_is_upgraded_only_once_the_one_before_takes_installations_a
     assert watch.fewest == 2
     assert all(m.healthy for c in probe(access(land.ground, FIRST)) for m in c.members)
     passed = report(land, runs[FIRST])["passed"]
-    assert [name.partition("/")[0] for name in passed] == [*MASTERS, "nodes"]
+    assert [name.partition("/")[0] for name in passed] == [*MASTERS, "nodes", "nodes"]
 
     intake = requests.get(f"{land.ground.endpoint}/_proving-ground/intake", timeout=30).json()
     assert intake["said"] == [[FIRST, False], [FIRST, True], [SECOND, False], [SECOND, True]]
@@ -207,6 +101,72 @@ def test_each_cluster_is_upgraded_only_once_the_one_before_takes_installations_a
     waited = land.airflow.log(ROTATE, runs[SECOND], "wait")
     assert f"prod.{FIRST} is being rotated by {runs[FIRST]}" in waited
     assert "is closed" in waited
+
+
+def test_a_rotation_killed_on_a_laptop_is_taken_up_by_airflow(land: Land, cli: Cli) -> None:
+    before, image = land.aws(), land.publish("base-3")
+    laptop = cli("rotate", *WORKERS)
+    try:
+        eventually("a machine is on its way", lambda: status(cli).get("batches", {}).get("admitted"))
+    finally:
+        laptop.send_signal(signal.SIGKILL)
+        laptop.communicate(timeout=30)
+    seen = status(cli)
+    assert (seen["began"]["place"], seen["began"]["who"].partition("@")[0]) == ("command line", "alice")
+    assert land.left(before)
+    eventually("it counts as dead", lambda: status(cli)["expired"])
+
+    run = land.run({"cluster": f"prod.{FIRST}", "roles": ["worker"]})
+
+    assert land.ends(run) == "success"
+    assert report(land, run)["took_up"] == {"run": seen["run"], **seen["began"]}
+    finished(land, before, image)
+
+
+def test_a_run_of_airflow_whose_processes_died_is_taken_up_from_a_laptop(land: Land, cli: Cli) -> None:
+    """The last story: after it there is no Airflow any more."""
+    before, image = land.aws(), land.publish("base-4")
+    run = land.run({"cluster": f"prod.{FIRST}", "roles": ["worker"]})
+    eventually("a machine is on its way", lambda: status(cli).get("batches", {}).get("admitted"))
+    kill_airflow(land)
+    seen = status(cli)
+    assert seen["began"] == {"place": "Airflow", "who": run}
+    assert land.left(before)
+    eventually("it counts as dead", lambda: status(cli)["expired"])
+
+    laptop = cli("rotate", *WORKERS)
+
+    said, _ = laptop.communicate(timeout=180)
+    assert laptop.returncode == 0, said
+    assert json.loads(said)["took_up"] == {"run": run, "place": "Airflow", "who": run}
+    finished(land, before, image)
+
+
+def finished(land: Land, before: Any, image: str) -> None:
+    """Nothing drifted, nothing left, nothing closed."""
+    assert set(land.machines(f"{FIRST}-nodes").values()) == {image}
+    assert len(land.machines(f"{FIRST}-nodes")) == 2
+    assert land.left(before) == []
+    assert requests.get(f"{land.ground.endpoint}/_proving-ground/intake", timeout=30).json()["closed"] == []
+
+
+def status(cli: Cli) -> dict[str, Any]:
+    """What anybody sees of the first cluster."""
+    asked = cli("status", f"prod.{FIRST}")
+    said, _ = asked.communicate(timeout=60)
+    assert asked.returncode == 0, said
+    return dict(json.loads(said)["clusters"][0])
+
+
+def kill_airflow(land: Land) -> None:
+    """Every process of it at once, tasks included: each of its parts leads a session."""
+    leaders = {one.pid for one in Processes(land.airflow.home / "processes.json").recorded()}
+    for process in psutil.process_iter():
+        try:
+            if os.getsid(process.pid) in leaders:
+                process.kill()
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
 
 
 def report(land: Land, run_id: str) -> dict[str, Any]:
