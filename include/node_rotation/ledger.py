@@ -30,9 +30,10 @@ class Baseline(Value):
     """A node group as it was before the run changed anything; times are epoch seconds.
 
     ``raised_to`` and ``max_raised_to`` are the highest desired and max size that this run asked for; ``uneven`` is
-    the difference between the richest and the poorest zone, machines. The image step made ``template_made`` from
-    ``template_before``; where the image was at fault the group launches ``template_back`` again, and the other two
-    are forgotten.
+    the difference between the richest and the poorest zone, machines. Every member served the target groups
+    ``served`` (ARNs); ``served_partly`` says how many served those that only some did. The image step made
+    ``template_made`` from ``template_before``; where the image was at fault the group launches ``template_back``
+    again, and the other two are forgotten.
     """
 
     asg: str
@@ -44,6 +45,8 @@ class Baseline(Value):
     max_raised_to: int | None = None
     uneven: int = 0
     members: tuple[str, ...] = ()
+    served: tuple[str, ...] = ()
+    served_partly: Mapping[str, int] = {}
     raised_to: int | None = None
     taken_at: float
     template_before: TemplateVersion | None = None
@@ -64,7 +67,8 @@ class Claim(Value):
     """The slots a batch holds and what happened to it; only ``admitted`` and ``failed`` ones hold slots.
 
     ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``evicted`` are
-    keys of workloads (``Kind namespace/name``) that had pods on the old machines. EKS was asked for ``update`` with
+    keys of workloads (``Kind namespace/name``) that had pods on the old machines. ``leaving_since`` is when they were
+    first taken out of target groups: from then on nobody counts on them there. EKS was asked for ``update`` with
     ``update_token``, which is written down before it is asked.
     """
 
@@ -77,6 +81,7 @@ class Claim(Value):
     since: float
     replacements: Mapping[str, str] = {}
     evicted: tuple[str, ...] = ()
+    leaving_since: float | None = None
     drain_since: float | None = None
     last_eviction: float | None = None
     terminate_since: float | None = None
@@ -167,7 +172,11 @@ class Ledger(Value):
         """
         ledger = self
         for claim in (c for c in self.claims if c.open):
-            begun = {"drain_since": claim.drain_since, "terminate_since": claim.terminate_since}
+            begun = {
+                "leaving_since": claim.leaving_since,
+                "drain_since": claim.drain_since,
+                "terminate_since": claim.terminate_since,
+            }
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
             ledger = ledger.with_claim(claim.model_copy(update=again))

@@ -130,6 +130,12 @@ def stays(lifecycle: str) -> bool:
     return not lifecycle.startswith(LEAVING)
 
 
+def ending(snapshot: Snapshot, machine: str) -> bool:
+    """True for a machine that its group is terminating, which a lifecycle hook may delay: its marks go with it."""
+    members = (group.member(machine) for group in snapshot.groups.values())
+    return any(member is not None and member.lifecycle.startswith("Terminating") for member in members)
+
+
 def holds_node(pod: Pod, snapshot: Snapshot) -> bool:
     """True for a pod that must be gone before its machine goes, as a drain sees it."""
     now = snapshot.taken_at

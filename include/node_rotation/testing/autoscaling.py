@@ -29,6 +29,8 @@ from node_rotation.testing.scaling_values import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from node_rotation.testing.targets import Targets
+
 __all__ = ["AutoScaling"]
 
 # Per call of DetachInstances and AttachInstances.
@@ -46,6 +48,7 @@ class AutoScaling:
     :param capacity_retry_s: seconds after a failed launch until the next try.
     :param detach_s: seconds that a member stays listed as Detaching; 0: it is out at once.
     :param seed: of the activity ids.
+    :param targets: the target groups that members are registered in.
     """
 
     def __init__(
@@ -58,11 +61,14 @@ class AutoScaling:
         capacity_retry_s: float = 2.0,
         detach_s: float = 0.0,
         seed: int = 1,
+        targets: Targets | None = None,
     ) -> None:
         self.compute, self.clock, self._detach_s = compute, clock, detach_s
-        self.reconciler = Reconciler(
-            compute, clock, faults, reconcile_s=reconcile_s, retry_s=capacity_retry_s, seed=seed
-        )
+        paces = {"reconcile_s": reconcile_s, "retry_s": capacity_retry_s}
+        self.reconciler = Reconciler(compute, clock, faults, **paces, seed=seed, targets=targets)
+        self.transitions = self.reconciler.transitions
+        if targets is not None:
+            targets.on_change.append(lambda arn, instance: self.instance_changed(instance))
         self.groups: dict[str, Group] = {}
 
     def group(self, name: str) -> Group:
@@ -267,6 +273,7 @@ class AutoScaling:
         instance_id, before = member.instance_id, group.desired
         group.desired -= decrement
         member.lifecycle = Lifecycle.DETACHING
+        self.transitions.deregister(group, member)
         cause = words.by_request(self.clock.now(), instance_id, "detached", before, group.desired)
         activity = self.reconciler.record(group, f"Detaching EC2 instance: {instance_id}", cause, zone=member.zone)
 
@@ -296,7 +303,9 @@ class AutoScaling:
     def _attach(self, group: Group, instance_id: str) -> None:
         blueprint, zone = self.compute.describe(instance_id)
         member = Member(instance_id, blueprint, zone, self.clock.now(), lifecycle=Lifecycle.IN_SERVICE)
+        member.in_service_at = self.clock.now()
         group.members[instance_id] = member
+        self.transitions.register(group, member)
         group.desired += 1
         self.compute.set_group_tag(instance_id, group.name)
         cause = words.by_request(self.clock.now(), instance_id, "attached", group.desired - 1, group.desired)

@@ -19,7 +19,7 @@ def test_a_group_says_what_it_is(world):
     assert group.template.version == "$Latest"
     assert not group.template.launch_configuration
     assert [zone[-1] for zone in sorted(group.zones)] == ["a", "b", "c"]
-    assert (group.suspended, group.terminating_hooks, group.refresh_in_progress) == ({}, (), "")
+    assert (group.suspended, group.hooks, group.refresh_in_progress) == ({}, (), "")
 
 
 def test_its_members_are_spread_and_know_their_template(world):
