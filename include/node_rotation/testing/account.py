@@ -10,7 +10,8 @@ from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.ec2 import Ec2, TemplateVersions, epoch, fake_id
 from node_rotation.testing.managed_groups import ManagedGroups
 from node_rotation.testing.managed_values import CUSTOM, Nodegroup
-from node_rotation.testing.scaling_transitions import HOOK_DEFAULTS, OWNER_AFTER
+from node_rotation.testing.scaling_transitions import OWNER_AFTER
+from node_rotation.testing.scaling_transitions import hook as hook_of
 from node_rotation.testing.scaling_values import Group, GroupTag, LaunchSource, Override, Place, TemplateRef
 from node_rotation.testing.targets import TargetGroup, Targets
 
@@ -156,7 +157,7 @@ class Account:
                     "TargetGroupARNs": [self.target_group(named) for named in group.target_groups],
                     "HealthCheckType": group.health_check,
                 },
-                hooks={hook.name: _hook(hook) for hook in group.hooks},
+                hooks={hook.name: hook_of(told(hook)) for hook in group.hooks},
             )
         )
 
@@ -188,10 +189,9 @@ class Account:
         return LaunchSource(template=ref, mixed=group.template == "mixed_instances", overrides=overrides)
 
 
-def _hook(hook: seeds.Hook) -> dict[str, Any]:
-    """As PutLifecycleHook is told it."""
+def told(hook: seeds.Hook) -> dict[str, Any]:
+    """A hook of a seed as PutLifecycleHook is told it."""
     return {
-        **HOOK_DEFAULTS,
         "LifecycleHookName": hook.name,
         "LifecycleTransition": f"autoscaling:EC2_INSTANCE_{hook.transition.upper()}",
         "HeartbeatTimeout": hook.heartbeat,

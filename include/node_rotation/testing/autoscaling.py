@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from node_rotation.testing import scaling_activity as words
 from node_rotation.testing.scaling_activity import Activity, Status
 from node_rotation.testing.scaling_reconciler import Reconciler
+from node_rotation.testing.scaling_transitions import hook
 from node_rotation.testing.scaling_values import (
     PROCESSES,
     AwsFault,
@@ -200,6 +201,20 @@ class AutoScaling:
         for instance_id in instance_ids:
             _member_of(group, instance_id).protected = protected
         self.reconciler.kick(group)
+
+    def put_hook(self, name: str, asked: Mapping[str, Any]) -> None:
+        """PutLifecycleHook, new or changed; machines that wait already go by what it was."""
+        group = self.group(name)
+        known = {k: v for k, v in group.hooks.get(asked["LifecycleHookName"], {}).items() if k != "GlobalTimeout"}
+        group.hooks[asked["LifecycleHookName"]] = hook({**known, **asked})
+
+    def attach_target_groups(self, name: str, arns: Sequence[str]) -> None:
+        """AttachLoadBalancerTargetGroups: who is in service is registered."""
+        group = self.group(name)
+        group.attributes["TargetGroupARNs"] = list(dict.fromkeys((*group.target_groups, *arns)))
+        for member in group.live():
+            if member.lifecycle is Lifecycle.IN_SERVICE:
+                self.transitions.register(group, member)
 
     def put_tags(self, name: str, tags: Iterable[GroupTag]) -> None:
         """CreateOrUpdateTags; running instances keep theirs."""

@@ -9,22 +9,28 @@ https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CompleteLifecycleAc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from node_rotation.testing.scaling_activity import Status
 from node_rotation.testing.scaling_values import AwsFault, HookWait, Lifecycle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from node_rotation.testing.scaling_values import Clock, Group, Member
     from node_rotation.testing.targets import Targets
 
 LAUNCHING, TERMINATING = "autoscaling:EC2_INSTANCE_LAUNCHING", "autoscaling:EC2_INSTANCE_TERMINATING"
 CONTINUE, ABANDON = "CONTINUE", "ABANDON"
-HOOK_DEFAULTS = {"HeartbeatTimeout": 3600, "GlobalTimeout": 172800, "DefaultResult": ABANDON}
+_LONGEST_S = 172800
 OWNER_AFTER = "x-completes-after"
 """Not AWS': a hook whose owner, played by the world, says CONTINUE so many seconds later."""
+
+
+def hook(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """A lifecycle hook as PutLifecycleHook is told it, with AWS' defaults and its global timeout."""
+    told = {"HeartbeatTimeout": 3600, "DefaultResult": ABANDON, **asked}
+    return {**told, "GlobalTimeout": min(_LONGEST_S, 100 * told["HeartbeatTimeout"])}
 
 
 class Transitions:
@@ -117,9 +123,7 @@ class Transitions:
 
     def _halt(self, group: Group, member: Member, transition: str, over: Callable[[str], None]) -> bool:
         """Wait for every hook of a transition; False if there is none."""
-        hooks = {
-            n: {**HOOK_DEFAULTS, **h} for n, h in group.hooks.items() if h.get("LifecycleTransition") == transition
-        }
+        hooks = {n: h for n, h in group.hooks.items() if h.get("LifecycleTransition") == transition}
         if not hooks:
             return False
         launching = transition == LAUNCHING
@@ -137,8 +141,7 @@ class Transitions:
     def _watch(self, member: Member, wait: HookWait) -> None:
         """Without another heartbeat AWS ends the wait with the hook's default result."""
         beats, heartbeat_s = wait.beats, float(wait.hook["HeartbeatTimeout"])
-        longest_s = min(float(wait.hook["GlobalTimeout"]), 100 * heartbeat_s)
-        end = min(self._clock.now() + heartbeat_s, wait.since + longest_s)
+        end = min(self._clock.now() + heartbeat_s, wait.since + float(wait.hook["GlobalTimeout"]))
 
         def due() -> None:
             if member.waits.get(wait.name) is wait and wait.beats == beats:

@@ -19,6 +19,8 @@ import moto.autoscaling.urls
 import moto.backends
 import moto.ec2.urls
 import moto.eks.urls
+import moto.elb.urls
+import moto.elbv2.urls
 import moto.iam.urls
 import moto.servicequotas.urls
 import moto.ssm.urls
@@ -31,7 +33,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from proving_ground.aws import control
+from proving_ground.aws import balancers, control
 from proving_ground.aws.autoscaling import AutoScalingPhysics
 from proving_ground.aws.clusters import ClusterPhysics, TokenPhysics
 from proving_ground.aws.ec2 import Ec2Physics
@@ -204,5 +206,7 @@ def _install(account: str) -> None:
     """Put our responses in place of moto's, and empty what an earlier world left of this account."""
     for urls, physics in _PHYSICS:
         urls.url_paths = dict.fromkeys((*urls.url_paths, *_MORE_PATHS.get(physics, ())), physics.dispatch)
+    for urls in (moto.elb.urls, moto.elbv2.urls):
+        urls.url_paths = dict.fromkeys(urls.url_paths, balancers.by_version)
     for service in _RESET:
         moto.backends.get_backend(service)[account].reset()

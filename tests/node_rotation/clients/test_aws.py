@@ -11,7 +11,7 @@ import pytest
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_calls import chunks
 from node_rotation.errors import BlockedError, TransientError
-from node_rotation.world.aws import TemplateSpec
+from node_rotation.world.aws import Hook, TemplateSpec
 from proving_ground.aws import request_log
 from proving_ground.aws.server import AwsServer, serve
 from proving_ground.scenario import Fault, Scenario
