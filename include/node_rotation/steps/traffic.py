@@ -83,16 +83,19 @@ def waits(place: Scene) -> tuple[str, ...]:
 
 
 def too_slow(place: Scene, reasons: tuple[str, ...]) -> Blocked | None:
-    """Given up on, once ``deregister_timeout`` is over."""
-    limit = place.run.settings.groups[place.claim.group].deregister_timeout
-    since = place.claim.leaving_since
-    if not reasons or since is None or place.now - since <= limit:
+    """Given up on, once ``deregister_timeout`` is over.
+
+    For machines that may not leave it begins once a launch would have been given up on.
+    """
+    policy, leaving = place.run.settings.groups[place.claim.group], place.claim.leaving_since
+    since = leaving if leaving is not None else place.claim.since + policy.launch_timeout
+    if not reasons or place.now - since <= policy.deregister_timeout:
         return None
-    return Blocked(
-        f"{reasons[0]}, for {span(place.now - since)}",
-        tuple(f"instance {machine}" for machine in place.claim.machines),
-        "Shorten the target group's deregistration delay, or raise deregister_timeout; then clear this step.",
-    )
+    remedy = "Bring another machine of the target group to health, then clear this step."
+    if leaving is not None:
+        remedy = "Shorten the target group's deregistration delay, or raise deregister_timeout; then clear this step."
+    objects = tuple(f"instance {machine}" for machine in place.claim.machines)
+    return Blocked(f"{reasons[0]}, for {span(place.now - since)}", objects, remedy)
 
 
 def keeps(place: Scene, machine: str) -> str:

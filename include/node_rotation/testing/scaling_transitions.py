@@ -42,6 +42,8 @@ class Transitions:
 
     def __init__(self, clock: Clock, targets: Targets | None, new_token: Callable[[], str]) -> None:
         self._clock, self._targets, self._new_token = clock, targets, new_token
+        self.retains: set[str] = set()
+        """Groups whose instance lifecycle policy retains a machine that a terminating hook abandons."""
 
     def arrive(self, group: Group, member: Member, serve: Callable[[], None], abandon: Callable[[], None]) -> None:
         """A launched machine runs: through the launching hooks into the target groups.
@@ -73,6 +75,9 @@ class Transitions:
                 terminate()
 
         def over(result: str) -> None:
+            if result == ABANDON and group.name in self.retains:
+                member.lifecycle = Lifecycle.TERMINATING_RETAINED
+                return
             member.lifecycle = Lifecycle.TERMINATING_PROCEED
             terminate()
 

@@ -104,6 +104,10 @@ class Targets:
         """The machines that get traffic and answer it."""
         return {instance for instance, (state, _) in self.health(arn).items() if state == HEALTHY}
 
+    def settled(self) -> bool:
+        """Whether nobody is being checked for the first time, or draining."""
+        return not any(s in (INITIAL, DRAINING) for group in self.groups.values() for s in group.states.values())
+
     def left(self, arns: Iterable[str], instance: str) -> bool:
         """Whether a machine is in none of these target groups, not even draining."""
         return all(instance not in self.groups[arn].states for arn in arns if arn in self.groups)

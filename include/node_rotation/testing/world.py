@@ -255,11 +255,12 @@ class MemoryWorld:
             raise ValueError("The world does not settle: its first machines or pods never become Ready.")
 
     def settled(self) -> bool:
-        """Whether every group is full, every node Ready and every pod Ready."""
+        """Whether every group is full, every node Ready, every pod Ready, and no target on its way."""
         nodes = self.objects.nodes.values()
         return (
             all(len(group.live()) == group.desired for group in self.scaling.groups.values())
             and len(nodes) >= len(self.ec2.alive)
             and all(node.ready for node in nodes)
             and all(pod.ready and pod.terminating_since is None for pod in self.objects.pods.values())
+            and self.targets.settled()
         )
