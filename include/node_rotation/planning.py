@@ -39,7 +39,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     """Make the plan for one cluster; a pure function of its arguments.
 
     Control plane first, then workers by priority and in fleet order. Within a group unhealthy machines, then empty
-    ones, then the oldest; zones in turn. The first batch is a canary of one machine, unless the policy of its group
+    ones, then those that a tight budget makes go in turn, then the oldest; zones in turn. The first batch is a canary of one machine, unless the policy of its group
     says no. A managed group is one batch; such groups come after the others, the smallest first.
 
     :param settings: the cluster with its merged policies; groups that a run left out have no drift here.
@@ -180,7 +180,8 @@ def _zonal(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[str]:
 
 
 def _batches(subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing) -> tuple[Batch, ...]:
-    queues = {s.plan.name: list(_in_order(s.drifted)) for s in subjects}
+    turns = sharing.turns([machine.instance_id for s in subjects for machine in s.drifted])
+    queues = {s.plan.name: list(_in_order(s.drifted, turns)) for s in subjects}
     canary = bool(subjects) and subjects[0].policy.canary
     caps = {s.plan.name: max(1, min(s.plan.slots, cluster_slots)) for s in subjects}
     ours = [s for s in subjects if s.plan.managed is None]
@@ -236,18 +237,18 @@ def _planned(machine: DriftedMachine) -> PlannedMachine:
     )
 
 
-def _in_order(machines: Iterable[DriftedMachine]) -> Iterator[DriftedMachine]:
-    """Unhealthy, empty, oldest; each class spread over its zones."""
-    for _, same in groupby(sorted(machines, key=_rank), key=_urgency):
+def _in_order(machines: Iterable[DriftedMachine], turns: Mapping[str, int]) -> Iterator[DriftedMachine]:
+    """Unhealthy, empty, longest chain of turns, oldest; each class spread over its zones.
+
+    Machines that have to go in turn begin early, beside others, or the last of them go alone when all else is done.
+    """
+
+    def urgency(machine: DriftedMachine) -> tuple[bool, bool, int]:
+        return (machine.ready, machine.pods > 0, -turns.get(machine.instance_id, 0))
+
+    oldest_first = sorted(machines, key=lambda machine: (urgency(machine), -machine.age_s, machine.instance_id))
+    for _, same in groupby(oldest_first, key=urgency):
         yield from _spread(same)
-
-
-def _urgency(machine: DriftedMachine) -> tuple[bool, bool]:
-    return (machine.ready, machine.pods > 0)
-
-
-def _rank(machine: DriftedMachine) -> tuple[tuple[bool, bool], float, str]:
-    return (_urgency(machine), -machine.age_s, machine.instance_id)
 
 
 def _spread(machines: Iterable[DriftedMachine]) -> Iterator[DriftedMachine]:

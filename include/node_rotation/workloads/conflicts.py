@@ -130,13 +130,32 @@ class Sharing:
 
         :param machines: instance ids.
         """
-        weights: dict[str, list[int]] = {}
+        for key, found in sorted(self._contenders(machines).items()):
+            yield key, len(found), self._allowed[key]
+
+    def turns(self, machines: Sequence[str]) -> Mapping[str, int]:
+        """Instance id → how many must go one after another because of a budget that it stands under; others lack.
+
+        :param machines: instance ids.
+        """
+        most: dict[str, int] = {}
+        for key, found in self._contenders(machines).items():
+            together = max(1, self._allowed[key] // max(found.values()))
+            for machine in found:
+                most[machine] = max(most.get(machine, 0), -(-len(found) // together))
+        return most
+
+    def _contenders(self, machines: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
+        """Budgets that some two of these machines can't both take from: key → instance id → pods."""
+        weights: dict[str, dict[str, int]] = {}
         for machine in machines:
             for key, stake in self._stakes_of(machine).items():
-                weights.setdefault(key, []).append(stake.pods)
-        for key, found in sorted(weights.items()):
-            if len(found) > 1 and sum(sorted(found)[-2:]) > self._allowed[key]:
-                yield key, len(found), self._allowed[key]
+                weights.setdefault(key, {})[machine] = stake.pods
+        return {
+            key: found
+            for key, found in weights.items()
+            if len(found) > 1 and sum(sorted(found.values())[-2:]) > self._allowed[key]
+        }
 
     def _owed(self, mine: _Stakes, flying: Sequence[str]) -> Conflict | None:
         for machine in flying:

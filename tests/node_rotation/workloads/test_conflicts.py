@@ -104,6 +104,16 @@ def test_the_plan_names_the_budget_and_its_estimate_counts_the_turns():
     assert apart.estimate.duration_s == L_S
 
 
+def test_machines_that_go_in_turn_begin_early_so_that_none_is_left_for_the_end_alone():
+    nodes = {"old-1": [], "old-2": [], "old-3": [], "a": ["api"], "b": ["api"], "c": ["api"], "x": ["db"], "y": ["db"]}
+    snapshot = shared(nodes)
+    calm = [pod(f"calm-{node}", f"node-i-{node}", labels={"app": "calm"}) for node in nodes]
+    snapshot = replace(snapshot, pods=(*snapshot.pods, *calm))
+    made = plan(settings(budget={"max_surge": 3}, canary=False, gate={"settle": "15s"}), snapshot)
+    assert [ids(b)[0] for b in made.batches] == [f"i-{n}" for n in ("a", "b", "c", "x", "y", "old-1", "old-2", "old-3")]
+    assert made.estimate.duration_s == 3 * L_S
+
+
 def test_a_rotation_takes_neighbours_in_turn_and_strangers_together():
     """Two machines share a service whose budget allows one pod; two others run a pod of their own each."""
     pair = seeds.Workload("pair", replicas=2, spread="hostname", budget=seeds.DisruptionBudget(max_unavailable=1))
