@@ -122,6 +122,17 @@ def test_what_was_taken_out_is_put_back_before_its_replacement_goes() -> None:
     assert any(m.action == "RegisterTargets" for m in world.mutations)
 
 
+def test_neither_do_two_that_are_detached() -> None:
+    world = served_world(2, workloads=())
+    traffic = Traffic(world)
+    policy = {"allow_detach_behind_load_balancer": True, "budget": {"max_surge": 2}, "canary": False}
+    result, said = rotated(world, strategy="detach", **policy)
+    assert result.ok, result
+    assert traffic.fewest == {web(world): 1}
+    assert traffic.cut == []
+    assert any("can't be detached: nobody else is healthy in target group web" in line for line in said)
+
+
 @pytest.mark.parametrize("strategy", ["surge", "terminate_first"])
 def test_load_balancer_health_checks_replace_nobody_meanwhile_and_go_on_afterwards(strategy: str) -> None:
     world = served_world(3, health_check="ELB")

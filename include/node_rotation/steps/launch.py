@@ -86,7 +86,7 @@ def _detach(place: Scene) -> None:
     run, asg = place.run, place.baseline.asg
     group = fresh_group(run, asg)
     inside = [m for m in place.claim.machines if _in_service(group, m)]
-    if not inside or traffic.last(place):
+    if not inside or (place.group.target_groups and not traffic.may_leave(place)):
         return
     run.cloud.tag_instances(inside, {names.DETACHED_FROM: asg, names.RUN: place.ledger.run})
     lock.require(run)

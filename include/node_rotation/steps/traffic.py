@@ -6,6 +6,8 @@ would leave a machine that still gets requests. Never the last healthy target, w
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from node_rotation import lock, names
 from node_rotation.control_plane import quorum
 from node_rotation.errors import GoneError
@@ -26,21 +28,25 @@ def leave(place: Scene) -> None:
         return  # it is being healed: what left comes back
     nodes = {node.instance_id: node for node in place.old_nodes()}
     serving = {arn: [m for m in nodes if _registered(place, arn, m)] for arn in place.group.target_groups}
-    if not any(serving.values()):
-        return
-    ledger = place.ledger
-    if place.claim.leaving_since is None:
-        ledger = lock.change(place.run, lambda now: _leaving(place, now))
-    claim = ledger.claim(place.claim.batch)
-    if claim is None or claim.leaving_since is None or last(place, ledger):
+    if not any(serving.values()) or not may_leave(place):
         return
     for node in nodes.values():
         _mark(place.run, node, [arn for arn, machines in serving.items() if node.instance_id in machines])
     for arn, machines in serving.items():
         if machines:
             lock.require(place.run)
-            place.run.cloud.deregister_targets(arn, machines)
+            with suppress(GoneError):  # somebody deleted the target group
+                place.run.cloud.deregister_targets(arn, machines)
     place.run.look.forget()
+
+
+def may_leave(place: Scene) -> bool:
+    """Whether the batch's machines leave now, which is written down first; not while nobody healthy would be left."""
+    ledger = place.ledger
+    if place.claim.leaving_since is None:
+        ledger = lock.change(place.run, lambda now: _leaving(place, now))
+    claim = ledger.claim(place.claim.batch)
+    return claim is not None and claim.leaving_since is not None and not last(place, ledger)
 
 
 def rejoin(run: Run, node: Node) -> None:
