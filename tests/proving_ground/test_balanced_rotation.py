@@ -40,6 +40,7 @@ SCENARIO: dict[str, Any] = {
                     "min": 1,
                     "max": 4,
                     "desired": 3,
+                    "zones": ["a"],
                     "target_groups": ["web"],
                     "health_check": "ELB",
                     "hooks": [{"name": "ship-logs", "transition": "terminating", "completes_after": f"{HOOK_S}s"}],

@@ -59,6 +59,7 @@ _PHYSICS: tuple[tuple[Any, Any], ...] = (
     (moto.ssm.urls, ParameterPhysics),
     (moto.sts.urls, TokenPhysics),
 )
+_BALANCING: tuple[Any, ...] = (moto.elb.urls, moto.elbv2.urls)
 _MORE_PATHS: dict[Any, tuple[str, ...]] = {ClusterPhysics: PATHS}
 _RESET: tuple[Any, ...] = ("autoscaling", "ec2", "eks", "ssm", "sts", "elbv2", "iam")
 
@@ -206,7 +207,7 @@ def _install(account: str) -> None:
     """Put our responses in place of moto's, and empty what an earlier world left of this account."""
     for urls, physics in _PHYSICS:
         urls.url_paths = dict.fromkeys((*urls.url_paths, *_MORE_PATHS.get(physics, ())), physics.dispatch)
-    for urls in (moto.elb.urls, moto.elbv2.urls):
+    for urls in _BALANCING:
         urls.url_paths = dict.fromkeys(urls.url_paths, balancers.by_version)
     for service in _RESET:
         moto.backends.get_backend(service)[account].reset()
