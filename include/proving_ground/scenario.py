@@ -138,6 +138,15 @@ class Workload(_Part):
     budget: DisruptionBudget | None = None
 
 
+class Constants(_Part):
+    """What an observer computes its bound from, beside sizes and timing; seconds, and machines at once."""
+
+    boot: Seconds | None = Field(default=None, description="from launch to Ready; None: the scenario's own timing")
+    drain: Seconds = Field(description="how long a machine's pods take to leave")
+    gate: Seconds = Field(description="how long a gate has to be green")
+    slots: int = Field(ge=1, description="machines of worker groups that may be in flight at once")
+
+
 class Cluster(_Part):
     """One Kubernetes cluster with a control plane of its own."""
 
@@ -146,6 +155,7 @@ class Cluster(_Part):
     kind: Literal["eks", "kops", "plain"] = "plain"
     groups: tuple[NodeGroup, ...]
     workloads: tuple[Workload, ...] = ()
+    observer: Constants | None = Field(default=None, description="instead of the scenario's")
 
 
 class Fault(_Part):
@@ -177,9 +187,7 @@ class Scenario(_Part):
     parameters: tuple[Parameter, ...] = ()
     clusters: tuple[Cluster, ...]
     faults: tuple[Fault, ...] = ()
-    observer: dict[str, float] = Field(
-        default={}, description="what the demo's observer computes its bound from: boot, drain, gate, slots"
-    )
+    observer: Constants | None = None
 
 
 def load(source: str | Path) -> Scenario:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,9 +47,13 @@ class BudgetState:
 
 @dataclass
 class Seen:
-    """Everything seen so far. Feed it with ``aws``, ``request`` and ``kubernetes``; times are epoch seconds."""
+    """Everything seen so far. Feed it with ``aws``, ``request`` and ``kubernetes``; times are epoch seconds.
+
+    :param owned: what a call to AWS that is about this cluster names, beside its machines.
+    """
 
     cluster: str
+    owned: frozenset[str] = frozenset()
     machines: dict[str, Machine] = field(default_factory=dict)
     nodes: dict[str, Json] = field(default_factory=dict)
     pods: dict[str, Json] = field(default_factory=dict)
@@ -84,8 +89,8 @@ class Seen:
             machine.gone_at = event["t"]
 
     def request(self, call: Json) -> None:
-        """A call to AWS."""
-        if call["mutating"]:
+        """A call to AWS; other clusters may share the account."""
+        if call["mutating"] and not self._known.isdisjoint(_words(call["parameters"])):
             self._changed(call["t"])
 
     def kubernetes(self, now: float, kind: str, change: str, found: Json) -> None:
@@ -93,6 +98,10 @@ class Seen:
         metadata = found["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
         getattr(self, f"_on_{kind}")(now, key, None if change == "DELETED" else found)
+
+    @property
+    def _known(self) -> frozenset[str]:
+        return self.owned | self.machines.keys() | {self.cluster}
 
     def _changed(self, at: float) -> None:
         if self.watching_since is not None and self.first_change is None:
@@ -161,6 +170,16 @@ class Seen:
         if broken and not budget.broken:
             self.violations.append((now, f"{budget.namespace}/{budget.name}", budget.healthy, budget.desired))
         budget.broken = broken
+
+
+def _words(found: Any) -> Iterator[str]:
+    """Every text in a call's parameters."""
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, dict):
+        yield from (word for value in found.values() for word in _words(value))
+    elif isinstance(found, list):
+        yield from (word for value in found for word in _words(value))
 
 
 def is_ready(found: Json) -> bool:
