@@ -1,17 +1,19 @@
-"""Admission of a batch: one look in a worker, then without one."""
+"""Admission of a batch: who stands in front looks once in a worker, everybody else without one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from node_rotation_airflow.constants import ADMIT_TIMEOUT
-from node_rotation_airflow.operators.base import RotationOperator, run_of
+from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
+
+    from node_rotation.model import Plan
 
 
 class AdmitOperator(RotationOperator):
@@ -35,10 +37,17 @@ class AdmitOperator(RotationOperator):
         :raises AirflowSkipException: if later batches are skipped after a failure.
         :raises AirflowFailException: if they fail, or nothing may start in this run any more.
         """
+        ti: Any = context["ti"]
+        rotation, index = rotation_of(context), ti.map_index
+        if rotation is not None and not _in_front(rotation.plan, index):
+            self.log.info("waits: there are batches before %s", rotation.plan.batches[index].name)
+            self._wait(rotation.plan.id)
+        self._ask(context)
+
+    def _ask(self, context: Context) -> None:
         from node_rotation.admission import Refuse
         from node_rotation.outcome import Done
         from node_rotation_airflow.admission import ask, gates_of
-        from node_rotation_airflow.triggers.admit import AdmitTrigger
 
         ti: Any = context["ti"]
         run = run_of(context)
@@ -52,8 +61,20 @@ class AdmitOperator(RotationOperator):
             refused = AirflowSkipException if answer.how == "skip" else AirflowFailException
             raise refused(f"{name} is not admitted: {answer.reason}")
         self.log.info("waits: %s", "; ".join(answer.reasons))
-        trigger = AdmitTrigger(self.gate_task_id, run.plan.id)
-        self.defer(trigger=trigger, method_name="resumed", timeout=ADMIT_TIMEOUT)
+        self._wait(run.plan.id)
+
+    def _wait(self, plan_id: str) -> NoReturn:
+        from node_rotation_airflow.triggers.admit import AdmitTrigger
+
+        self.defer(trigger=AdmitTrigger(self.gate_task_id, plan_id), method_name="resumed", timeout=ADMIT_TIMEOUT)
 
     def resumed(self, context: Context, event: Any = None) -> None:
         """Nothing: the trigger ends the task by itself."""
+
+
+def _in_front(plan: Plan, index: int) -> bool:
+    """Whether a batch may find slots the moment a run begins; a look of everybody would keep those in front waiting.
+
+    :param index: the batch's map index.
+    """
+    return index < (1 if plan.batches[0].canary else plan.slots)

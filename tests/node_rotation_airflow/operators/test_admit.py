@@ -54,6 +54,21 @@ def test_whoever_does_not_waits_in_the_triggerer_for_the_same_plan(airflow: Any)
     assert deferred.value.trigger.serialize()[1] == {"gate_task_id": GATE, "plan_id": plan}
 
 
+def test_whoever_stands_behind_the_canary_waits_without_a_look_of_its_own(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, batches = prepared(airflow, canary=True, budget={"max_surge": 3})
+    looks: list[str] = []
+    monkeypatch.setattr(run.world.journal, "read", lambda service, action: looks.append(f"{service} {action}"))
+
+    with pytest.raises(TaskDeferred):
+        admit(run, batches, 1)
+
+    assert looks == []
+    admit(run, batches, 0)
+    assert looks
+
+
 @pytest.mark.parametrize(
     ("rule", "refused"), [("skip", AirflowSkipException), ("fail", AirflowFailException), ("hold", TaskDeferred)]
 )
