@@ -113,7 +113,8 @@ class Story:
     def _look(self, board: Board) -> None:
         """One look at all rotations, and what is due now."""
         going = {environment: run for environment, run in self.runs.items() if environment not in self.figures}
-        for environment, tasks in board.show(going).items():
+        shown = board.show(going)
+        for environment, tasks in shown.items():
             if environment not in self._approved and decisions.may_answer(tasks, summary.now()):
                 self._approved.add(environment)
                 self.rotations.approve(self.runs[environment])
@@ -121,7 +122,8 @@ class Story:
             state = self.states[environment] = self.rotations.state(self.runs[environment])
             if state in decisions.ENDED:
                 self._finish(environment)
-        if len(self.runs) == 1 and decisions.has_begun(board.show(going)[next(iter(going))]):
+        begun = self.figures or any(decisions.has_begun(tasks) for tasks in shown.values())
+        if begun and len(self.runs) == 1:
             for cluster in self.clusters[1:]:  # as every night, one after another; each waits for the one before
                 self._begin(cluster)
 
