@@ -12,6 +12,8 @@ Run = Mapping[str, Any]
 READ_S = 10.0
 """Nobody reads a plan sooner, and Airflow 3.3.2 asks again if it is answered before its scheduler saw the task wait."""
 ENDED = ("success", "failed")
+LAST = ("success", "failed", "upstream_failed", "skipped", "removed")
+"""States that a task does not leave by itself."""
 ASKS = "awaiting_input"
 
 
@@ -27,6 +29,11 @@ def new_run(runs: Iterable[Run], known: Collection[str], partition_key: str) -> 
 def has_begun(tasks: Iterable[Task]) -> bool:
     """Whether a run is past everything that it may wait for."""
     return any(task["task_id"] == "opened" and task["state"] == "success" for task in tasks)
+
+
+def may_be_over(tasks: Iterable[Task]) -> bool:
+    """Whether a run's last task has ended, so that it is worth asking for the run's state."""
+    return any(task["task_id"] == "report" and task["state"] in LAST for task in tasks)
 
 
 def asks(tasks: Iterable[Task]) -> bool:

@@ -119,8 +119,9 @@ class Story:
                 self._approved.add(environment)
                 self.rotations.approve(self.runs[environment])
                 self.say(f"{environment} asked: approved")
-            state = self.states[environment] = self.rotations.state(self.runs[environment])
-            if state in decisions.ENDED:
+            if decisions.may_be_over(tasks):
+                self.states[environment] = self.rotations.state(self.runs[environment])
+            if self.states.get(environment) in decisions.ENDED:
                 self._finish(environment)
         begun = self.figures or any(decisions.has_begun(tasks) for tasks in shown.values())
         if begun and len(self.runs) == 1:

@@ -51,6 +51,16 @@ def test_a_run_has_begun_once_it_is_past_all_it_may_wait_for() -> None:
     assert decisions.has_begun([task("opened", "success")])
 
 
+@pytest.mark.parametrize("state", ["success", "failed", "upstream_failed", "skipped"])
+def test_a_run_whose_report_is_written_or_never_will_be_may_be_over(state: str) -> None:
+    assert decisions.may_be_over([task("verify", "failed"), task("report", state)])
+
+
+@pytest.mark.parametrize("state", ["running", "scheduled", "up_for_retry"])
+def test_a_run_that_still_reports_is_not_over(state: str) -> None:
+    assert not decisions.may_be_over([task("verify", "success"), task("report", state)])
+
+
 def test_a_bad_image_that_failed_is_frozen_and_cost_nothing_was_refused() -> None:
     assert not decisions.not_refused("failed", "ami-bad", {"ami-bad"}, KEPT)
 
