@@ -28,7 +28,7 @@ def run(console: Console, say: Progress) -> int:
     :return: 0 if every rotation succeeded and the observers found nothing wrong.
     """
     running = stage.ground(stage.ENVIRONMENTS, say)
-    clusters = fleet_file.write(stage.GROUND, stage.ENVIRONMENTS.fleet)
+    clusters = fleet_file.write(stage.GROUND, running.endpoint, stage.ENVIRONMENTS.fleet)
     report.clear(stage.OUT)
     airflow = stage.start_airflow(stage.ENVIRONMENTS, running, say)
     story = Story(running, clusters, Rotations(airflow), console, say)

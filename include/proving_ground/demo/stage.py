@@ -39,7 +39,7 @@ class Form:
 SHORT = Form("demo", Path(__file__).parent / "fleet.yaml")
 """One environment."""
 ENVIRONMENTS = Form("demo-environments", GROUND.resolve() / "fleet.yaml")
-"""All three; the fleet file is written once prod's etcd runs (:func:`proving_ground.demo.land.write_fleet`)."""
+"""All three; the fleet file is written once the ground runs (``fleet_file``)."""
 
 
 def ground(form: Form, progress: Progress) -> State:
@@ -94,6 +94,7 @@ def environment(form: Form, running: State) -> dict[str, str]:
         **running.environment,
         **connections,
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(aws),
+        "AIRFLOW_CONN_INSTALLER": json.dumps({"conn_type": "http", "host": running.endpoint}),
         "NODE_ROTATION_FLEET": str(form.fleet),
         "NODE_ROTATION_UNPAUSED": "1",
         "NODE_ROTATION_REPORTS": str(OUT.resolve()),

