@@ -144,6 +144,7 @@ class Constants(_Part):
     boot: Seconds | None = Field(default=None, description="from launch to Ready; None: the scenario's own timing")
     drain: Seconds = Field(description="how long a machine's pods take to leave")
     gate: Seconds = Field(description="how long a gate has to be green")
+    master_gate: Seconds | None = Field(default=None, description="a master's; None: as the others'")
     slots: int = Field(ge=1, description="machines of worker groups that may be in flight at once")
 
 

@@ -61,12 +61,10 @@ class _Pace:
     constants: Constants
 
     def masters(self, number: int) -> Iterator[Part]:
-        each = self.boot + self.constants.gate
+        gate = self.constants.gate if self.constants.master_gate is None else self.constants.master_gate
         if number:
-            yield Part(
-                f"{number} masters one at a time: {number} × (boot {self.boot:g} + gate {self.constants.gate:g} s)",
-                number * each,
-            )
+            text = f"{number} masters one at a time: {number} × (boot {self.boot:g} + gate {gate:g} s)"
+            yield Part(text, number * (self.boot + gate))
 
     def workers(self, number: int, *, canary: bool) -> Iterator[Part]:
         """With a canary where no master was it; what is left over the slots, not rounded up to whole rounds."""

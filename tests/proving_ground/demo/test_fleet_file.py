@@ -55,6 +55,9 @@ def test_gate_and_slots_are_those_that_the_observer_reckons_with(fleet: Fleet, n
     policy = fleet.settings(name).policy
     assert cluster.observer is not None
 
+    masters = {g.name for g in cluster.groups if g.role == "control-plane"}
+    gates = {name: group.gate.settle for name, group in fleet.settings(name).groups.items()}
+    assert {gates[name] for name in masters} == ({cluster.observer.master_gate} if masters else set())
     assert cluster.observer.gate == policy.gate.settle
     assert cluster.observer.slots == (policy.budget.cluster_slots or policy.budget.max_surge)
     assert cluster.observer.drain == max(w.stops_after for w in cluster.workloads if w.kind != "DaemonSet")

@@ -52,6 +52,12 @@ def test_masters_go_one_at_a_time_before_the_workers_and_the_first_is_the_canary
     assert found.seconds == 2 * (20 + 10) + 4 / 2 * 40
 
 
+def test_a_master_may_have_a_gate_of_its_own() -> None:
+    constants = Constants(drain=10, gate=10, master_gate=30, slots=2)
+
+    assert of(group("m", role="control-plane"), constants=constants, m=3).seconds == 3 * (20 + 30)
+
+
 @pytest.mark.parametrize(
     ("zones", "at_once", "number", "seconds"),
     [
