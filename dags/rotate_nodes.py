@@ -59,7 +59,6 @@ with DAG(
     opened = OpenOperator(task_id="opened", batches=plan.output)
     opened.is_setup = True
     prepare = PrepareOperator.partial(task_id="prepare", map_index_template=BY_GROUP).expand(group=opened.output)
-    prepare.is_setup = True
 
     @task_group(group_id=BATCH_GROUP)
     def rotate_batch(spec: Any) -> None:
@@ -81,11 +80,11 @@ with DAG(
     heal = dag.get_task(f"{BATCH_GROUP}.heal")
 
     restore = RestoreOperator.partial(task_id="restore", map_index_template=BY_GROUP).expand(group=opened.output)
-    restore.as_teardown(setups=[opened, prepare])  # type: ignore[list-item]
+    restore.as_teardown(setups=opened)
     verify = VerifyOperator(task_id="verify").as_teardown(on_failure_fail_dagrun=True)
     report = ReportOperator(task_id="report").as_teardown()
 
     plan >> approve >> wait >> opened >> prepare >> batch >> restore >> verify >> report
-    heal >> restore
+    [prepare, heal] >> restore
     batch >> verify
     heal >> verify

@@ -88,7 +88,7 @@ def test_the_wiring_of_a_rotation(bag: Any) -> None:
     """Setups, teardowns and their order: with others, failed gates end green and groups stay unrestored."""
     dag = bag.dags["rotate_nodes"]
 
-    assert [dag.get_task(t).is_setup for t in ("opened", "prepare")] == [True, True]
+    assert [t.task_id for t in dag.tasks if t.is_setup] == ["opened"]
     teardowns = ["batch.heal", "restore", "verify", "report"]
     assert [t.task_id for t in dag.tasks if t.is_teardown] == teardowns
     assert [t for t in teardowns if dag.get_task(t).on_failure_fail_dagrun] == ["verify"]
