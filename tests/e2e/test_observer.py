@@ -54,7 +54,7 @@ class World:
         return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=200, check=False)
 
     def observe(self) -> stage.Observer:
-        observer = stage.observe("dev", self.state, directory=self.directory, out=self.directory / "out")
+        (observer,) = stage.observe(["dev"], self.state, directory=self.directory, out=self.directory / "out")
         self.observers.append(observer)
         return observer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 from rich.console import Console
 
@@ -12,6 +11,7 @@ from proving_ground.airflow import AirflowError
 from proving_ground.control_plane.build import BuildError
 from proving_ground.demo import environments, short, stage
 from proving_ground.demo.rotations import DemoError
+from proving_ground.demo.teller import Teller
 
 FORMS = {"": environments.run, short.ENVIRONMENT: short.run}
 
@@ -30,13 +30,8 @@ def main() -> int:
     if asked not in FORMS:
         console.print(f"[red]demo: there is no form {asked!r}: make demo, or make demo ENVIRONMENT=dev[/red]")
         return 1
-    began = time.monotonic()
-
-    def say(line: str) -> None:
-        console.print(f"{time.monotonic() - began:6.0f} s  {line}", soft_wrap=True)
-
     try:
-        return FORMS[asked](console, say)
+        return FORMS[asked](Teller(console))
     except (DemoError, AirflowError, BuildError, lifecycle.LifecycleError) as error:
         console.print(f"[red]demo: {error}[/red]", soft_wrap=True)
         return 1

@@ -15,9 +15,8 @@ from proving_ground.demo.decisions import ASKS, ENDED, has_begun
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from rich.console import Console
-
     from proving_ground.demo.rotations import Rotations
+    from proving_ground.demo.teller import Teller
 
 STEPS = ("admit", "launch", "cordon", "drain", "terminate", "health_gate")
 MARKS = {
@@ -43,12 +42,12 @@ class Board:
     :param rotations: where they run.
     """
 
-    def __init__(self, rotations: Rotations, console: Console) -> None:
-        self._rotations, self._console = rotations, console
-        self._live = Live(console=console, refresh_per_second=4, transient=False) if console.is_terminal else None
+    def __init__(self, rotations: Rotations, teller: Teller) -> None:
+        self._rotations, self._teller = rotations, teller
+        terminal = teller.console.is_terminal
+        self._live = Live(console=teller.console, refresh_per_second=4, transient=False) if terminal else None
         self._said: dict[str, str] = {}
         self._seen: dict[str, tuple[float, Tasks]] = {}
-        self._began = time.monotonic()
 
     def __enter__(self) -> Board:
         if self._live:
@@ -99,7 +98,7 @@ class Board:
                 if self._said.get(name) != task["state"]:
                     self._said[name] = task["state"]
                     word = {"success": "done", "deferred": "waits", ASKS: "asks"}.get(task["state"], task["state"])
-                    self._console.print(f"{time.monotonic() - self._began:6.0f} s  {name}: {word}", highlight=False)
+                    self._teller.say(f"{name}: {word}")
 
     def _picture(self, label: str, tasks: Tasks) -> Group:
         table = Table(box=None, pad_edge=False)
@@ -114,7 +113,7 @@ class Board:
             name = max((_label(task) for task in steps.values()), key=lambda name: "/" in name)
             table.add_row(name, *(_mark(steps.get(step)) for step in STEPS))
         passed = sum(1 for s in batches.values() if s.get("health_gate", {}).get("state") == "success")
-        line = f"{passed} of {len(batches)} batches replaced, {time.monotonic() - self._began:.0f} s"
+        line = f"{passed} of {len(batches)} batches replaced, {self._teller.elapsed_s:.0f} s"
         busy = ("running", "deferred", ASKS)
         others = [t for t in tasks if not t["task_id"].startswith("batch.") and t["state"] in busy]
         now = ", ".join(sorted({t["task_id"] for t in others}))

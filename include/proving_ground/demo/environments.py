@@ -12,34 +12,33 @@ from proving_ground.demo.rotations import DemoError, Rotations
 from proving_ground.observer import report
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from proving_ground.demo.image import Image
-    from proving_ground.demo.stage import Observer, Progress
+    from proving_ground.demo.stage import Observer
+    from proving_ground.demo.teller import Teller
     from proving_ground.state import State
 
 REFUSED_WITHIN_S = 420.0
 ENDS_WITHIN_S = 1500.0
 
 
-def run(console: Console, say: Progress) -> int:
+def run(teller: Teller) -> int:
     """Run it.
 
     :return: 0 if every rotation succeeded and the observers found nothing wrong.
     """
-    running = stage.ground(stage.ENVIRONMENTS, say)
+    running = stage.ground(stage.ENVIRONMENTS, teller.say)
     clusters = fleet_file.write(stage.GROUND, running.endpoint, stage.ENVIRONMENTS.fleet)
     report.clear(stage.OUT)
-    airflow = stage.start_airflow(stage.ENVIRONMENTS, running, say)
-    story = Story(running, clusters, Rotations(airflow), console, say)
+    airflow = stage.start_airflow(stage.ENVIRONMENTS, running, teller.say)
+    story = Story(running, clusters, Rotations(airflow), teller)
     try:
         refused = story.bad_image()
         story.good_image()
     except BaseException:
         story.stop()
         raise
-    summary.several(console, refused, list(story.figures.values()), story.states)
-    summary.addresses(console, airflow.url)
+    summary.several(teller.console, refused, list(story.figures.values()), story.states)
+    summary.addresses(teller.console, airflow.url)
     return decisions.exit_code(story.states, list(story.codes.values()))
 
 
@@ -53,8 +52,7 @@ class Story:
     running: State
     clusters: tuple[str, ...]
     rotations: Rotations
-    console: Console
-    say: Progress
+    teller: Teller
     runs: dict[str, str] = field(default_factory=dict)
     states: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -69,18 +67,18 @@ class Story:
         :raises DemoError: it was not refused, or something was lost.
         """
         bad = image.publish(self.running, "never-joins")
-        self.say(f"an image comes out: {bad.id} ({bad.name}); nobody knows yet that it is bad")
+        self.teller.say(f"an image comes out: {bad.id} ({bad.name}); nobody knows yet that it is bad")
         first = self.clusters[0]
         self._observe(first)
         (run_id,) = self.rotations.begin(first)
-        self.say(f"drift found in {_environment(first)}: {self.rotations.url(run_id)}")
-        with Board(self.rotations, self.console) as board:
+        self.teller.say(f"drift found in {_environment(first)}: {self.rotations.url(run_id)}")
+        with Board(self.rotations, self.teller) as board:
             state = board.follow(_environment(first), run_id, REFUSED_WITHIN_S)
         verified = decisions.verified_at(self.rotations.tasks(run_id), summary.now())
         figures, _ = self._observers.pop(first).finish(_environment(first), run_id, verified, refused=True)
         if wrong := decisions.not_refused(state, bad.id, image.frozen(self.running), figures):
             raise DemoError(f"{bad.id} was to be refused: {'; '.join(wrong)}; see {self.rotations.url(run_id)}")
-        self.say(f"{bad.id} is frozen; {figures['machines']} machines were there, and are there still")
+        self.teller.say(f"{bad.id} is frozen; {figures['machines']} machines were there, and are there still")
         self._frozen_everywhere(bad)
         return figures
 
@@ -90,12 +88,11 @@ class Story:
         :raises DemoError: a rotation failed; those after it would wait for ever.
         """
         good = image.publish(self.running)
-        self.say(f"a better image comes out: {good.id} ({good.name})")
-        for cluster in self.clusters:
-            self._observe(cluster)
+        self.teller.say(f"a better image comes out: {good.id} ({good.name})")
+        self._observe(*self.clusters)
         until = time.monotonic() + ENDS_WITHIN_S
         self._begin(self.clusters[0])
-        with Board(self.rotations, self.console) as board:
+        with Board(self.rotations, self.teller) as board:
             while len(self.figures) < len(self.clusters):
                 self._look(board)
                 if lost := decisions.lost(self.states):
@@ -118,7 +115,7 @@ class Story:
             if environment not in self._approved and decisions.may_answer(tasks, summary.now()):
                 self._approved.add(environment)
                 self.rotations.approve(self.runs[environment])
-                self.say(f"{environment} asked: approved")
+                self.teller.say(f"{environment} asked: approved")
             if decisions.may_be_over(tasks):
                 self.states[environment] = self.rotations.state(self.runs[environment])
             if self.states.get(environment) in decisions.ENDED:
@@ -132,7 +129,7 @@ class Story:
         environment = _environment(cluster)
         (run_id,) = self.rotations.begin(cluster)
         self.runs[environment] = run_id
-        self.say(f"drift found in {environment}: {self.rotations.url(run_id)}")
+        self.teller.say(f"drift found in {environment}: {self.rotations.url(run_id)}")
 
     def _finish(self, environment: str) -> None:
         cluster = next(one for one in self.clusters if _environment(one) == environment)
@@ -140,16 +137,17 @@ class Story:
         verified = decisions.verified_at(self.rotations.tasks(run_id), summary.now())
         figures, code = self._observers.pop(cluster).finish(environment, run_id, verified)
         self.figures[environment], self.codes[environment] = figures, code
-        self.say(f"{environment}: {self.states[environment]}, {figures['machines_rotated']} machines replaced")
+        self.teller.say(f"{environment}: {self.states[environment]}, {figures['machines_rotated']} machines replaced")
 
     def _frozen_everywhere(self, bad: Image) -> None:
         for cluster, said in zip(self.clusters, self.rotations.refusals(*self.clusters), strict=True):
             if bad.id not in said or "is frozen" not in said:
                 raise DemoError(f"the check of {cluster} does not say that {bad.id} is frozen: {said[-500:]}")
-        self.say(f"no environment takes it: {', '.join(map(_environment, self.clusters))} say that it is frozen")
+        self.teller.say(f"no environment takes it: {', '.join(map(_environment, self.clusters))} say that it is frozen")
 
-    def _observe(self, cluster: str) -> None:
-        self._observers[cluster] = stage.observe(cluster.partition(".")[2], self.running)
+    def _observe(self, *clusters: str) -> None:
+        observers = stage.observe([cluster.partition(".")[2] for cluster in clusters], self.running)
+        self._observers |= dict(zip(clusters, observers, strict=True))
 
 
 def _environment(cluster: str) -> str:

@@ -18,7 +18,7 @@ from proving_ground import airflow, lifecycle
 from proving_ground.state import DIRECTORY, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Progress = Callable[[str], None]
 
@@ -133,18 +133,24 @@ class Observer:
         self.process.wait()
 
 
-def observe(cluster: str, running: State, *, directory: Path = GROUND, out: Path = OUT) -> Observer:
-    """Start the observer and wait until it watches."""
-    command = ["--cluster", cluster, "--scenario", running.scenario, "--directory", str(directory), "--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "proving_ground.observer", *command],
+def observe(clusters: Sequence[str], running: State, *, directory: Path = GROUND, out: Path = OUT) -> list[Observer]:
+    """Start an observer for each cluster and wait until all of them watch."""
+    options = ["--scenario", running.scenario, "--directory", str(directory), "--out", str(out)]
+    observers = [Observer(_observer(cluster, options, running)) for cluster in clusters]
+    for observer in observers:
+        assert observer.process.stdout is not None
+        if observer.process.stdout.readline().strip() != "watching":
+            for other in observers:
+                other.stop()
+            raise RuntimeError(f"an observer did not start; it ended with {observer.process.returncode}")
+    return observers
+
+
+def _observer(cluster: str, options: Sequence[str], running: State) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "proving_ground.observer", "--cluster", cluster, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | running.environment,
     )
-    assert process.stdout is not None
-    if process.stdout.readline().strip() != "watching":
-        process.kill()
-        raise RuntimeError(f"the observer did not start; it ended with {process.wait()}")
-    return Observer(process)

@@ -35,7 +35,8 @@ def several(console: Console, refused: Figures, found: Sequence[Figures], states
     """A column per environment, before them what became of the bad image."""
     console.print(
         f"{refused['refused_image']} was bad: frozen after one machine of {refused['environment']}; of "
-        f"{refused['machines']} machines {refused['machines_lost']} were lost"
+        f"{refused['machines']} machines {refused['machines_lost']} were lost",
+        soft_wrap=True,
     )
     table = Table(title="The good image, environment by environment", title_style="bold")
     table.add_column("")
@@ -50,7 +51,7 @@ def several(console: Console, refused: Figures, found: Sequence[Figures], states
 
 def addresses(console: Console, airflow_url: str) -> None:
     """Where to look, and how to stop it."""
-    console.print(f"report: {stage.OUT / PAGE}   Airflow: {airflow_url}   stop everything: make down")
+    console.print(f"report: {stage.OUT / PAGE}   Airflow: {airflow_url}   stop everything: make down", soft_wrap=True)
 
 
 def _ratio(figures: Figures) -> str:

@@ -12,6 +12,7 @@ from proving_ground.demo import environments, image, stage
 from proving_ground.demo.environments import Story
 from proving_ground.demo.image import Image
 from proving_ground.demo.rotations import DemoError, Rotations
+from proving_ground.demo.teller import Teller
 from proving_ground.state import State
 
 CLUSTERS = ("dev.dev", "staging.staging", "prod.prod")
@@ -104,8 +105,8 @@ def story(rotations: Played, monkeypatch: pytest.MonkeyPatch) -> Story:
         return Image("ami-good" if behaviour == "good" else "ami-bad", "base")
 
     monkeypatch.setattr(image, "publish", publish)
-    monkeypatch.setattr(stage, "observe", lambda cluster, running: Watching(rotations.done, cluster))
-    return Story(GROUND, CLUSTERS, rotations, Console(quiet=True), lambda line: None)
+    monkeypatch.setattr(stage, "observe", lambda names, running: [Watching(rotations.done, name) for name in names])
+    return Story(GROUND, CLUSTERS, rotations, Teller(Console(quiet=True)))
 
 
 def test_the_bad_image_is_tried_in_dev_alone_and_then_refused_by_all(monkeypatch: pytest.MonkeyPatch) -> None:
