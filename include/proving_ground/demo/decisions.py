@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from proving_ground.observer.figures import NOTHING_LOST
+
 Task = Mapping[str, Any]
 Run = Mapping[str, Any]
 
@@ -60,10 +62,9 @@ def not_refused(state: str, image_id: str, frozen: Collection[str], figures: Map
     :param frozen: ids of all frozen images.
     :param figures: the observer's of that run.
     """
-    lost = ("machines_lost", "machines_on_it", "orphans", "residue", "pdb_violations")
     wrong = [] if state == "failed" else [f"its rotation ended {state}"]
     wrong += [] if image_id in frozen else ["it is not frozen"]
-    return wrong + [f"{name.replace('_', ' ')}: {figures[name]}" for name in lost if figures[name]]
+    return wrong + [f"{name.replace('_', ' ')}: {figures[name]}" for name in NOTHING_LOST if figures[name]]
 
 
 def lost(states: Mapping[str, str]) -> list[str]:
