@@ -30,24 +30,27 @@ PATHS = {
 }
 
 
-def kubernetes(kubeconfig: Path, queue: Queue[Item]) -> None:
+def kubernetes(kubeconfig: Path, queue: Queue[Item]) -> threading.Event:
     """List each kind into the queue, then go on watching it on a thread of its own.
 
     :param kubeconfig: how to reach the cluster.
     :param queue: where everything seen goes.
+    :return: once set, no watch is begun anew.
     """
+    over = threading.Event()
     for kind, path in PATHS.items():
         api = config.new_client_from_config(str(kubeconfig))
-        watch = _Watch(api, path, _kind(kind), queue)
+        watch = _Watch(api, path, _kind(kind), queue, over)
         watch.read()
         threading.Thread(target=watch.run, daemon=True).start()
+    return over
 
 
 class _Watch:
     """One kind: a list, then a watch from there on; where the API server ends it, both again."""
 
-    def __init__(self, api: client.ApiClient, path: str, kind: str, queue: Queue[Item]) -> None:
-        self._api, self._path, self._kind, self._queue = api, path, kind, queue
+    def __init__(self, api: client.ApiClient, path: str, kind: str, queue: Queue[Item], over: threading.Event) -> None:
+        self._api, self._path, self._kind, self._queue, self._over = api, path, kind, queue, over
         self._known: dict[tuple[str, str], dict[str, Any]] = {}
         self._version = ""
 
@@ -62,12 +65,13 @@ class _Watch:
             self._put("ADDED", one)
 
     def run(self) -> None:
-        """Watch for as long as the process lives; an API server may be away for a moment."""
-        while True:
+        """Watch until it is over; an API server may be away for a moment."""
+        while not self._over.is_set():
             try:
                 self._watch()
             except (_Expired, client.ApiException, HTTPError):
-                time.sleep(AGAIN_S)
+                if self._over.wait(AGAIN_S):
+                    return
                 with contextlib.suppress(client.ApiException, HTTPError):
                     self.read()
 

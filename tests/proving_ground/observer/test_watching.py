@@ -88,9 +88,10 @@ def kubeconfig(tmp_path: Path) -> Iterator[Path]:
 def test_a_watch_that_expires_is_begun_anew_and_what_went_meanwhile_is_told(kubeconfig: Path) -> None:
     queue: Queue[watching.Item] = Queue()
 
-    watching.kubernetes(kubeconfig, queue)
+    over = watching.kubernetes(kubeconfig, queue)
 
     seen = [queue.get(timeout=WITHIN_S) for _ in range(5)]
+    over.set()
     told = [(kind, change, found["metadata"]["name"]) for _, kind, change, found in seen]
     assert told == [
         ("node", "ADDED", "a"),
