@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from node_rotation import lock
@@ -16,6 +17,7 @@ from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
 from node_rotation.steps.heal import heal
+from node_rotation.steps.others import notice
 from node_rotation.steps.prepare import SWEEP_S, prepare
 from node_rotation.steps.prepare import timeout_s as prepare_timeout_s
 from node_rotation.steps.restore import restore, restored, timeout_s
@@ -71,6 +73,8 @@ class Result:
     :param ledger: as it was before it was given back, for the report.
     :param frozen: which of the plan's images are frozen by now, and why.
     :param not_begun: why it ended before anything was touched, e.g. superseded by a newer image.
+    :param took_up: the dead run that it cleaned up after and went on for.
+    :param postponed: batches that the maintenance window had no room for, and why: a run to come goes on with them.
     """
 
     started_at: float
@@ -83,13 +87,14 @@ class Result:
     ledger: Ledger | None = None
     not_begun: str = ""
     frozen: tuple[str, ...] = ()
+    postponed: tuple[tuple[str, str], ...] = ()
+    took_up: str = ""
 
     @property
     def ok(self) -> bool:
         """True if every batch passed and nothing is left behind."""
-        return (
-            not self.failed and not self.skipped and self.blocked is None and (self.verdict is None or self.verdict.ok)
-        )
+        undone = self.failed or self.skipped or self.postponed or self.blocked
+        return not undone and (self.verdict is None or self.verdict.ok)
 
 
 def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
@@ -152,7 +157,9 @@ class _Rotation:
     passed: list[str] = field(default_factory=list)
     failed: list[tuple[str, Blocked]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    postponed: list[tuple[str, str]] = field(default_factory=list)
     ledger: Ledger | None = None
+    took_up: str = ""
 
     def carry_out(self, started: float) -> Result:
         cleared = self._cleared()
@@ -171,7 +178,17 @@ class _Rotation:
         self.skipped += [m.batch.name for m in self.moving]
         ended, verdict = self.run.clock.now(), self._verified()
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
-        return Result(started, ended, *outcome, blocked, verdict, self.ledger, frozen=frozen_targets(self.run))
+        return Result(
+            started,
+            ended,
+            *outcome,
+            blocked,
+            verdict,
+            self.ledger,
+            frozen=frozen_targets(self.run),
+            postponed=tuple(self.postponed),
+            took_up=self.took_up,
+        )
 
     def _cleared(self) -> Done | Blocked | Superseded:
         """Wait until the run may begin; nothing is touched before that, so nothing has to be restored."""
@@ -215,6 +232,7 @@ class _Rotation:
 
     def _prepared(self, group: str) -> Outcome:
         try:
+            self.took_up = self.took_up or lock.inherited(self.run)
             return prepare(self.run, group)
         except TransientError as error:
             return Waiting((str(error),), error.retry_after_s)
@@ -298,10 +316,14 @@ class _Rotation:
         return False
 
     def _fails(self, moving: _Moving, why: Blocked) -> bool:
-        """A refused batch never began: it is left out, or fails with the others; any other is healed."""
+        """A refused batch never began: it is left out, or to a run to come, or fails; any other is healed."""
         now, name = self.run.clock.now(), moving.batch.name
         if moving.step == 0 and (refused := refusal(self.run, moving.batch)) is not None:
             self.moving.remove(moving)
+            if refused.how == "later":
+                self.postponed.append((name, refused.reason))
+                self._note(f"{name} is left to a run to come: {refused.reason}")
+                return False
             if refused.how == "skip":
                 self.skipped.append(name)
             else:
@@ -327,6 +349,7 @@ class _Rotation:
 
     def _restore(self) -> None:
         began = self.run.clock.now()
+        self._notice()
         self._remember()
         for group in self.run.plan.groups:
             while not self._restored(group.name, began):
@@ -367,6 +390,11 @@ class _Rotation:
             return  # the next one will do
         if lease is not None and lease.holder == self.run.id:
             self.ledger = ledger_of(lease, self.run.id)
+
+    def _notice(self) -> None:
+        """What others did goes on record while there is a ledger for it."""
+        with suppress(RotationError):
+            notice(self.run)
 
     def _note(self, text: str) -> None:
         self.tell(Note(self.run.clock.now(), text))

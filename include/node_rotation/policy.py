@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from node_rotation.clearance.windows import Blackout, Hours, Window
+from node_rotation.configuration.autoscaler_policy import AutoscalerPolicy
 from node_rotation.configuration.durations import Duration as Duration
 from node_rotation.configuration.durations import seconds as seconds
 from node_rotation.configuration.image_policy import ImageCommand, ImagePod
@@ -136,6 +137,13 @@ class Empty(StrEnum):
     ALLOW = "allow"
 
 
+class Clusters(StrEnum):
+    """How the clusters of one environment are rotated."""
+
+    TOGETHER = "together"
+    IN_TURN = "in_turn"
+
+
 class PromotionPolicy(Value):
     """Where an image must have proven itself first: every machine of the required groups runs it.
 
@@ -148,6 +156,11 @@ class PromotionPolicy(Value):
     soak: Duration = Field(default=86400.0, description="so long a healthy node must have been running it there")
     groups: tuple[str, ...] = Field(default=(), description="names of the node groups that count there")
     empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
+    clusters: Clusters = Field(
+        default=Clusters.TOGETHER,
+        description="in_turn: one cluster of the environment at a time, in the fleet file's order, each only once "
+        "those ahead of it run the image and their intake is open",
+    )
 
 
 class BlastRadius(Value):
@@ -175,6 +188,7 @@ class Policy(Value):
     image_command: ImageCommand | None = Field(default=None, description="for image_step: command")
     image_pod: ImagePod | None = Field(default=None, description="for image_step: pod")
     intake: IntakePolicy | None = Field(default=None, description="closed while the cluster rotates")
+    autoscaler: AutoscalerPolicy = AutoscalerPolicy()
     budget: BudgetPolicy = BudgetPolicy()
     canary: bool = True
     allow_detach_behind_load_balancer: bool = Field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
+from node_rotation.ledger import Heard
 from node_rotation.model import Plan, Value
 
 
@@ -38,6 +40,12 @@ class Document(Value):
             ) from error
 
 
+def pushed(value: Any) -> Mapping[str, Any]:
+    """What a task pushed: a trigger's comes back as the text of its JSON, a worker's as the value itself."""
+    found: Mapping[str, Any] = json.loads(value) if isinstance(value, str) else value
+    return found
+
+
 class Request(Document):
     """What a run is to do, validated, everything pinned that the fleet file says.
 
@@ -52,12 +60,20 @@ class Request(Document):
 
 
 class Span(Document):
-    """One step of one batch, or the work on one node group: from its first attempt to its end, epoch seconds."""
+    """One step of one batch, or the work on one node group: from its first attempt to its end, epoch seconds.
+
+    :param others: what others did to the cluster's groups up to then; gates only.
+    """
 
     subject: str
     deed: str
     began: float
     ended: float
+    others: tuple[Heard, ...] = ()
+
+    def dump(self) -> dict[str, Any]:
+        """As XCom holds it, and no more than needed: there is one per task."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class Approval(Document):
@@ -65,6 +81,13 @@ class Approval(Document):
 
     by: str
     at: datetime
+
+
+class Postponed(Document):
+    """A batch that the maintenance window had no room for."""
+
+    batch: str
+    reason: str
 
 
 class Cause(Document):

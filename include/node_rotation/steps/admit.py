@@ -8,6 +8,7 @@ from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
+from node_rotation.clearance import fitting
 from node_rotation.errors import BlockedError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
@@ -15,6 +16,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import update_in_flight
+from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import gone, ledger_of
 from node_rotation.workloads.conflicts import Sharing
@@ -34,7 +36,10 @@ class Admit:
         snapshot = run.look()
         lock.keep(run, snapshot.lease)
         ledger = ledger_of(snapshot.lease, run.id)
+        hear(run, snapshot)
         if ledger is not None and _has_slots(ledger, batch):
+            return
+        if too_late(run, batch):
             return
         if ledger is None or batch.group not in ledger.groups:
             ensure(run, batch.group)
@@ -74,6 +79,16 @@ def refusal(run: Run, batch: Batch) -> Refuse | None:
     snapshot = run.look()
     decision = _decide(run, batch, snapshot, ledger_of(snapshot.lease, run.id))
     return decision if isinstance(decision, Refuse) else None
+
+
+def too_late(run: Run, batch: Batch) -> str:
+    """Why a batch is left to a run to come, whoever holds the lock; "" if it may still begin, or has begun."""
+    ledger = ledger_of(run.look().lease, run.id)
+    begun = {claim.batch: claim for claim in ledger.claims} if ledger else {}
+    known = begun.get(batch.name)
+    if known is not None and known.state is not ClaimState.HEALED:  # it goes on, or is taken back first
+        return ""
+    return fitting.too_late(run.plan, batch, begun, run.settings.groups, run.clock.now())
 
 
 def _has_slots(ledger: Ledger, batch: Batch) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S, PREPARE, RESTORE
+from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S, PREPARE, RESTORE, TOOK_UP_KEY
 from node_rotation_airflow.operators.base import RotationOperator, run_of
 from node_rotation_airflow.retry import said_plainly
 
@@ -40,7 +40,7 @@ class DeedOperator(RotationOperator):
         :param resume: come back to a worker when it is done.
         """
         from node_rotation.outcome import Blocked, Done
-        from node_rotation_airflow.deeds import DEEDS
+        from node_rotation_airflow.deeds import DEEDS, heard
         from node_rotation_airflow.documents import Span
 
         run = run_of(context)
@@ -50,7 +50,8 @@ class DeedOperator(RotationOperator):
         outcome = self._attempted(run, subject, deadline)
         if isinstance(outcome, Done):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
-            return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now()).dump()
+            others = heard(run, self.deed)
+            return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now(), others=others).dump()
         if isinstance(outcome, Blocked):
             raise self._failed(context, f"{self.deed} of {subject}: {outcome}", outcome.image_fault)
         self.log.info("waits: %s", "; ".join(outcome.reasons))
@@ -204,9 +205,18 @@ class GroupOperator(DeedOperator):
 
 
 class PrepareOperator(GroupOperator):
-    """Takes the lock and makes a group ready."""
+    """Takes the lock and makes a group ready; first it cleans up after a dead run, and says so for the report."""
 
     deed = PREPARE
+
+    def work(self, context: Context) -> dict[str, Any] | None:
+        """As every deed."""
+        from node_rotation import lock
+
+        if dead := lock.inherited(run_of(context)):
+            self.log.info("cleans up after the dead run %s", dead)
+            context["ti"].xcom_push(key=TOOK_UP_KEY, value=dead)
+        return super().work(context)
 
 
 class RestoreOperator(GroupOperator):
