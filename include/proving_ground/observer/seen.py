@@ -40,6 +40,7 @@ class BudgetState:
     selector: Json
     desired: int
     expected: int
+    size: int = 0  # expected pods when the watch began: with a number as minAvailable, leaving pods are expected too
     healthy: int = 0
     broken: bool = False
     history: list[tuple[float, int]] = field(default_factory=list)
@@ -71,6 +72,7 @@ class Seen:
         """From here on it counts: the initial lists are complete."""
         self.watching_since = self._unready_since = now
         for budget in self.budgets.values():
+            budget.size = budget.expected
             self._recount(budget, now)
 
     def aws(self, event: Json) -> None:
@@ -165,7 +167,8 @@ class Seen:
         if self.watching_since is None or not budget.expected:
             return
         budget.history.append((now, budget.healthy))
-        self.min_available = min(self.min_available, budget.healthy / budget.expected)
+        size = min(budget.size or budget.expected, budget.expected)
+        self.min_available = min(self.min_available, budget.healthy / size)
         broken = budget.healthy < budget.desired
         if broken and not budget.broken:
             self.violations.append((now, f"{budget.namespace}/{budget.name}", budget.healthy, budget.desired))

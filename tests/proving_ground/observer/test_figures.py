@@ -76,6 +76,17 @@ def test_an_eviction_within_the_budget_is_no_violation(seen: Seen) -> None:
     assert seen.min_available == pytest.approx(2 / 3)
 
 
+def test_pods_that_leave_while_their_successors_serve_make_nothing_less_available(seen: Seen) -> None:
+    """With a number as minAvailable the API server expects every pod there is, those that leave too."""
+    for name in ("d", "e", "f"):
+        seen.kubernetes(11.0, "pod", "ADDED", pod(name))
+    seen.kubernetes(12.0, "budget", "MODIFIED", budget(desired=2, expected=6))
+    for name in ("a", "b", "c"):
+        seen.kubernetes(13.0, "pod", "MODIFIED", pod(name, leaving=True))
+
+    assert seen.min_available == 1.0
+
+
 def test_a_budget_below_its_least_is_a_violation_once_until_it_recovers(seen: Seen) -> None:
     for name in ("a", "b", "c"):
         seen.kubernetes(11.0, "pod", "MODIFIED", pod(name, leaving=True))
