@@ -159,6 +159,16 @@ class Workload(_Part):
     budget: DisruptionBudget | None = None
 
 
+class Constants(_Part):
+    """What an observer computes its bound from, beside sizes and timing; seconds, and machines at once."""
+
+    boot: Seconds | None = Field(default=None, description="from launch to Ready; None: the scenario's own timing")
+    drain: Seconds = Field(description="how long a machine's pods take to leave")
+    gate: Seconds = Field(description="how long a gate has to be green")
+    master_gate: Seconds | None = Field(default=None, description="a master's; None: as the others'")
+    slots: int = Field(ge=1, description="machines of worker groups that may be in flight at once")
+
+
 class Cluster(_Part):
     """One Kubernetes cluster with a control plane of its own."""
 
@@ -167,6 +177,7 @@ class Cluster(_Part):
     kind: Literal["eks", "kops", "plain"] = "plain"
     groups: tuple[NodeGroup, ...]
     workloads: tuple[Workload, ...] = ()
+    observer: Constants | None = Field(default=None, description="instead of the scenario's")
 
 
 class Fault(_Part):
@@ -199,9 +210,7 @@ class Scenario(_Part):
     target_groups: tuple[TargetGroup, ...] = ()
     clusters: tuple[Cluster, ...]
     faults: tuple[Fault, ...] = ()
-    observer: dict[str, float] = Field(
-        default={}, description="what the demo's observer computes its bound from: boot, drain, gate, slots"
-    )
+    observer: Constants | None = None
 
     @model_validator(mode="after")
     def _known_target_groups(self) -> Scenario:
