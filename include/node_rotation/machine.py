@@ -15,7 +15,7 @@ from node_rotation.control_plane import quorum
 from node_rotation.detect import make_run
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
 from node_rotation.eviction import Block, WaitFor, decide
-from node_rotation.fleet import Settings
+from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.model import Estimate, Plan, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
@@ -37,11 +37,13 @@ class Machine:
     """One machine of a cluster, found by the name of its Node or by its instance id.
 
     :param asg: the Auto Scaling group of the fleet that it is a member of, or None.
+    :param group: that group's name in the fleet, or None.
     :param policy: its group's policy, or the cluster's.
     """
 
     instance_id: str
     asg: str | None
+    group: str | None
     policy: Policy
     node: str | None
 
@@ -70,8 +72,8 @@ def find(settings: Settings, snapshot: Snapshot, name: str) -> Machine:
     """
     node = next((n for n in snapshot.nodes if name in (n.name, n.instance_id)), None)
     instance_id = node.instance_id if node else name
-    group = next((g for g in snapshot.groups.values() if g.member(instance_id)), None)
-    if node is None and group is None:
+    asg = next((g for g in snapshot.groups.values() if g.member(instance_id)), None)
+    if node is None and asg is None:
         raise BadInputError(
             "NODE",
             f"{settings.name} has no node and no machine {name!r}.",
@@ -79,8 +81,10 @@ def find(settings: Settings, snapshot: Snapshot, name: str) -> Machine:
         )
     if not instance_id:
         raise BadInputError("NODE", f"node {name} has no AWS providerID, so no machine is known to be behind it.")
-    policy = settings.policy if group is None else _policy(settings, group, snapshot)
-    return Machine(instance_id, group.name if group else None, policy, node.name if node else None)
+    group = _group_of(settings, asg, snapshot) if asg else None
+    policy = settings.groups[group.name] if group else settings.policy
+    names_of = (asg.name if asg else None, group.name if group else None)
+    return Machine(instance_id, *names_of, policy, node.name if node else None)
 
 
 def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
@@ -182,8 +186,7 @@ def delete_node(run: Run, machine: Machine) -> None:
 
 
 def _is_master(run: Run, machine: Machine) -> bool:
-    groups = (g.name for g in run.settings.cluster.groups if g.asg == machine.asg)
-    return any(quorum.guards(run.settings, name, machine.policy.strategy) for name in groups)
+    return machine.group is not None and quorum.guards(run.settings, machine.group, machine.policy.strategy)
 
 
 def _drained(snapshot: Snapshot, node: Node, policy: Policy, since: float, now: float) -> Outcome:
@@ -217,14 +220,15 @@ def _tried(step: Callable[[], Outcome]) -> Outcome:
         return Waiting((str(error),), error.retry_after_s)
 
 
-def _policy(settings: Settings, asg: ScalingGroup, snapshot: Snapshot) -> Policy:
+def _group_of(settings: Settings, asg: ScalingGroup, snapshot: Snapshot) -> NodeGroup | None:
+    """The fleet's group behind an Auto Scaling group; None for one that only a ledger still names."""
     eks = snapshot.managed.get(asg.name)
     for group in settings.cluster.groups:
         if eks is not None and (group.eks_cluster, group.nodegroup) == (eks.cluster, eks.name):
-            return settings.groups[group.name]
-        if group.asg == asg.name or (group.asg_tags and group.asg_tags.items() <= dict(asg.tags).items()):
-            return settings.groups[group.name]
-    return settings.policy
+            return group
+        if group.names_asg(asg.name, asg.tags):
+            return group
+    return None
 
 
 def _no_plan(settings: Settings, clock: Clock) -> Plan:
