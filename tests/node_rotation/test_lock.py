@@ -106,6 +106,24 @@ def test_only_the_holder_gives_it_back() -> None:
         lock.require(first)
 
 
+def test_a_lease_that_somebody_took_the_holder_out_of_is_free() -> None:
+    world = MemoryWorld.simple(1)
+    first, second = run_for(world, "run-1"), run_for(world, "run-2")
+    lock.acquire(first)
+    lease = world.cluster.lease()
+    assert lease is not None
+    world.cluster.update_lease(
+        lease, holder="", duration_s=60.0, annotations=lease.annotations, renewed_at=world.clock.now()
+    )
+    assert lock.take_over(second) is None
+    assert not lock.release(first)
+    assert lock.acquire(second).run == "run-2"
+    assert lock.require(second).lease.holder == "run-2"
+    with pytest.raises(BlockedError, match="run-2"):
+        lock.require(first)
+    assert lock.release(second)
+
+
 def test_a_ledger_reads_back_as_it_was_and_a_foreign_one_is_named() -> None:
     ledger = Ledger(run="r", plan="p", cluster="dev.one").with_claim(claim())
     assert parse(dump(ledger)) == ledger
