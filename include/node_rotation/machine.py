@@ -14,19 +14,18 @@ from node_rotation import lock, names
 from node_rotation.control_plane import quorum
 from node_rotation.detect import make_run
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
-from node_rotation.eviction import Block, WaitFor, decide
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.model import Estimate, Plan, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
-from node_rotation.steps.drain import evict_from
+from node_rotation.steps.drain import evict_from, heed, standing
 from node_rotation.steps.launch import detach as detach_now
 from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
+from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate as terminate_now
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
-from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
 Tell = Callable[[str], None]
@@ -135,10 +134,10 @@ def drain(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
             lock.require(run)
             run.cluster.cordon(node.name, node.uid)
             run.look.forget()
-        evict_from(run, snapshot, (node,), began, machine.policy.drain, None)
-        return _drained(run.look(), node, machine.policy, began, run.clock.now())
+        heed(evict_from(run, snapshot, (node,), began, machine.policy.drain, None))
+        return standing(run.look(), (node,), machine.policy, began, run.clock.now())
 
-    _until_done(run, step, machine.policy.drain.timeout, f"node {machine.node}", tell)
+    _until_done(run, step, machine.policy.drain.timeout + MARGIN_S, f"node {machine.node}", tell)
 
 
 def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
@@ -158,7 +157,7 @@ def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> Non
     def step() -> Outcome:
         instance = run.cloud.instances([machine.instance_id]).get(machine.instance_id)
         if not gone(instance):
-            terminate_now(run, machine.asg or "", machine.instance_id, decrement=False)
+            terminate_now(run, machine.asg, machine.instance_id, decrement=False)
         if terminated(instance):
             return Done()
         return Waiting((f"instance {machine.instance_id} is {instance.state if instance else 'unknown'}",))
@@ -189,19 +188,9 @@ def _is_master(run: Run, machine: Machine) -> bool:
     return machine.group is not None and quorum.guards(run.settings, machine.group, machine.policy.strategy)
 
 
-def _drained(snapshot: Snapshot, node: Node, policy: Policy, since: float, now: float) -> Outcome:
-    reasons = []
-    for pod in busy_pods(snapshot, node):
-        decision = decide(pod, policy.drain, snapshot.budgets, drain_started_at=since, now=now)
-        if isinstance(decision, Block):
-            return decision.blocked
-        reasons.append(decision.why if isinstance(decision, WaitFor) else f"pod {pod.key} is still there")
-    return Waiting(tuple(reasons), policy.poll) if reasons else Done()
-
-
 def _until_done(run: Run, step: Callable[[], Outcome], limit_s: float, what: str, tell: Tell) -> None:
     began, said = run.clock.now(), ""
-    while not isinstance(outcome := _tried(step), Done):
+    while not isinstance(outcome := _tried(run, step), Done):
         if isinstance(outcome, Blocked):
             raise BlockedError(outcome)
         if run.clock.now() - began > limit_s:
@@ -213,9 +202,13 @@ def _until_done(run: Run, step: Callable[[], Outcome], limit_s: float, what: str
         run.clock.wait(outcome.poll_s)
 
 
-def _tried(step: Callable[[], Outcome]) -> Outcome:
+def _tried(run: Run, step: Callable[[], Outcome]) -> Outcome:
+    """Act and look once; whoever only waits keeps the lock all the same."""
     try:
-        return step()
+        outcome = step()
+        if isinstance(outcome, Waiting):
+            lock.keep(run, run.look().lease)
+        return outcome
     except TransientError as error:
         return Waiting((str(error),), error.retry_after_s)
 

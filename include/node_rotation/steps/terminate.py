@@ -78,23 +78,24 @@ class Terminate:
         return policy.terminate_timeout + last + MARGIN_S
 
 
-def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
+def terminate(run: Run, asg: str | None, instance_id: str, *, decrement: bool) -> None:
     """Terminate a machine: through its group while it is a member, else through EC2.
 
     The group is described first, so a call whose answer was lost is not repeated. With decrement, a minimum in the
     way is lowered (restore puts it back): AWS refuses a desired size below it.
 
+    :param asg: None: it is a member of none.
     :param decrement: lower desired with it, so that the group does not replace it.
     """
     lock.require(run)
-    group = fresh_group(run, asg)
-    member = group.member(instance_id)
+    group = fresh_group(run, asg) if asg else None
+    member = group.member(instance_id) if group else None
     try:
-        if member is None:
+        if group is None or member is None:
             run.cloud.terminate(instance_id)
         elif stays(member.lifecycle):
             if decrement and group.desired - 1 < group.min:
-                run.cloud.set_sizes(asg, min=group.desired - 1)
+                run.cloud.set_sizes(group.name, min=group.desired - 1)
             run.cloud.terminate_in_group(instance_id, decrement=decrement)
     except GoneError:  # somebody was faster
         pass
