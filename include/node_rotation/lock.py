@@ -158,8 +158,9 @@ def release(run: Run) -> bool:
 
 
 def _read(run: Run) -> Lease | None:
+    began = run.look.moment()
     lease = run.cluster.lease()
-    run.look.saw(lease)
+    run.look.saw(lease, began)
     return lease
 
 

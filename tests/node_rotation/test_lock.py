@@ -11,6 +11,7 @@ from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change, dump, 
 from node_rotation.model import Strategy
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.kubernetes import Lease
 
 
 def claim(batch: str = "workers/1") -> Claim:
@@ -63,6 +64,25 @@ def test_a_race_that_is_always_lost_ends() -> None:
     lock.acquire(run)
     with pytest.raises(ConflictError, match="changed 20 times"):
         lock.change(run, lambda ledger: ledger.with_claim(claim()))
+
+
+def test_a_look_does_not_go_back_to_what_a_slower_actor_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread has read the Lease; before it tells the look they share, another one has written a newer."""
+    world = MemoryWorld.simple(1)
+    run = run_for(world)
+    lock.acquire(run)
+    run.look()
+    read = world.cluster.lease
+
+    def overtaken() -> Lease | None:
+        lease = read()
+        monkeypatch.undo()
+        lock.change(run, lambda ledger: ledger.with_claim(claim()))
+        return lease
+
+    monkeypatch.setattr(world.cluster, "lease", overtaken)
+    lock.held(run)
+    assert run.look().lease == world.cluster.lease()
 
 
 def test_it_is_renewed_by_whoever_acts_but_not_at_every_act() -> None:
