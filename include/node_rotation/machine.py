@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from node_rotation import lock, names
 from node_rotation.control_plane import quorum
 from node_rotation.detect import make_run
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
 from node_rotation.fleet import NodeGroup, Settings
-from node_rotation.model import Estimate, Plan, Strategy
+from node_rotation.model import Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.planning import empty_plan
 from node_rotation.policy import Policy
 from node_rotation.run import Run
 from node_rotation.steps.drain import evict_from, heed, standing
@@ -54,7 +54,8 @@ def holding(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, ho
     :param holder: the lock's holder, unique.
     :raises BlockedError: if a run is at work there.
     """
-    run = make_run(holder, _no_plan(settings, clock), settings, cloud, cluster, clock)
+    plan = empty_plan("one-machine", settings, clock.now())
+    run = make_run(holder, plan, settings, cloud, cluster, clock)
     lock.acquire(run)
     try:
         yield run
@@ -222,16 +223,3 @@ def _group_of(settings: Settings, asg: ScalingGroup, snapshot: Snapshot) -> Node
         if group.names_asg(asg.name, asg.tags):
             return group
     return None
-
-
-def _no_plan(settings: Settings, clock: Clock) -> Plan:
-    return Plan(
-        id="one-machine",
-        environment=settings.environment,
-        cluster=settings.cluster.name,
-        created=datetime.fromtimestamp(clock.now(), UTC),
-        groups=(),
-        batches=(),
-        slots=0,
-        estimate=Estimate(duration_s=0.0, extra_instance_hours=0.0),
-    )

@@ -20,9 +20,6 @@ from node_rotation.steps.scene import fresh_group
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
-SWEEP_S = 1800.0
-"""How long a dead run's remains may take to be swept."""
-
 
 def prepare(run: Run, group_name: str) -> Outcome:
     """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
@@ -57,7 +54,7 @@ def timeout_s(run: Run) -> float:
     :param run: with the policies of all groups.
     """
     intake_s = run.settings.policy.intake.timeout if run.settings.policy.intake else 0.0
-    return SWEEP_S + intake_s + sum(image_run.timeout_s(policy) for policy in run.settings.groups.values())
+    return sweep.LONGEST_S + intake_s + sum(image_run.timeout_s(policy) for policy in run.settings.groups.values())
 
 
 def ensure(run: Run, group_name: str) -> None:
