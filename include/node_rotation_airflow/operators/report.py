@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, VERDICT_KEY
+from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, PREPARE, TOOK_UP_KEY, VERDICT_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
-from node_rotation_airflow.operators.verify import ended_early
+from node_rotation_airflow.operators.verify import ended_early, postponed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,11 +56,10 @@ class ReportOperator(RotationOperator):
 
 
 def _spans(ti: Any) -> Sequence[Span]:
-    from node_rotation_airflow.documents import Span
+    from node_rotation_airflow.documents import Span, pushed
 
     found = ti.xcom_pull(task_ids=list(STEPS), key="return_value") or []
-    # What a trigger pushed comes back as the text of its JSON, what a worker returned as the value itself.
-    return [Span.read(json.loads(value) if isinstance(value, str) else value) for value in found if value]
+    return [Span.read(pushed(value)) for value in found if value]
 
 
 def _result(
@@ -72,15 +71,17 @@ def _result(
     from node_rotation.steps.verify import Verdict
 
     gates = {b.name: states.get(f"{BATCH_GROUP}.{StepName.GATE}_{i}") for i, b in enumerate(plan.batches)}
-    found = ti.xcom_pull(task_ids="verify", key=VERDICT_KEY)
+    found, later = ti.xcom_pull(task_ids="verify", key=VERDICT_KEY), postponed(ti)
     now = WallClock().now()
     return Result(
         started_at=min((span.began for span in spans), default=now),
         ended_at=max((span.ended for span in spans), default=now),
         passed=tuple(name for name, state in gates.items() if state == "success"),
         failed=tuple((n, Blocked(f"its gate is {s}")) for n, s in gates.items() if s in ("failed", "upstream_failed")),
-        skipped=tuple(name for name, state in gates.items() if state in ("skipped", None)),
+        skipped=tuple(n for n, state in gates.items() if state in ("skipped", None) and n not in later),
         frozen=frozen,
+        postponed=tuple(later.items()),
+        took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=TOOK_UP_KEY) or ()), ""),
         verdict=Verdict(**{k: tuple(v) for k, v in found.items() if k != "tasks"}) if found else None,
     )
 
