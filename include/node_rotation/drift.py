@@ -9,13 +9,9 @@ from node_rotation.model import DriftedMachine, DriftReason, GroupDrift, Image, 
 from node_rotation.names import MARK
 from node_rotation.policy import Policy
 from node_rotation.target import Choice
-from node_rotation.world.aws import Instance, Member, ScalingGroup
+from node_rotation.world.aws import LEFT_ALONE, Instance, Member, ScalingGroup
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
-
-LEFT_ALONE = ("Terminating", "Warmed:", "Detach", "EnteringStandby", "Standby")
-"""Lifecycle states (Auto Scaling user guide, instance lifecycle) of machines that are going, or that somebody
-has put aside."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from node_rotation import lock
+from node_rotation import lock, sweep
 from node_rotation.clearance import look as clearance
 from node_rotation.clearance.look import Superseded
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
@@ -18,12 +18,11 @@ from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
 from node_rotation.steps.heal import heal
 from node_rotation.steps.others import notice
-from node_rotation.steps.prepare import SWEEP_S, prepare
+from node_rotation.steps.prepare import prepare
 from node_rotation.steps.prepare import timeout_s as prepare_timeout_s
 from node_rotation.steps.restore import restore, restored, timeout_s
 from node_rotation.steps.scene import ledger_of
 from node_rotation.steps.verify import Verdict, verify
-from node_rotation.sweep import sweep
 
 DEAF_S = 1800.0  # how long AWS or the API server may give no answer before the run gives up
 SHORTEST_S = 0.05
@@ -123,14 +122,9 @@ def frozen_targets(run: Run) -> tuple[str, ...]:
 
 def _sweep_the_dead(run: Run) -> None:
     """With nothing to do, at least what an expired run left is cleaned up."""
-    deadline = run.clock.now() + SWEEP_S
     lease = run.cluster.lease()
-    if lease is None or not lock.expired(lease, run.clock.now()):
-        return
-    while (
-        sweep(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside).left and run.clock.now() < deadline
-    ):
-        run.clock.wait(run.settings.policy.poll)
+    if lease is not None and lock.expired(lease, run.clock.now()):
+        sweep.until_done(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside)
 
 
 @dataclass(slots=True, eq=False)

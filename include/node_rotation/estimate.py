@@ -54,9 +54,9 @@ def estimate(
     :param sharing: who stands under which PodDisruptionBudget; None: nobody shares one.
     """
     known = {group.name: group for group in groups}
-    extra_s = sum(_extra_s(known[batch.group], len(batch.machines), timing) for batch in batches)
     queue = _Queue(known, policies, max(cluster_slots, 1), timing, sharing)
     queue.play(batches)
+    extra_s = queue.idle_s + sum(_extra_s(known[batch.group], len(batch.machines), timing) for batch in batches)
     return Estimate(
         duration_s=round(queue.end_s, 1),
         extra_instance_hours=round(extra_s / HOUR_S, 2),
@@ -64,14 +64,14 @@ def estimate(
 
 
 def batch_s(machines: int, policy: Policy, timing: Timing = USUAL, managed: ManagedPlan | None = None) -> float:
-    """How long one batch takes from its admission to its gate, seconds.
+    """How long one batch takes from its admission to its gate, seconds; its machines drain side by side.
 
     :param machines: of the batch.
     :param managed: how EKS rolls them, if it does.
     """
     if managed is not None:
         return managed_duration_s(managed, machines, **asdict(timing)) + policy.gate.settle
-    return timing.overlap_s + policy.gate.settle + policy.wait_between_drains * (machines - 1)
+    return timing.overlap_s + policy.gate.settle
 
 
 def _extra_s(group: GroupPlan, machines: int, timing: Timing) -> float:
@@ -98,6 +98,8 @@ class _Queue:
     """Batches in plan order, each started as soon as its slots are free and nobody it conflicts with is in flight.
 
     Blockers may leave groups without slots: an estimate is made all the same.
+
+    :param idle_s: machine-seconds that replacements wait for ``wait_between_drains`` beside the machines they replace.
     """
 
     groups: Mapping[str, GroupPlan]
@@ -106,8 +108,10 @@ class _Queue:
     timing: Timing
     sharing: Sharing | None
     end_s: float = 0.0
+    idle_s: float = 0.0
     _clock_s: float = 0.0
     _ended_s: float = 0.0
+    _drained_s: float | None = None
     _running: list[_Running] = field(default_factory=list)
 
     def play(self, batches: Sequence[Batch]) -> None:
@@ -140,10 +144,23 @@ class _Queue:
 
     def _start(self, batch: Batch) -> None:
         group, policy = self.groups[batch.group], self.policies[batch.group]
-        length_s = batch_s(len(batch.machines), policy, self.timing, group.managed)
+        length_s = batch_s(len(batch.machines), policy, self.timing, group.managed) + self._drain_pause_s(batch)
         running = _Running(self._clock_s + length_s, batch.group, _ids(batch), self._slots(batch))
         self._running.append(running)
         self.end_s = max(self.end_s, running.end_s)
+
+    def _drain_pause_s(self, batch: Batch) -> float:
+        """How long a batch that starts now waits with its drain, ``wait_between_drains`` after the last one's."""
+        group = self.groups[batch.group]
+        if group.managed is not None:
+            return 0.0
+        first = group.strategy is Strategy.TERMINATE_FIRST
+        ready_s = self._clock_s + (0.0 if first else self.timing.boot_s)
+        wait_s, last_s = self.policies[batch.group].wait_between_drains, self._drained_s
+        drain_s = ready_s if last_s is None or not wait_s else max(ready_s, last_s + wait_s)
+        self._drained_s = drain_s if last_s is None else max(drain_s, last_s)
+        self.idle_s += 0.0 if first else (drain_s - ready_s) * len(batch.machines)
+        return drain_s - ready_s
 
     def _slots(self, batch: Batch) -> int:
         return taken(self.groups[batch.group], len(batch.machines))

@@ -95,6 +95,14 @@ class NodeGroup(Value):
             return f"{self.eks_cluster}/{self.nodegroup}"
         return self.asg or ", ".join(f"{key}={value}" for key, value in sorted(self.asg_tags.items()))
 
+    def names_asg(self, asg: str, tags: Mapping[str, str]) -> bool:
+        """Whether an Auto Scaling group is this one, by its name or by its tags; EKS' are known only through EKS.
+
+        :param asg: its name.
+        :param tags: what it carries.
+        """
+        return self.asg == asg or (bool(self.asg_tags) and self.asg_tags.items() <= dict(tags).items())
+
 
 class Cluster(Value):
     """A Kubernetes cluster; clusters of an environment are taken in their order."""

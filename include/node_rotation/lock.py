@@ -25,11 +25,10 @@ class Held:
 
 def held(run: Run) -> Held | None:
     """The Lease and its ledger, read now; None if nobody holds the cluster."""
-    lease = run.cluster.lease()
-    run.look.saw(lease)
+    lease = _read(run)
     if lease is None or not lease.holder:
         return None
-    return Held(lease, parse(lease.annotations.get(names.LEDGER, "")))
+    return Held(lease, _ledger(lease))
 
 
 def read(run: Run) -> Ledger | None:
@@ -62,15 +61,19 @@ def acquire(run: Run) -> Ledger:
 
     :raises BlockedError: if another run holds it; an expired one must be swept first (``sweep.sweep``).
     """
-    found = held(run)
-    if found is None:
-        ledger = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
-        annotations = {names.LEDGER: dump(ledger)}
-        run.look.saw(run.cluster.create_lease(run.id, run.settings.policy.lock_duration, annotations))
+    lease = _read(run)
+    if lease is not None and lease.holder:
+        _check(run, lease)
+        ledger = _ledger(lease)
+        _renew(run, lease)
         return ledger
-    _check(run, found.lease)
-    _renew(run, found.lease)
-    return found.ledger
+    ledger = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
+    annotations = {names.LEDGER: dump(ledger)}
+    if lease is not None:  # somebody took its holder out of it
+        _write(run, lease, {**lease.annotations, **annotations})
+    else:
+        run.look.saw(run.cluster.create_lease(run.id, run.settings.policy.lock_duration, annotations))
+    return ledger
 
 
 def take_over(run: Run) -> Held | None:
@@ -161,6 +164,17 @@ def release(run: Run) -> bool:
         run.look.saw(None)
         return True
     return False
+
+
+def _read(run: Run) -> Lease | None:
+    began = run.look.moment()
+    lease = run.cluster.lease()
+    run.look.saw(lease, began)
+    return lease
+
+
+def _ledger(lease: Lease) -> Ledger:
+    return parse(lease.annotations.get(names.LEDGER, ""))
 
 
 def _check(run: Run, lease: Lease) -> None:

@@ -8,27 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from node_rotation import lock, names
 from node_rotation.control_plane import quorum
 from node_rotation.detect import make_run
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
-from node_rotation.eviction import Block, WaitFor, decide
-from node_rotation.fleet import Settings
-from node_rotation.model import Estimate, Plan, Strategy
+from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.model import Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.planning import empty_plan
 from node_rotation.policy import Policy
 from node_rotation.run import Run
 from node_rotation.scaling import hooks
 from node_rotation.scaling.detaching import refusal
-from node_rotation.steps.drain import evict_from
+from node_rotation.steps.drain import evict_from, heed, standing
 from node_rotation.steps.launch import detach as detach_now
 from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
+from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate as terminate_now
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
-from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
 Tell = Callable[[str], None]
@@ -40,11 +39,13 @@ class Machine:
     """One machine of a cluster, found by the name of its Node or by its instance id.
 
     :param asg: the Auto Scaling group of the fleet that it is a member of, or None.
+    :param group: that group's name in the fleet, or None.
     :param policy: its group's policy, or the cluster's.
     """
 
     instance_id: str
     asg: str | None
+    group: str | None
     policy: Policy
     node: str | None
 
@@ -56,7 +57,8 @@ def holding(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, ho
     :param holder: the lock's holder, unique.
     :raises BlockedError: if a run is at work there.
     """
-    run = make_run(holder, _no_plan(settings, clock), settings, cloud, cluster, clock)
+    plan = empty_plan("one-machine", settings, clock.now())
+    run = make_run(holder, plan, settings, cloud, cluster, clock)
     lock.acquire(run)
     try:
         yield run
@@ -73,8 +75,8 @@ def find(settings: Settings, snapshot: Snapshot, name: str) -> Machine:
     """
     node = next((n for n in snapshot.nodes if name in (n.name, n.instance_id)), None)
     instance_id = node.instance_id if node else name
-    group = next((g for g in snapshot.groups.values() if g.member(instance_id)), None)
-    if node is None and group is None:
+    asg = next((g for g in snapshot.groups.values() if g.member(instance_id)), None)
+    if node is None and asg is None:
         raise BadInputError(
             "NODE",
             f"{settings.name} has no node and no machine {name!r}.",
@@ -82,8 +84,10 @@ def find(settings: Settings, snapshot: Snapshot, name: str) -> Machine:
         )
     if not instance_id:
         raise BadInputError("NODE", f"node {name} has no AWS providerID, so no machine is known to be behind it.")
-    policy = settings.policy if group is None else _policy(settings, group, snapshot)
-    return Machine(instance_id, group.name if group else None, policy, node.name if node else None)
+    group = _group_of(settings, asg, snapshot) if asg else None
+    policy = settings.groups[group.name] if group else settings.policy
+    names_of = (asg.name if asg else None, group.name if group else None)
+    return Machine(instance_id, *names_of, policy, node.name if node else None)
 
 
 def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
@@ -128,10 +132,10 @@ def drain(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
             lock.require(run)
             run.cluster.cordon(node.name, node.uid)
             run.look.forget()
-        evict_from(run, snapshot, (node,), began, machine.policy.drain, None)
-        return _drained(run.look(), node, machine.policy, began, run.clock.now())
+        heed(evict_from(run, snapshot, (node,), began, machine.policy.drain, None))
+        return standing(run.look(), (node,), machine.policy, began, run.clock.now())
 
-    _until_done(run, step, machine.policy.drain.timeout, f"node {machine.node}", tell)
+    _until_done(run, step, machine.policy.drain.timeout + MARGIN_S, f"node {machine.node}", tell)
 
 
 def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
@@ -153,12 +157,12 @@ def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> Non
     def step() -> Outcome:
         instance = run.cloud.instances([machine.instance_id]).get(machine.instance_id)
         if not gone(instance):
-            terminate_now(run, machine.asg or "", machine.instance_id, decrement=False)
+            terminate_now(run, machine.asg, machine.instance_id, decrement=False)
         if terminated(instance):
             return Done()
         return Waiting((_going(run, machine, instance.state if instance else "unknown", began),))
 
-    group, policy = _group_of(run, machine), machine.policy
+    group, policy = _scaling_of(run, machine), machine.policy
     patience_s = hooks.patience_s(group, hooks.TERMINATING, policy.hook_timeout) if group else 0.0
     _until_done(run, step, policy.terminate_timeout + patience_s, f"instance {machine.instance_id}", tell)
 
@@ -184,33 +188,22 @@ def delete_node(run: Run, machine: Machine) -> None:
 
 def _going(run: Run, machine: Machine, state: str, since: float) -> str:
     """What a machine waits for that was told to go."""
-    group = _group_of(run, machine)
+    group = _scaling_of(run, machine)
     held = hooks.waiting(group, group.member(machine.instance_id), since) if group else ""
     return f"instance {machine.instance_id} {f'waits for {held}' if held else f'is {state}'}"
 
 
-def _group_of(run: Run, machine: Machine) -> ScalingGroup | None:
+def _scaling_of(run: Run, machine: Machine) -> ScalingGroup | None:
     return run.cloud.groups([machine.asg]).get(machine.asg) if machine.asg else None
 
 
 def _is_master(run: Run, machine: Machine) -> bool:
-    groups = (g.name for g in run.settings.cluster.groups if g.asg == machine.asg)
-    return any(quorum.guards(run.settings, name, machine.policy.strategy) for name in groups)
-
-
-def _drained(snapshot: Snapshot, node: Node, policy: Policy, since: float, now: float) -> Outcome:
-    reasons = []
-    for pod in busy_pods(snapshot, node):
-        decision = decide(pod, policy.drain, snapshot.budgets, drain_started_at=since, now=now)
-        if isinstance(decision, Block):
-            return decision.blocked
-        reasons.append(decision.why if isinstance(decision, WaitFor) else f"pod {pod.key} is still there")
-    return Waiting(tuple(reasons), policy.poll) if reasons else Done()
+    return machine.group is not None and quorum.guards(run.settings, machine.group, machine.policy.strategy)
 
 
 def _until_done(run: Run, step: Callable[[], Outcome], limit_s: float, what: str, tell: Tell) -> None:
     began, said = run.clock.now(), ""
-    while not isinstance(outcome := _tried(step), Done):
+    while not isinstance(outcome := _tried(run, step), Done):
         if isinstance(outcome, Blocked):
             raise BlockedError(outcome)
         if run.clock.now() - began > limit_s:
@@ -222,31 +215,23 @@ def _until_done(run: Run, step: Callable[[], Outcome], limit_s: float, what: str
         run.clock.wait(outcome.poll_s)
 
 
-def _tried(step: Callable[[], Outcome]) -> Outcome:
+def _tried(run: Run, step: Callable[[], Outcome]) -> Outcome:
+    """Act and look once; whoever only waits keeps the lock all the same."""
     try:
-        return step()
+        outcome = step()
+        if isinstance(outcome, Waiting):
+            lock.keep(run, run.look().lease)
+        return outcome
     except TransientError as error:
         return Waiting((str(error),), error.retry_after_s)
 
 
-def _policy(settings: Settings, asg: ScalingGroup, snapshot: Snapshot) -> Policy:
+def _group_of(settings: Settings, asg: ScalingGroup, snapshot: Snapshot) -> NodeGroup | None:
+    """The fleet's group behind an Auto Scaling group; None for one that only a ledger still names."""
     eks = snapshot.managed.get(asg.name)
     for group in settings.cluster.groups:
         if eks is not None and (group.eks_cluster, group.nodegroup) == (eks.cluster, eks.name):
-            return settings.groups[group.name]
-        if group.asg == asg.name or (group.asg_tags and group.asg_tags.items() <= dict(asg.tags).items()):
-            return settings.groups[group.name]
-    return settings.policy
-
-
-def _no_plan(settings: Settings, clock: Clock) -> Plan:
-    return Plan(
-        id="one-machine",
-        environment=settings.environment,
-        cluster=settings.cluster.name,
-        created=datetime.fromtimestamp(clock.now(), UTC),
-        groups=(),
-        batches=(),
-        slots=0,
-        estimate=Estimate(duration_s=0.0, extra_instance_hours=0.0),
-    )
+            return group
+        if group.names_asg(asg.name, asg.tags):
+            return group
+    return None

@@ -19,6 +19,7 @@ from node_rotation.model import (
     MAX_BATCHES,
     Batch,
     DriftedMachine,
+    Estimate,
     GroupDrift,
     GroupPlan,
     Kind,
@@ -33,6 +34,24 @@ from node_rotation.workloads.attachments import last_in_zone
 from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
+
+
+def empty_plan(what: str, settings: Settings, now: float) -> Plan:
+    """The plan of a run for work outside any plan: a sweep, a single machine.
+
+    :param what: its id, for the lock's ledger.
+    :param now: epoch seconds.
+    """
+    return Plan(
+        id=what,
+        environment=settings.environment,
+        cluster=settings.cluster.name,
+        created=datetime.fromtimestamp(now, UTC),
+        groups=(),
+        batches=(),
+        slots=0,
+        estimate=Estimate(duration_s=0.0, extra_instance_hours=0.0),
+    )
 
 
 def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot, now: float) -> Plan:

@@ -30,8 +30,15 @@ class Look(Protocol):
         """Look anew next time: the caller just changed the world."""
         ...
 
-    def saw(self, lease: Lease | None) -> None:
-        """The caller just read or wrote the Lease: the next look shows this one."""
+    def moment(self) -> int:
+        """Now, in the order of what the look was told; to be taken before the Lease is read."""
+        ...
+
+    def saw(self, lease: Lease | None, read_at: int | None = None) -> None:
+        """The caller read or wrote the Lease: the next look shows this one, unless it was told something later.
+
+        :param read_at: the moment at which reading began; None: it was written.
+        """
         ...
 
 
@@ -105,21 +112,35 @@ class SharedLook:
         self._observe, self._clock, self._ttl_s = observe, clock, ttl_s
         self._lock = threading.Lock()
         self._last: Snapshot | None = None
+        self._told = 0
 
     def __call__(self) -> Snapshot:
         """The current observation, made anew if the last one is too old."""
         with self._lock:
             if self._last is None or self._clock.now() - self._last.taken_at >= self._ttl_s:
                 self._last = self._observe()
+                self._told += 1
             return self._last
 
     def forget(self) -> None:
         """Look anew next time: the caller just changed the world."""
         with self._lock:
             self._last = None
+            self._told += 1
 
-    def saw(self, lease: Lease | None) -> None:
-        """The caller just read or wrote the Lease: show it without observing everything again."""
+    def moment(self) -> int:
+        """How often it was told something, or looked: a look must not go back behind that."""
         with self._lock:
+            return self._told
+
+    def saw(self, lease: Lease | None, read_at: int | None = None) -> None:
+        """The caller read or wrote the Lease: show it without observing everything again.
+
+        :param read_at: the moment at which reading began: a read that others have overtaken is not shown.
+        """
+        with self._lock:
+            if read_at is not None and read_at != self._told:
+                return
+            self._told += 1
             if self._last is not None:
                 self._last = replace(self._last, lease=lease)

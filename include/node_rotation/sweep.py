@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 
 from node_rotation import intake, lock, names
 from node_rotation.detect import make_run
 from node_rotation.errors import BlockedError, ConflictError
 from node_rotation.fleet import Settings
-from node_rotation.model import Estimate, Plan
 from node_rotation.outcome import Blocked, Waiting
 from node_rotation.outside import Outside
+from node_rotation.planning import empty_plan
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.heal import send_away
@@ -21,6 +20,9 @@ from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
 from node_rotation.steps.verify import orphans, residue
 from node_rotation.world.aws import Instance
 from node_rotation.world.clients import Clock, Cloud, Cluster
+
+LONGEST_S = 1800.0
+"""How long a dead run's remains may take to be swept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ def sweep(
     :param holder: this sweep's own id, the lock's holder meanwhile.
     :param outside: None is the network and the programs of this machine.
     """
-    run = make_run(holder, _no_plan(settings, clock), settings, cloud, cluster, clock, outside=outside)
+    plan = empty_plan("sweep", settings, clock.now())
+    run = make_run(holder, plan, settings, cloud, cluster, clock, outside=outside)
     did: list[str] = []
     try:
         found = lock.take_over(run)
@@ -68,6 +71,22 @@ def sweep(
             lock.release(run)
     left = _stray(run, did)
     return Swept(tuple(did), tuple(left))
+
+
+def until_done(
+    settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, holder: str, outside: Outside | None = None
+) -> Swept:
+    """Sweep until nothing is left, or for :data:`LONGEST_S`: a sweep that stops midway keeps the lock.
+
+    :returns: the last sweep, with what all of them did.
+    """
+    deadline, did = clock.now() + LONGEST_S, list[str]()
+    while True:
+        swept = sweep(settings, cloud, cluster, clock, holder, outside)
+        did += swept.did
+        if not swept.left or clock.now() > deadline:
+            return replace(swept, did=tuple(dict.fromkeys(did)))
+        clock.wait(settings.policy.poll)
 
 
 def _reasons(run: Run, group: str) -> tuple[str, ...]:
@@ -131,16 +150,3 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
     run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
     run.look.forget()
     did.append(f"instance {orphan.id} is back in group {asg}")
-
-
-def _no_plan(settings: Settings, clock: Clock) -> Plan:
-    return Plan(
-        id="sweep",
-        environment=settings.environment,
-        cluster=settings.cluster.name,
-        created=datetime.fromtimestamp(clock.now(), UTC),
-        groups=(),
-        batches=(),
-        slots=0,
-        estimate=Estimate(duration_s=0.0, extra_instance_hours=0.0),
-    )

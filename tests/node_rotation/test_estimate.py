@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 from tests.node_rotation.builders import Machine, plan, settings, world
+from tests.node_rotation.crashes import run_for
 
+from node_rotation import engine
 from node_rotation.estimate import USUAL, estimate
 from node_rotation.model import Estimate
+from node_rotation.testing.world import MemoryWorld
 
 L_S = USUAL.overlap_s + 15  # boot, drain, terminate, and the gate's settle time
 
@@ -28,6 +31,32 @@ def test_without_a_canary_there_is_no_first_round():
 
 def test_waits_between_rotations_add_up():
     assert guess(3, 1, wait_between_rotations="60s").duration_s == 3 * L_S + 2 * 60
+
+
+def test_drains_begin_so_far_apart_however_many_replacements_are_there():
+    drains = dict(canary=False, wait_between_drains="600s")
+    made = guess(4, 4, **drains)
+    assert made.duration_s == L_S + 3 * 600
+    assert made.extra_instance_hours == pytest.approx((4 * USUAL.overlap_s + (1 + 2 + 3) * 600) / 3600, abs=0.01)
+    assert guess(4, 4, canary=False, wait_between_drains="5s").duration_s == L_S + 3 * 5
+    assert guess(2, 1, canary=False, wait_between_drains="60s").duration_s == 2 * L_S
+
+
+def test_the_estimate_with_a_wait_between_drains_is_what_the_rotation_takes():
+    slow = MemoryWorld.simple(4, replicas=4, boot=USUAL.boot_s, stops_after=USUAL.drain_s, shutdown=USUAL.terminate_s)
+    run = run_for(
+        slow,
+        canary=False,
+        wait_between_drains="10m",
+        budget={"max_surge": 4},
+        launch_timeout="15m",
+        drain={"timeout": "15m"},
+        gate={"settle": "15s", "timeout": "15m"},
+        terminate_timeout="15m",
+    )
+    result = engine.rotate(run)
+    assert result.ok
+    assert result.ended_at - result.started_at == pytest.approx(run.plan.estimate.duration_s, rel=0.1)
 
 
 def test_each_machine_runs_beside_its_replacement_for_a_while():

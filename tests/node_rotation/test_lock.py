@@ -11,6 +11,7 @@ from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change, dump, 
 from node_rotation.model import Strategy
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.kubernetes import Lease
 
 
 def claim(batch: str = "workers/1") -> Claim:
@@ -65,6 +66,25 @@ def test_a_race_that_is_always_lost_ends() -> None:
         lock.change(run, lambda ledger: ledger.with_claim(claim()))
 
 
+def test_a_look_does_not_go_back_to_what_a_slower_actor_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread has read the Lease; before it tells the look they share, another one has written a newer."""
+    world = MemoryWorld.simple(1)
+    run = run_for(world)
+    lock.acquire(run)
+    run.look()
+    read = world.cluster.lease
+
+    def overtaken() -> Lease | None:
+        lease = read()
+        monkeypatch.undo()
+        lock.change(run, lambda ledger: ledger.with_claim(claim()))
+        return lease
+
+    monkeypatch.setattr(world.cluster, "lease", overtaken)
+    lock.held(run)
+    assert run.look().lease == world.cluster.lease()
+
+
 def test_it_is_renewed_by_whoever_acts_but_not_at_every_act() -> None:
     world = MemoryWorld.simple(1)
     run = run_for(world, lock_duration="90s")
@@ -104,6 +124,24 @@ def test_only_the_holder_gives_it_back() -> None:
     assert world.cluster.lease() is None
     with pytest.raises(BlockedError, match="does not hold the lock"):
         lock.require(first)
+
+
+def test_a_lease_that_somebody_took_the_holder_out_of_is_free() -> None:
+    world = MemoryWorld.simple(1)
+    first, second = run_for(world, "run-1"), run_for(world, "run-2")
+    lock.acquire(first)
+    lease = world.cluster.lease()
+    assert lease is not None
+    world.cluster.update_lease(
+        lease, holder="", duration_s=60.0, annotations=lease.annotations, renewed_at=world.clock.now()
+    )
+    assert lock.take_over(second) is None
+    assert not lock.release(first)
+    assert lock.acquire(second).run == "run-2"
+    assert lock.require(second).lease.holder == "run-2"
+    with pytest.raises(BlockedError, match="run-2"):
+        lock.require(first)
+    assert lock.release(second)
 
 
 def test_a_ledger_reads_back_as_it_was_and_a_foreign_one_is_named() -> None:

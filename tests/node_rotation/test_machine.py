@@ -11,8 +11,10 @@ from tests.node_rotation.eks_world import world as managed_world
 from node_rotation import machine
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.run import Run
+from node_rotation.sweep import Swept, sweep
 from node_rotation.testing.seeds import DisruptionBudget, Workload
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
 
 
 @pytest.fixture
@@ -125,10 +127,65 @@ def test_a_drain_that_takes_too_long_is_given_up() -> None:
     world = MemoryWorld.simple(machines=2, stops_after=500.0)
     settings: Any = world.settings(drain={"timeout": "60s"})
     with (
-        pytest.raises(BlockedError, match="not done after 1 min 0 s"),
+        pytest.raises(BlockedError, match=r"pods did not leave: 1 min 0 s are over \(pod default/"),
         machine.holding(settings, world.cloud, world.cluster, world.clock, "cli-1") as run,
     ):
         machine.drain(run, find(run, world.cluster.nodes()[0].name))
+
+
+def test_a_single_replica_is_rolled_as_in_a_rotation() -> None:
+    world = MemoryWorld.simple(machines=3, replicas=0)
+    world.add_workload(Workload("solo", budget=DisruptionBudget(min_available=1)))
+    assert world.clock.run_until(world.settled, 600.0)
+    home = next(p.node for p in world.cluster.pods() if p.labels.get("app") == "solo")
+    settings = world.settings(drain={"roll_single_replicas": True})
+    with machine.holding(settings, world.cloud, world.cluster, world.clock, "cli-1") as run:
+        machine.drain(run, find(run, home))
+    assert pods_on(world, home) == []
+    assert [m.action for m in world.mutations if m.action in ("roll", "evict")] == ["roll"]
+
+
+def test_a_node_that_asks_not_to_be_disrupted_is_named_at_once() -> None:
+    world = MemoryWorld.simple(machines=2)
+    node = world.cluster.nodes()[0]
+    world.cluster.annotate(node.name, node.uid, {DO_NOT_DISRUPT: "true"})
+    settings = world.settings(drain={"do_not_disrupt": "block"})
+    with (
+        pytest.raises(BlockedError, match=f"node {node.name} asks not to be disrupted"),
+        machine.holding(settings, world.cloud, world.cluster, world.clock, "cli-1") as run,
+    ):
+        machine.drain(run, find(run, node.name))
+
+
+@pytest.mark.parametrize(("waits_for", "timing"), [("pods", {"stops_after": 900.0}), ("EC2", {"shutdown": 900.0})])
+def test_whoever_waits_long_keeps_the_lock(waits_for: str, timing: dict[str, float]) -> None:
+    world = MemoryWorld.simple(machines=2, replicas=2, **timing)
+    settings = world.settings(drain={"timeout": "30m"}, terminate_timeout="30m", lock_duration="120s")
+    seen: list[Swept] = []
+
+    def somebody_sweeps() -> None:
+        seen.append(sweep(settings, world.cloud, world.cluster, world.clock, "sweep-1", world.outside.value()))
+
+    world.clock.after(600.0, somebody_sweeps)
+    with machine.holding(settings, world.cloud, world.cluster, world.clock, "cli-1") as run:
+        found = find(run, world.cluster.nodes()[0].name)
+        machine.drain(run, found)
+        machine.terminate(run, found)
+    assert seen == [Swept(held_by="cli-1")], waits_for
+    assert world.cluster.lease() is None
+
+
+def test_a_machine_that_was_detached_earlier_is_terminated_all_the_same(world: MemoryWorld, run: Run) -> None:
+    name = world.cluster.nodes()[0].name
+    machine.detach(run, find(run, name), for_good=False)
+    world.clock.wait(60.0)
+    run.look.forget()
+    found = find(run, name)
+    assert found.asg is None
+    machine.drain(run, found)
+    machine.terminate(run, found)
+    instance = world.cloud.instances([found.instance_id]).get(found.instance_id)
+    assert instance is None or instance.state == "terminated"
 
 
 def test_while_a_run_is_at_work_nothing_is_touched(world: MemoryWorld) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ from tests.node_rotation.test_two_actors import Shadow
 
 from node_rotation import detect, engine, machine
 from node_rotation.errors import BlockedError
+from node_rotation.fleet import Settings
 from node_rotation.run import Run
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
 STRIDE = 4
+POOL = "kops.k8s.io/instancegroup"
 
 
 def went(world: MemoryWorld) -> list[str]:
@@ -221,9 +224,19 @@ def test_workers_may_go_first_as_well_and_spend_unavailable() -> None:
     assert world.monitor.max_unavailable[world.asg("workers")] <= 2
 
 
-def test_one_master_by_hand_goes_only_while_the_others_are_well() -> None:
+def by_tags(settings: Settings) -> Settings:
+    """The same fleet, its groups found by the tag that kops puts on them."""
+    cluster = settings.cluster
+    groups = tuple(g.model_copy(update={"asg": None, "asg_tags": {POOL: g.name}}) for g in cluster.groups)
+    return settings.model_copy(update={"cluster": cluster.model_copy(update={"groups": groups})})
+
+
+@pytest.mark.parametrize("found_by", [lambda settings: settings, by_tags])
+def test_one_master_by_hand_goes_only_while_the_others_are_well(found_by: Callable[[Settings], Settings]) -> None:
     world = kops()
-    settings = run_for(world, **probed(world)).settings
+    for group in world.seed.groups:
+        world.cloud.tag_group(world.asg(group.name), {POOL: group.name})
+    settings = found_by(run_for(world, **probed(world)).settings)
     snapshot = detect.observe(settings, world.cloud, world.cluster, world.clock)
     (member,) = snapshot.groups["prod-master-a"].members
     found = machine.find(settings, snapshot, member.instance_id)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.node_rotation.crashes import run_for
 from tests.node_rotation.eks_world import NEW, OLD, world
 
+from node_rotation import engine
 from node_rotation.outcome import Blocked, Done
 from node_rotation.run import Run
 from node_rotation.steps import ORDER
+from node_rotation.steps.balance import unevenness
 from node_rotation.steps.heal import heal
+from node_rotation.testing.faults import Crash
 from node_rotation.testing.managed_values import UpdateFailed
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow.deeds import DEEDS, PREPARE, RESTORE, attempt
@@ -55,4 +59,26 @@ def test_eks_failure_ends_the_chain_by_its_code_and_heal_gives_the_slots_back() 
     assert isinstance(healed, Done)
     assert "InsufficientFreeAddresses" in healed.detail
     assert isinstance(done(memory, run, RESTORE, "workers"), Done)
+    assert memory.cluster.lease() is None
+
+
+def test_a_group_that_is_uneven_when_it_is_restored_has_the_time_to_be_evened_out() -> None:
+    """Its task's deadline is fixed before anything is claimed for that."""
+    memory = MemoryWorld.simple(3, replicas=6, boot=100.0)
+    run = run_for(memory, strategy="surge", budget={"max_surge": 2}, launch_timeout="3m")
+    passed: list[str] = []
+
+    def dies_after_the_last(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is None:
+            passed.append(event.batch)
+            if len(passed) == 3:
+                raise Crash
+
+    with pytest.raises(Crash):
+        engine.rotate(run, dies_after_the_last)
+    group = memory.cloud.groups([memory.asg("workers")])[memory.asg("workers")]
+    assert unevenness(group) == 2
+    assert isinstance(done(memory, run, RESTORE, "workers"), Done)
+    group = memory.cloud.groups([memory.asg("workers")])[memory.asg("workers")]
+    assert unevenness(group) < 2
     assert memory.cluster.lease() is None

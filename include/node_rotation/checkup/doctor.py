@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
-from node_rotation.drift import LEFT_ALONE, foreign_provisioner
+from node_rotation.drift import foreign_provisioner
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
 from node_rotation.model import Blocker, DriftedMachine, DriftReason, GroupDrift, GroupPlan, Plan, Value
-from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.aws import LEFT_ALONE, ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
 

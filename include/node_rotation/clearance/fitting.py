@@ -33,7 +33,7 @@ def too_long(
     managed = {group.name: group.managed for group in groups}
     for batch in batches:
         if why := shortfall(policies[batch.group], len(batch.machines), managed[batch.group]):
-            remedy = "make the window longer, or lower gate.settle or wait_between_drains"
+            remedy = "make the window longer, or lower gate.settle"
             if managed[batch.group] is not None:
                 remedy = "make the window longer, or let EKS take more machines at once (its update configuration)"
             yield Blocker(

@@ -20,9 +20,7 @@ from node_rotation.errors import BadInputError, RotationError
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.policy import Mode
 from node_rotation.run import Run
-from node_rotation.steps.prepare import SWEEP_S
-from node_rotation.sweep import Swept
-from node_rotation.sweep import sweep as sweep_cluster
+from node_rotation.sweep import Swept, until_done
 
 Layer = Mapping[str, Any]
 Answer = TypeVar("Answer")
@@ -209,15 +207,7 @@ def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tel
 
 
 def _swept(session: Session) -> Swept:
-    """Sweep until nothing is left: pods leave at their own pace, and a sweep that stops midway keeps the lock."""
-    holder, did = session.run_id(), list[str]()
-    deadline = session.clock.now() + SWEEP_S
-    while True:
-        swept = sweep_cluster(session.settings, session.cloud, session.cluster, session.clock, holder)
-        did += swept.did
-        if not swept.left or session.clock.now() > deadline:
-            return replace(swept, did=tuple(dict.fromkeys(did)))
-        session.clock.wait(session.settings.policy.poll)
+    return until_done(session.settings, session.cloud, session.cluster, session.clock, session.run_id())
 
 
 def sweep(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:

@@ -56,12 +56,22 @@ def _ask_prometheus(check: GateCheck) -> str:
     status, body = _get(f"{str(check.prometheus).rstrip('/')}/api/v1/query?{query}")
     if status != 200:
         return f"{check.label}: refused with {status} ({short(body)})"
+    try:
+        kind, found = _read(body)
+    except (ValueError, LookupError, TypeError):  # a login page, a proxy's own words
+        return f"{check.label}: no answer of a Prometheus ({short(body)})"
+    if found is None:
+        return f"{check.label}: its result is a {kind}, not a vector or a scalar"
+    return check.judge_values(found)
+
+
+def _read(body: str) -> tuple[str, tuple[float, ...] | None]:
+    """The result's type and its values; None for types without one value per series."""
     data = json.loads(body)["data"]
-    if data["resultType"] == "scalar":
-        return check.judge_values((float(data["result"][1]),))
-    if data["resultType"] == "vector":
-        return check.judge_values(tuple(float(series["value"][1]) for series in data["result"]))
-    return f"{check.label}: its result is a {data['resultType']}, not a vector or a scalar"
+    kind, result = str(data["resultType"]), data["result"]
+    if kind == "scalar":
+        return kind, (float(result[1]),)
+    return kind, tuple(float(series["value"][1]) for series in result) if kind == "vector" else None
 
 
 def _get(address: str) -> tuple[int, str]:

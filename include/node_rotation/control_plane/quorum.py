@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from node_rotation.control_plane.values import ControlPlanePolicy, EtcdAccess, EtcdCluster
-from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.fleet import Settings
 from node_rotation.kops.tags import ETCD_CLUSTERS
 from node_rotation.model import Blocker, GroupPlan, Kind, Role, Strategy
 from node_rotation.world.aws import ScalingGroup
@@ -96,12 +96,7 @@ def blockers(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot
 def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:
     """The Auto Scaling groups of the control plane."""
     groups = [group for group in settings.cluster.groups if group.role is Role.CONTROL_PLANE]
-    return tuple(asg for asg in snapshot.groups.values() if any(_is(group, asg) for group in groups))
-
-
-def _is(group: NodeGroup, asg: ScalingGroup) -> bool:
-    by_tags = bool(group.asg_tags) and group.asg_tags.items() <= dict(asg.tags).items()
-    return group.asg == asg.name or by_tags
+    return tuple(asg for asg in snapshot.groups.values() if any(g.names_asg(asg.name, asg.tags) for g in groups))
 
 
 def _api(snapshot: Snapshot) -> Iterator[str]:

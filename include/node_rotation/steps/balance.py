@@ -41,6 +41,22 @@ def unevenness(group: ScalingGroup) -> int:
     return max(counts) - min(counts) if counts else 0
 
 
+def ahead(snapshot: Snapshot, ledger: Ledger, group_name: str) -> int:
+    """How many machines evening out will have to replace as the group stands, for the time it may take.
+
+    :param group_name: a group of the ledger.
+    """
+    baseline = ledger.groups[group_name]
+    group = snapshot.groups.get(baseline.asg)
+    if group is None or baseline.strategy is Strategy.TERMINATE_FIRST or PROCESS not in baseline.suspended_by_us:
+        return 0
+    counts, moves = sorted(spread(group).values()), 0
+    while counts and counts[-1] - counts[0] > max(TOLERATED, baseline.uneven):
+        counts = sorted((counts[0] + 1, *counts[1:-1], counts[-1] - 1))
+        moves += 1
+    return moves
+
+
 def is_balance(claim: Claim) -> bool:
     """True for a claim of this module, which no plan knows."""
     return claim.batch.startswith(f"{claim.group}/balance-")

@@ -6,13 +6,25 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from node_rotation import lock
-from node_rotation.errors import GoneError
-from node_rotation.eviction import Block, Evict, Force, PodDecision, Roll, WaitFor, covering, decide, decide_node, order
+from node_rotation.errors import BlockedError, GoneError, TransientError
+from node_rotation.eviction import (
+    Block,
+    Evict,
+    Force,
+    PodDecision,
+    Roll,
+    WaitFor,
+    covering,
+    decide,
+    decide_node,
+    order,
+    read_answer,
+)
 from node_rotation.health import workload_of
 from node_rotation.ledger import Ledger, claim_change
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
-from node_rotation.policy import DrainPolicy
+from node_rotation.policy import DrainPolicy, Policy
 from node_rotation.run import Run
 from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span
 from node_rotation.steps.step import MARGIN_S
@@ -39,7 +51,7 @@ class Drain:
             claim = ledger.claim(batch.name)
             if claim is None or claim.drain_since is None:
                 return  # another batch has just begun: wait_between_drains
-        evict_from(run, place.snapshot, place.old_nodes(), _since(place), run.policy(batch).drain, batch.name)
+        heed(evict_from(run, place.snapshot, place.old_nodes(), _since(place), run.policy(batch).drain, batch.name))
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or each pod that is still there and why; Blocked by a pod or once the time is up."""
@@ -54,16 +66,7 @@ class Drain:
                 (f"wait_between_drains: {span(policy.wait_between_drains)} between two drains",),
                 min(pause, policy.poll),
             )
-        left = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
-        kept = _kept(place, policy.drain, since)
-        if isinstance(kept, Blocked):
-            return kept
-        if not left and not kept:
-            return Done("the old machines are empty")
-        if place.now - since > policy.drain.timeout:
-            return _timed_out(place, left, kept, policy.drain)
-        why = _why(place.snapshot, left, policy.drain, since, place.now)
-        return why if isinstance(why, Blocked) else Waiting((*kept, *why), policy.poll)
+        return standing(place.snapshot, place.old_nodes(), policy, since, place.now)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """The policy's ``drain.timeout``, the pauses between drains, and a margin."""
@@ -74,13 +77,32 @@ class Drain:
         return run.policy(batch).wait_between_drains * len(run.plan.batches)
 
 
+def standing(snapshot: Snapshot, nodes: tuple[Node, ...], policy: Policy, since: float, now: float) -> Outcome:
+    """How a drain stands: Done, or each pod that is still there and why; Blocked by one, or once the time is up.
+
+    :param nodes: what is drained.
+    :param since: when the drain began, epoch seconds.
+    """
+    left = [p for node in nodes for p in busy_pods(snapshot, node)]
+    kept = _kept(nodes, policy.drain, since, now)
+    if isinstance(kept, Blocked):
+        return kept
+    if not left and not kept:
+        return Done("the old machines are empty")
+    if now - since > policy.drain.timeout:
+        return _timed_out(snapshot, nodes, left, kept, policy.drain)
+    why = _why(snapshot, left, policy.drain, since, now)
+    return why if isinstance(why, Blocked) else Waiting((*kept, *why), policy.poll)
+
+
 def evict_from(
     run: Run, snapshot: Snapshot, nodes: tuple[Node, ...], since: float, policy: DrainPolicy, batch: str | None
-) -> None:
-    """Ask for every eviction that may be asked for now; stops when the API server is busy.
+) -> WaitFor | Block | None:
+    """Ask for every eviction that may be asked for now.
 
     :param since: when this drain began, epoch seconds.
     :param batch: whose claim keeps the time of the last eviction, for ``wait_between_evictions``.
+    :returns: what the API server stopped it with: it is busy, or it can't evict a pod at all; for :func:`heed`.
     """
     now = run.clock.now()
     free = [node for node in nodes if decide_node(node, policy, drain_started_at=since, now=now) is None]
@@ -92,31 +114,45 @@ def evict_from(
             continue
         ledger = lock.require(run).ledger
         if batch is not None and _too_soon(run, ledger, batch, policy):
-            return
-        if not _let_go(run, pod, decision):
-            return
+            return None
+        if stopped := _let_go(run, snapshot, pod, decision):
+            return stopped
         if batch is not None and policy.wait_between_evictions:
             lock.change(run, claim_change(batch, last_eviction=run.clock.now()))
+    return None
 
 
-def _let_go(run: Run, pod: Pod, decision: Evict | Force | Roll) -> bool:
-    """One pod; False if the API server asks for a pause."""
+def heed(stopped: WaitFor | Block | None) -> None:
+    """Tell whoever drives a drain what the API server stopped it with.
+
+    :raises TransientError: it is busy; after the seconds it asked for.
+    :raises BlockedError: it can't evict a pod, in its own words.
+    """
+    if isinstance(stopped, Block):
+        raise BlockedError(stopped.blocked)
+    if stopped is not None:
+        raise TransientError(stopped.why, stopped.retry_after_s)
+
+
+def _let_go(run: Run, snapshot: Snapshot, pod: Pod, decision: Evict | Force | Roll) -> WaitFor | Block | None:
+    """One pod; what stops the others, if anything does."""
     if isinstance(decision, Roll):
         with suppress(GoneError):
             run.cluster.roll(decision.deployment, pod.uid)
         run.look.forget()
-        return True
+        return None
     if isinstance(decision, Force):
-        try:
+        with suppress(GoneError):
             run.cluster.delete_pod(pod, decision.grace_s)
-        except GoneError:
-            return True
-        run.look.forget()
-        return True
+            run.look.forget()
+        return None
     answer = run.cluster.evict(pod, decision.grace_s)
     if not isinstance(answer, RefusedByBudget | Throttled):
         run.look.forget()
-    return not isinstance(answer, Throttled)
+    meaning = read_answer(answer, pod, snapshot.budgets)
+    if isinstance(meaning, Block):
+        return meaning
+    return meaning if isinstance(answer, Throttled) and isinstance(meaning, WaitFor) else None
 
 
 def _too_soon(run: Run, ledger: Ledger, batch: str, policy: DrainPolicy) -> bool:
@@ -146,20 +182,22 @@ def _started(place: Scene, ledger: Ledger) -> Ledger:
     return ledger.with_claim(claim.model_copy(update={"drain_since": place.now, "evicted": tuple(sorted(keys))}))
 
 
-def _kept(place: Scene, policy: DrainPolicy, since: float) -> tuple[str, ...] | Blocked:
-    """The old nodes that ask not to be disrupted themselves."""
-    found = [decide_node(node, policy, drain_started_at=since, now=place.now) for node in place.old_nodes()]
+def _kept(nodes: tuple[Node, ...], policy: DrainPolicy, since: float, now: float) -> tuple[str, ...] | Blocked:
+    """The nodes that ask not to be disrupted themselves."""
+    found = [decide_node(node, policy, drain_started_at=since, now=now) for node in nodes]
     blocked = next((one.blocked for one in found if isinstance(one, Block)), None)
     return blocked or tuple(one.why for one in found if isinstance(one, WaitFor))
 
 
-def _timed_out(place: Scene, left: list[Pod], kept: tuple[str, ...], policy: DrainPolicy) -> Blocked:
+def _timed_out(
+    snapshot: Snapshot, drained: tuple[Node, ...], left: list[Pod], kept: tuple[str, ...], policy: DrainPolicy
+) -> Blocked:
     keys = tuple(f"pod {p.key}{_held(p)}" for p in left)
-    budgets = {f"pdb {b.key}" for p in left for b in covering(p, place.snapshot.budgets)}
+    budgets = {f"pdb {b.key}" for p in left for b in covering(p, snapshot.budgets)}
     remedy = "Let these pods go, or make room in their budgets; "
     remedy += "drain.force_after deletes them past their budgets." if policy.force_after is None else "then clear it."
     what = "; ".join([*([f"{len(left)} pods did not leave"] if left else []), *kept])
-    nodes = tuple(f"node {n.name}" for n in place.old_nodes()) if kept else ()
+    nodes = tuple(f"node {n.name}" for n in drained) if kept else ()
     return Blocked(f"{what}: {span(policy.timeout)} are over", (*keys, *sorted(budgets), *nodes), remedy)
 
 

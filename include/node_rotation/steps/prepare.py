@@ -22,9 +22,6 @@ from node_rotation.steps.warm import renew
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
-SWEEP_S = 1800.0
-"""How long a dead run's remains may take to be swept."""
-
 
 def prepare(run: Run, group_name: str) -> Outcome:
     """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
@@ -58,7 +55,8 @@ def timeout_s(run: Run) -> float:
 
     :param run: with the policies of all groups.
     """
-    return SWEEP_S + intake.timeout_s(run) + sum(image_run.timeout_s(policy) for policy in run.settings.groups.values())
+    policies = run.settings.groups.values()
+    return sweep.LONGEST_S + intake.timeout_s(run) + sum(image_run.timeout_s(policy) for policy in policies)
 
 
 def ensure(run: Run, group_name: str) -> None:

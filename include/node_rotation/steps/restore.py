@@ -9,7 +9,7 @@ from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import image_run, sizing
 from node_rotation.steps.assignment import newcomers, withdraw
-from node_rotation.steps.balance import even_out, give_up, is_balance
+from node_rotation.steps.balance import ahead, even_out, give_up, is_balance
 from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.scene import fresh_group, gone, ledger_of, staying, terminated
 from node_rotation.steps.undo import Before, undo_group, undo_nodes
@@ -58,11 +58,16 @@ def restored(run: Run, group_name: str) -> Outcome:
 def timeout_s(run: Run, group_name: str) -> float:
     """Seconds after which whoever drives restore should call it with ``giving_up``; grows with what it replaces.
 
+    What it will have to replace counts from the beginning: a task's deadline is fixed before there is a claim of it.
+
     :param group_name: a node group of the run's settings.
     """
     policy = run.settings.groups.get(group_name, run.settings.policy)
-    ledger = ledger_of(run.look().lease, run.id)
-    evened = sum(is_balance(c) for c in ledger.claims_of(group_name)) if ledger else 0
+    snapshot = run.look()
+    ledger, evened = ledger_of(snapshot.lease, run.id), 0
+    if ledger is not None and group_name in ledger.groups:
+        begun = sum(is_balance(c) for c in ledger.claims_of(group_name))
+        evened = begun + ahead(snapshot, ledger, group_name)
     each = policy.launch_timeout + policy.drain.timeout + policy.terminate_timeout + policy.gate.timeout
     return policy.drain.timeout + evened * each + 2 * intake.timeout_s(run)
 

@@ -12,12 +12,11 @@ from node_rotation.model import Batch, Strategy
 from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
-from node_rotation.world.aws import Instance, ScalingGroup
+from node_rotation.world.aws import LEAVING, Instance, ScalingGroup
 from node_rotation.world.kubernetes import Lease, Node, Pod
 from node_rotation.world.snapshot import Snapshot
 
 GONE_STATES = ("shutting-down", "terminated")
-LEAVING = ("Terminating", "Detaching", "Terminated", "Detached", "EnteringStandby", "Standby")
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,11 +80,12 @@ class Terminate:
         return policy.terminate_timeout + policy.hook_timeout + last + MARGIN_S
 
 
-def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
+def terminate(run: Run, asg: str | None, instance_id: str, *, decrement: bool) -> None:
     """Terminate a machine: through its group while it is a member, else through EC2.
 
     The group is described first, so a call whose answer was lost is not repeated.
 
+    :param asg: None: it is a member of none.
     :param decrement: lower desired with it, so that the group does not replace it.
     """
     ledger = lock.require(run).ledger
@@ -92,7 +93,7 @@ def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
     if decrement and known is not None:
         sizing.leave(run, known, instance_id)
         return
-    member = fresh_group(run, asg).member(instance_id)
+    member = fresh_group(run, asg).member(instance_id) if asg else None
     try:
         if member is None:
             run.cloud.terminate(instance_id)

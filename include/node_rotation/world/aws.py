@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 
 from node_rotation.model import TemplateVersion
 
+LEAVING = ("Terminating", "Terminated", "Detach", "EnteringStandby", "Standby")
+"""How the lifecycle states of members begin that are not, and won't be, in service (Auto Scaling user guide,
+"instance lifecycle")."""
+LEFT_ALONE = (*LEAVING, "Warmed:")
+"""And of those that somebody has put aside as well: no drift is looked for in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:

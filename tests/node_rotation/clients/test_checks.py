@@ -56,8 +56,13 @@ def test_nobody_at_home_and_silence_are_answers_in_time(monkeypatch: pytest.Monk
         assert time.monotonic() - began < 5.0
 
 
-def test_what_is_no_prometheus_is_said() -> None:
+@pytest.mark.parametrize(
+    "body",
+    ["well", "{}", "[]", '{"error": "log in"}', '{"data": null}', '{"data": {"resultType": "scalar", "result": []}}'],
+)
+def test_what_is_no_prometheus_is_said(body: str) -> None:
     with site() as shop:
+        shop.body = body.encode()
         assert "no answer" in why(prometheus=shop.address, query="up", above=0)
 
 

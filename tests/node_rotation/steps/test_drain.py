@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import pytest
 from tests.node_rotation.crashes import after, run_for
 
 from node_rotation import engine
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
-from node_rotation.world.kubernetes import Node
+from node_rotation.world.answers import EvictionAnswer, Misconfigured, Throttled
+from node_rotation.world.kubernetes import Node, Pod
 
 
 def heard(world: MemoryWorld, **policy: Any) -> tuple[engine.Result, list[engine.BatchWaits]]:
@@ -125,3 +128,40 @@ def test_force_comes_only_after_its_deadline_and_frees_the_machine() -> None:
     (forced,) = [m for m in world.mutations if m.action == "delete_pod"]
     drained = next(m for m in world.mutations if m.action == "cordon")
     assert 300.0 <= forced.at - drained.at < 320.0
+
+
+def answering(world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, answers: list[EvictionAnswer]) -> list[float]:
+    """Let the API server give these answers first; when it was asked."""
+    asked: list[float] = []
+    evict = world.cluster.evict
+
+    def answer(pod: Pod, grace_s: float | None = None) -> EvictionAnswer:
+        asked.append(world.clock.now())
+        return answers.pop(0) if answers else evict(pod, grace_s)
+
+    monkeypatch.setattr(world.cluster, "evict", answer)
+    return asked
+
+
+def test_a_busy_api_server_is_asked_again_after_the_time_it_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = MemoryWorld.simple(1, replicas=1)
+    asked = answering(world, monkeypatch, [Throttled(40.0), Throttled(40.0)])
+    result, waits = heard(world)
+    assert result.ok
+    assert [b - a for a, b in itertools.pairwise(asked)] == [40.0, 40.0]
+    assert any("the API server is busy" in reason for w in waits for reason in w.reasons)
+
+
+def test_an_eviction_that_can_never_be_answered_ends_the_drain_in_the_api_servers_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = MemoryWorld.simple(1, replicas=1)
+    said = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+    asked = answering(world, monkeypatch, [Misconfigured(said)] * 99)
+    result, _ = heard(world)
+    ((_, why),) = result.failed
+    assert why.reason == f"the API server can't evict: {said}"
+    assert why.objects[0].startswith("pod default/")
+    assert len(asked) == 1
+    world.clock.wait(60.0)
+    assert after(world).clean
