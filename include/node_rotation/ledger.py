@@ -14,7 +14,8 @@ from node_rotation.errors import BlockedError
 from node_rotation.model import ImageStep, Strategy, TemplateVersion, Value
 from node_rotation.outcome import Blocked
 
-LEDGER_SCHEMA_VERSION = 1
+MAX_BYTES = 262_144
+"""What the annotations of one object may hold, names included (Kubernetes, apimachinery: TotalAnnotationSizeLimitB)."""
 
 
 class ClaimState(StrEnum):
@@ -163,6 +164,8 @@ class Ledger(Value):
     def taken_up(self, now: float) -> Ledger:
         """The same ledger for whoever goes on after a pause: in it nobody worked, so it counts against no timeout.
 
+        Its open batches are healed, for which nobody asks what they evicted: it must not outgrow the annotation.
+
         :param now: epoch seconds.
         """
         ledger = self
@@ -170,7 +173,7 @@ class Ledger(Value):
             begun = {"drain_since": claim.drain_since, "terminate_since": claim.terminate_since}
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
-            ledger = ledger.with_claim(claim.model_copy(update=again))
+            ledger = ledger.with_claim(claim.model_copy(update={**again, "evicted": ()}))
         if self.intake is not None:
             ledger = ledger.model_copy(update={"intake": self.intake.model_copy(update={"opening_since": None})})
         return ledger
@@ -186,9 +189,14 @@ Change = Callable[[Ledger], Ledger]
 def claim_change(batch: str, **fields: object) -> Change:
     """A change that sets fields of one batch's claim; nothing if there is no claim.
 
+    A batch that passes, fails or is healed forgets what it evicted: only who is in flight is asked for it, and an
+    annotation holds 256 KiB.
+
     :param batch: the batch's name.
     :param fields: of ``Claim``.
     """
+    if fields.get("state", ClaimState.ADMITTED) is not ClaimState.ADMITTED:
+        fields = {"evicted": (), **fields}
 
     def change(ledger: Ledger) -> Ledger:
         claim = ledger.claim(batch)
