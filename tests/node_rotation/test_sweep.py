@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from tests.node_rotation.crashes import after, dies, run_for
 
 from node_rotation import lock, names
+from node_rotation.fleet import Settings
 from node_rotation.steps.prepare import prepare
+from node_rotation.steps.undo import marked
 from node_rotation.sweep import Swept, sweep
 from node_rotation.testing import seeds
 from node_rotation.testing.faults import Crash
@@ -96,3 +99,26 @@ def test_a_sweep_that_died_is_swept_by_the_next() -> None:
     world.journal.no_crash()
     world.clock.wait(60.0)
     assert after(world).clean
+
+
+def renamed(world: MemoryWorld, group: str, asg: str) -> Settings:
+    """Terraform replaced an Auto Scaling group by one of another name, and the fleet file says so."""
+    old = world.scaling.groups.pop(world.asg(group))
+    world.scaling.groups[asg] = replace(old, name=asg)
+    settings = world.settings()
+    groups = tuple(g.model_copy(update={"asg": asg}) for g in settings.cluster.groups)
+    return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"groups": groups})})
+
+
+def test_a_dead_run_whose_group_was_deleted_meanwhile_is_swept_and_blocks_nobody() -> None:
+    world = MemoryWorld.simple(3, replicas=3)
+    run = run_for(world, budget={"max_surge": 2})
+    assert dies(run, world, 12, before=False)
+    asg = world.asg("workers")
+    world.clock.wait(1000.0)
+    settings = renamed(world, "workers", "dev-workers-v2")
+    found = sweep(settings, world.cloud, world.cluster, world.clock, "sweep-1")
+    assert any(f"asg {asg} does not exist any more" in line for line in found.did)
+    assert world.cluster.lease() is None
+    nodes = {node.name: marked(node) for node in world.cluster.nodes() if marked(node)}
+    assert not nodes
