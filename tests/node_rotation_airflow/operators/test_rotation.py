@@ -87,6 +87,45 @@ def test_the_report_has_the_timeline_and_a_page(airflow: Any, tmp_path: Path, mo
     assert "<svg" in Path(page).read_text()
 
 
+def reported(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(folder))
+    run.pulled = []
+    page = run.run(ReportOperator(task_id="report"))
+    return json.loads(Path(page).with_suffix(".json").read_text())
+
+
+def test_a_run_that_nobody_verified_is_not_reported_well(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    run.states |= {"batch.health_gate_0": "success", "verify": "failed"}
+    value = reported(run, tmp_path, monkeypatch)
+    assert not value["ok"]
+    assert "verify did not come to its end" in value["blocked"]["reason"]
+
+
+def test_a_task_that_failed_is_a_problem_in_the_report(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    run.states |= {"batch.health_gate_0": "success", "restore_0": "failed", "verify": "failed"}
+    run.xcoms["verify", "verdict"] = {"drift": [], "orphans": [], "residue": [], "problems": [], "tasks": ["restore_0"]}
+    value = reported(run, tmp_path, monkeypatch)
+    assert not value["ok"]
+    assert value["verdict"]["problems"] == ["task restore_0 failed"]
+
+
+@pytest.mark.parametrize("state", ["removed", "running", "skipped", None])
+def test_a_batch_whose_gate_did_not_end_was_skipped(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    run.states |= {"batch.health_gate_0": state, "verify": "success"}
+    run.xcoms["verify", "verdict"] = {"drift": [], "orphans": [], "residue": [], "problems": [], "tasks": []}
+    value = reported(run, tmp_path, monkeypatch)
+    assert (value["ok"], value["skipped"]) == (False, ["workers/1"])
+
+
 def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:
     world = MemoryWorld.simple(machines=2)
     run, batches = planned(airflow, world, mode="plan")
