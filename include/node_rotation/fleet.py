@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 from node_rotation.clearance.fitting import shortfall
 from node_rotation.clearance.lineage import alike
 from node_rotation.clearance.promotion_order import no_circles, promoted_from
-from node_rotation.configuration import flow_checks
+from node_rotation.configuration import document, flow_checks
 from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.kops.tags import KopsCluster, settled
@@ -289,7 +289,7 @@ def load(path: Path) -> Fleet:
     :raises BadInputError: names the file, the path in it and the remedy.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = document.read(path.read_text())
     except OSError as error:
         raise BadInputError(str(path), f"can't be read: {error.strerror}.", "Give the fleet file's path.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

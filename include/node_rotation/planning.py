@@ -40,8 +40,9 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     """Make the plan for one cluster; a pure function of its arguments.
 
     Control plane first, then workers by priority and in fleet order. Within a group unhealthy machines, then empty
-    ones, then those that a tight budget makes go in turn, then the oldest; zones in turn. The first batch is a canary of one machine, unless the policy of its group
-    says no. A managed group is one batch; such groups come after the others, the smallest first.
+    ones, then those that a tight budget makes go in turn, then the oldest; zones in turn. The first batch is a canary
+    of one machine, unless the policy of its group says no. A managed group is one batch; such groups come after the
+    others, the smallest first.
 
     :param settings: the cluster with its merged policies; groups that a run left out have no drift here.
     :param drifts: what the drift check found, one per group.

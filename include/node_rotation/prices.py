@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from node_rotation.configuration import document
 from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.model import Cost, Estimate, Value
@@ -45,7 +46,7 @@ def read(path: Path) -> PriceTable:
     :raises BadInputError: names the file, the path in it and the remedy.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = document.read(path.read_text())
     except OSError as error:
         remedy = "Correct prices in the fleet file, or leave it out."
         raise BadInputError(str(path), f"can't be read: {error.strerror}.", remedy) from error

@@ -174,3 +174,30 @@ def test_a_file_that_is_not_there_or_not_yaml_is_named(tmp_path):
         load(written(tmp_path, "a: [1"))
     with pytest.raises(BadInputError, match=r"fleet\.yaml: \(top\)"):
         load(written(tmp_path, "just a text"))
+
+
+def test_a_key_that_stands_twice_is_refused_and_not_the_last_one_taken(tmp_path):
+    text = yaml.safe_dump(GOOD) + "\ndefaults: {canary: true}\n"
+    error = complaint(tmp_path, text)
+    assert "'defaults' is there twice" in error.problem
+
+
+def test_what_was_merged_in_may_be_said_anew(tmp_path):
+    data = changed(("defaults", "budget"), {"max_surge": 1})
+    text = yaml.safe_dump({**data, "environments": []}).replace("environments: []", "")
+    text = f"x: &x {{canary: true}}\n{text}"
+    error = complaint(tmp_path, text + "environments: [{name: dev, <<: *x, canary: false}]\n")
+    assert "twice" not in error.problem
+
+
+def test_a_misspelt_name_comes_before_the_one_that_is_missing(tmp_path):
+    data = changed(("environments", 0, "cluster"), [])
+    del data["environments"][0]["clusters"]
+    error = complaint(tmp_path, data)
+    assert error.where.endswith("environments[dev].cluster")
+    assert error.remedy == "Did you mean 'clusters'?"
+
+
+def test_only_mistakes_of_somebody_are_counted(tmp_path):
+    error = complaint(tmp_path, changed(("environments", 0, "clusters", 0, "aws", "region"), "eu-central"))
+    assert "more after it" not in error.problem

@@ -24,6 +24,9 @@ app = typer.Typer(
 )
 
 
+BEFORE_THE_COMMAND = ("--fleet", "--output", "-o", "--debug")
+
+
 @dataclass(frozen=True, slots=True)
 class Globals:
     """What was said before the command."""
@@ -172,13 +175,21 @@ def run(arguments: Sequence[str] | None) -> int:
     except RotationError as error:
         return _fail(*of_error(error), given)
     except typer.TyperException as error:  # the wrong options; 2 would be taken for drift
-        return _fail(ExitCode.ERROR, f"{error.format_message()} See: node-rotation --help", given)
+        return _fail(ExitCode.ERROR, _misused(error), given)
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except Exception as error:  # the last line of defence: whatever it is, it is a defect of ours
         text = f"unexpected {type(error).__name__}: {error}. Please report it, with what --debug shows."
         return _fail(ExitCode.ERROR, text, given)
     return int(ended or ExitCode.OK)
+
+
+def _misused(error: typer.TyperException) -> str:
+    said = error.format_message()
+    option = getattr(error, "option_name", None)
+    if option in BEFORE_THE_COMMAND:
+        return f"No such option: {option} behind a command. Write it before: node-rotation {option} ... COMMAND."
+    return f"{said}{'' if said.endswith(('.', '?', ')')) else '.'} See: node-rotation --help"
 
 
 def _fail(code: ExitCode, message: str, given: Sequence[str]) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from typing import TYPE_CHECKING
 
 import typer
 
 from node_rotation.clearance.approval import needed
+from node_rotation.cli import session
 from node_rotation.errors import BlockedError
 from node_rotation.model import Plan
 from node_rotation.outcome import Blocked
@@ -30,7 +30,7 @@ def approve(plan: Plan, policy: ApprovalPolicy, out: Console, *, yes: bool) -> s
         return None
     if not yes:
         _ask(plan, why, out)
-    return getpass.getuser()
+    return session.user()
 
 
 def _ask(plan: Plan, why: str, out: Console) -> None:

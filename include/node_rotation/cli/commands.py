@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from node_rotation import engine, machine
 from node_rotation.cli import exits, plan_file, render
@@ -16,8 +16,8 @@ from node_rotation.cli.options import Output
 from node_rotation.cli.progress import progress, told
 from node_rotation.cli.session import Session, cluster_names, open_session
 from node_rotation.drift import cluster_notes
-from node_rotation.errors import BadInputError
-from node_rotation.model import Plan, Role
+from node_rotation.errors import BadInputError, RotationError
+from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.policy import Mode
 from node_rotation.run import Run
 from node_rotation.steps.prepare import SWEEP_S
@@ -25,6 +25,7 @@ from node_rotation.sweep import Swept
 from node_rotation.sweep import sweep as sweep_cluster
 
 Layer = Mapping[str, Any]
+Answer = TypeVar("Answer")
 
 
 def drift(
@@ -36,26 +37,51 @@ def drift(
     role: Role | None,
 ) -> ExitCode:
     """Check clusters for drift."""
-    found, notes = {}, {}
-    for name in cluster_names(file, clusters):
+
+    def look(name: str) -> tuple[tuple[GroupDrift, ...], tuple[str, ...]]:
         session = open_session(file, name, policy, groups, role)
         snapshot = session.observe()
-        found[session.settings.name] = session.drift(snapshot)
-        notes[session.settings.name] = cluster_notes(snapshot)
+        return session.drift(snapshot), tuple(cluster_notes(snapshot))
+
+    found, failed = _each(cluster_names(file, clusters, policy), look)
     if output is Output.JSON:
-        render.write_json(
-            {
-                "schema_version": 1,
-                "clusters": [
-                    {"name": name, "groups": [d.model_dump(mode="json") for d in drifts], "notes": notes[name]}
-                    for name, drifts in found.items()
-                ],
-            }
-        )
+        documents: list[dict[str, Any]] = [
+            {"name": name, "groups": [d.model_dump(mode="json") for d in drifts], "notes": notes}
+            for name, (drifts, notes) in found.items()
+        ]
+        render.write_json({"schema_version": 1, "clusters": [*documents, *_errors(failed)]})
     else:
-        for name, drifts in found.items():
-            render.show_drift(render.console(), name, drifts, notes[name])
-    return exits.of_drift(d for drifts in found.values() for d in drifts)
+        for name, (drifts, notes) in found.items():
+            render.show_drift(render.console(), name, drifts, notes)
+        _show_errors(failed)
+    return ExitCode.ERROR if failed else exits.of_drift(d for drifts, _ in found.values() for d in drifts)
+
+
+def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Ask cluster after cluster: one that fails does not keep the others from their turn, or hide what they said.
+
+    :returns: cluster → its answer, and cluster → why it has none.
+    :raises RotationError: if it was only one, and failed.
+    """
+    found: dict[str, Answer] = {}
+    failed: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = ask(name)
+        except RotationError as error:
+            if len(names) == 1:
+                raise
+            failed[name] = str(error)
+    return found, failed
+
+
+def _errors(failed: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{"name": name, "error": why} for name, why in failed.items()]
+
+
+def _show_errors(failed: Mapping[str, str]) -> None:
+    for name, why in failed.items():
+        render.console(stderr=True).print(f"{name}: {why}", markup=False, soft_wrap=True)
 
 
 def plan(
@@ -196,22 +222,15 @@ def _swept(session: Session) -> Swept:
 
 def sweep(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Sweep clusters; what can't be cleaned up blocks, a live run does not."""
-    found = {}
-    for name in cluster_names(file, clusters):
-        session = open_session(file, name)
-        found[session.settings.name] = _swept(session)
+    found, failed = _each(cluster_names(file, clusters), lambda name: _swept(open_session(file, name)))
     if output is Output.JSON:
-        render.write_json(
-            {
-                "schema_version": 1,
-                "clusters": [
-                    {"name": name, "did": s.did, "left": s.left, "held_by": s.held_by or None}
-                    for name, s in found.items()
-                ],
-            }
-        )
+        documents: list[dict[str, Any]] = [
+            {"name": name, "did": s.did, "left": s.left, "held_by": s.held_by or None} for name, s in found.items()
+        ]
+        render.write_json({"schema_version": 1, "clusters": [*documents, *_errors(failed)]})
     else:
         out = render.console()
+        _show_errors(failed)
         for name, swept in found.items():
             for line in swept.did:
                 out.print(f"{name}: {line}", markup=False)
@@ -221,4 +240,6 @@ def sweep(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCod
                 out.print(f"{name}: {swept.held_by} is at work there; nothing touched.", markup=False)
             elif not swept.did and not swept.left:
                 out.print(f"{name}: nothing to sweep.", markup=False)
+    if failed:
+        return ExitCode.ERROR
     return ExitCode.BLOCKED if any(s.left for s in found.values()) else ExitCode.OK

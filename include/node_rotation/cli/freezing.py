@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +23,7 @@ def freeze(file: Path, output: Output, image_id: str, reason: str) -> ExitCode:
         cloud = session.account(settings.cluster.aws)
         if (image := cloud.image(image_id)) is not None:
             store = Freezes(settings, cloud, session.wall_clock(), session.account)
-            _show(output, (store.freeze(image, said, f"cli {getpass.getuser()}"),))
+            _show(output, (store.freeze(image, said, f"cli {session.user()}"),))
             return ExitCode.OK
     raise _unknown(image_id)
 

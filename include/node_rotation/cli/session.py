@@ -106,13 +106,17 @@ class Session:
         return cli_run_id(f"{moment:%Y%m%dT%H%M%SZ}", secrets.token_hex(3), _who())
 
 
+def user() -> str:
+    """Who runs the command, as it goes on record."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name (OSError since Python 3.13)
+        return f"uid-{os.getuid()}"
+
+
 def _who() -> str:
     """``user@host``, so that whoever meets the lock knows whom to ask."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name (OSError since Python 3.13)
-        user = f"uid-{os.getuid()}"
-    return re.sub(r"[^\w.@-]", "_", f"{user}@{socket.gethostname()}", flags=re.ASCII)  # it becomes an EC2 tag's value
+    return re.sub(r"[^\w.@-]", "_", f"{user()}@{socket.gethostname()}", flags=re.ASCII)  # it becomes an EC2 tag's value
 
 
 def open_session(
@@ -154,13 +158,20 @@ def _said_of(file: Path | None) -> Iterator[None]:
         raise BadInputError(where, error.problem, error.remedy) from error
 
 
-def cluster_names(file: Path, given: Sequence[str] | None) -> tuple[str, ...]:
-    """The clusters a command is about.
+def cluster_names(file: Path, given: Sequence[str] | None, policy: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """The clusters a command is about, each ``environment.cluster`` and once.
 
     :param file: the fleet file.
     :param given: names as typed; none means every cluster, in promotion order.
+    :param policy: the run's layer.
+    :raises BadInputError: if one is not there, or the layer is none: before any of them is touched.
     """
-    return tuple(given) if given else fleet.load(file).names
+    known = fleet.load(file)
+    with _said_of(file):
+        names = tuple(dict.fromkeys(known.settings(name).name for name in given)) if given else known.names
+    for name in names:
+        known.settings(name, policy)
+    return names
 
 
 def _choose(settings: Settings, groups: Sequence[str], role: Role | None) -> tuple[str, ...]:

@@ -7,20 +7,23 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 if TYPE_CHECKING:
     import boto3
 
 Item = TypeVar("Item")
-CONNECT_S, READ_S = 5, 20
+CONNECT_S, READ_S = 5, 15
 ATTEMPTS = 4
 
 
 class Calls:
     """One account and region.
 
-    ``autoscaling`` and ``ec2`` repeat what was throttled or timed out. ``*_once`` never does: after a time-out
-    nobody knows whether a detach or a termination with decrement was done, so the caller looks first.
+    ``autoscaling`` and ``ec2`` repeat what was throttled or refused for a moment. ``*_once`` never does: after a broken
+    connection nobody knows whether a detach or a termination with decrement was done, so the caller looks first.
+    A time-out is repeated by nobody here: four of them are more than a minute in which nobody is told anything, and
+    whoever waits for something looks again anyway.
 
     :param session: carries credentials, their refreshing, the region, and the endpoint.
     """
@@ -81,7 +84,14 @@ class Calls:
             retries=retries,  # type: ignore[arg-type]
             user_agent_extra="node-rotation",
         )
-        return self._session.client(service, config=config)  # type: ignore[call-overload]
+        client = self._session.client(service, config=config)  # type: ignore[call-overload]
+        client.meta.events.register_first("needs-retry", _not_after_a_time_out)
+        return client
+
+
+def _not_after_a_time_out(caught_exception: Exception | None = None, **_: Any) -> None:
+    if isinstance(caught_exception, ConnectTimeoutError | ReadTimeoutError):
+        raise caught_exception
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:

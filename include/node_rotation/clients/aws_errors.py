@@ -114,6 +114,9 @@ _CREDENTIALS_REMEDY = (
 )
 
 
+_READS = ("Describe", "Get", "List", "Simulate")
+"""What begins so changes nothing: whatever became of it, it may be repeated."""
+
 _NO_CREDENTIALS_REMEDY = (
     "Give the AWS connection credentials, or the environment a profile or role (aws sts get-caller-identity tells)."
 )
@@ -177,6 +180,8 @@ def translate_core(error: BotoCoreError, service: str, action: str, what: str) -
         return BlockedError(Blocked(said, (what,), "Correct the AWS configuration: region, profile, endpoint."))
     if isinstance(error, SSLError):
         return BlockedError(Blocked(said, (what,), "Check the certificate bundle (AWS_CA_BUNDLE) and any proxy."))
+    if isinstance(error, ConnectionError | HTTPClientError) and action.startswith(_READS):
+        return TransientError(f"{said}; is the region right, and is there a way to AWS from here (VPN, proxy)?")
     if isinstance(error, ConnectionError | HTTPClientError):
         return TransientError(f"{said} (its outcome is unknown: look before repeating)")
     return PermanentError(said)

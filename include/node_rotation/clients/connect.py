@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import boto3
@@ -17,7 +20,8 @@ from node_rotation.clients.aws_errors import translate_core
 from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.clients.kubernetes_review import KubernetesReview
 from node_rotation.clients.text import short
-from node_rotation.errors import BadInputError
+from node_rotation.errors import BadInputError, BlockedError
+from node_rotation.outcome import Blocked
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -31,7 +35,7 @@ def connect(settings: Settings) -> tuple[Cloud, Cluster]:
     """Clients for the cluster that the settings are for; nothing is changed, credentials are not yet tried.
 
     :raises BadInputError: a kubeconfig or context that can't be used; names it.
-    :raises BlockedError: no such AWS profile, or EKS refuses.
+    :raises BlockedError: no such AWS profile, EKS refuses, or a kubeconfig's exec plugin gives no credentials.
     """
     session = aws_session(settings)
     return AwsCloud(session), KubernetesCluster(kubernetes_client(settings, session))
@@ -90,7 +94,26 @@ def _from_kubeconfig(cluster: str, access: KubernetesAccess) -> ApiClient:
     if path and not os.path.isfile(path):
         raise BadInputError(where, f"there is no file {path}.", "Give the path of a kubeconfig.")
     try:
-        return new_client_from_config(config_file=path, context=access.context, persist_config=False)
+        with _errors_logged() as logged:
+            client = new_client_from_config(config_file=path, context=access.context, persist_config=False)
     except (ConfigException, yaml.YAMLError, OSError, ValueError) as error:
         known = f"{path or 'the default kubeconfig'} can't be used: {short(error)}."
         raise BadInputError(where, known, "Check the file, and kubernetes.context.") from error
+    if logged and not (client.configuration.api_key or client.configuration.cert_file):
+        reason = f"no Kubernetes credentials: the kubeconfig's exec plugin failed: {short(logged[0])}"
+        remedy = "Run it by hand: see that it is installed here and that what it logs in with is good."
+        raise BlockedError(Blocked(reason, (where,), remedy))
+    return client
+
+
+@contextmanager
+def _errors_logged() -> Iterator[list[str]]:
+    """What the kubernetes package logs instead of raising: it goes on without credentials if an exec plugin fails."""
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        yield said
+    finally:
+        logging.getLogger().removeHandler(handler)

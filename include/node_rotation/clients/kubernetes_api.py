@@ -7,23 +7,45 @@ answers stay dictionaries here and become values of ours in ``kubernetes_values`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from kubernetes.client.exceptions import ApiException
 from urllib3 import Retry
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from node_rotation.clients.kubernetes_errors import translate, translate_connection
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from kubernetes.client import ApiClient
+    from urllib3.connectionpool import ConnectionPool
+    from urllib3.response import BaseHTTPResponse
 
 Json = dict[str, Any]
-CONNECT_S, READ_S = 5.0, 20.0
+CONNECT_S, READ_S = 5.0, 15.0
 PAGE = 500
 MERGE_PATCH = "application/merge-patch+json"
 _JSON = {status: "object" for status in (200, 201, 202)}  # "object": parsed, but not made into a model
 _VERBS = {"GET": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class _Again(Retry):
+    """Once more after a broken connection, not after a time-out: whoever waits for something looks again anyway."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
+        """The next attempt, if there is one."""
+        if isinstance(error, ReadTimeoutError):
+            raise error
+        return super().increment(method, url, response, error, _pool, _stacktrace)
 
 
 class Api:
@@ -35,7 +57,7 @@ class Api:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
         # Only reads are repeated here: who repeats a write has to look first.
-        client.rest_client.pool_manager.connection_pool_kw["retries"] = Retry(
+        client.rest_client.pool_manager.connection_pool_kw["retries"] = _Again(
             total=1, redirect=0, status=0, allowed_methods={"GET"}, respect_retry_after_header=False
         )
 

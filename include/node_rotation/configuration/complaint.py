@@ -21,7 +21,7 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel]) -> tuple[
     :param model: what it should have been, to suggest a setting that exists.
     :returns: path, e.g. ``environments[dev].clusters[eu-1].policy.budget``; problem; remedy.
     """
-    problems = error.errors(include_url=False)
+    problems = _causes(error.errors(include_url=False))
     first = problems[0]
     loc = first["loc"]
     more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
@@ -34,6 +34,21 @@ def explain(error: ValidationError, data: Any, model: type[BaseModel]) -> tuple[
     given = first.get("input")
     said = f", not {given!r}" if isinstance(given, str | int | float | bool) and repr(given) not in message else ""
     return path(loc, data), f"{message}{said}{more}.", f"Correct it; {SCHEMA} describes it."
+
+
+def _causes(problems: Sequence[Any]) -> list[Any]:
+    """Without what only follows from another: a list whose items are wrong counts as too short as well.
+
+    A name that is not there comes before one that is missing: it is most often the same one, misspelt.
+    """
+    places = [problem["loc"] for problem in problems]
+
+    def follows(problem: Any) -> bool:
+        loc = problem["loc"]
+        return problem["type"] == "too_short" and any(len(p) > len(loc) and p[: len(loc)] == loc for p in places)
+
+    own = [problem for problem in problems if not follows(problem)]
+    return sorted(own, key=lambda problem: problem["type"] != "extra_forbidden")
 
 
 def _plain(message: str) -> str:
@@ -51,6 +66,8 @@ def path(loc: Sequence[int | str], data: Any) -> str:
     """
     said = ""
     for part in loc:
+        if isinstance(part, str) and "[" in part and _step(data, part) is None:  # pydantic's name of an alternative
+            continue
         data = _step(data, part)
         name = data.get("name") if isinstance(data, Mapping) else None
         if isinstance(part, int):

@@ -7,14 +7,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.node_rotation.cli.conftest import Cli
 from tests.node_rotation.crashes import dies, run_for
 from tests.node_rotation.steps.test_image_run import WAYS
 from tests.node_rotation.test_intake import HTTP
 
+from node_rotation.cli import session
+from node_rotation.errors import TransientError
+from node_rotation.fleet import Settings
 from node_rotation.model import Plan
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.clients import Cloud, Cluster
 
 
 def test_drift_is_found_named_and_exits_2(cli: Cli, world: MemoryWorld) -> None:
@@ -228,6 +233,10 @@ def test_a_sweep_leaves_a_live_run_alone(cli: Cli, world: MemoryWorld) -> None:
         (["plan", "{name}", "--max-surge", "0"], "0 leaves 0 slots"),
         (["plan", "{name}", "--image", "base-new"], "image.id"),
         (["plan"], "CLUSTER"),
+        (["drift", "{name}", "nowhere"], "there is no cluster 'nowhere'"),
+        (["drift", "--set", "drain.timout=5m"], "drain.timout"),
+        (["sweep", "{name}", "nowhere"], "there is no cluster 'nowhere'"),
+        (["plan", "{name}", "--output", "json"], "Write it before: node-rotation --output"),
         (["plan", "{name}", "--no-such-option"], "--no-such-option"),
         (["rotate", "{name}", "--plan", "/nowhere/plan.json"], "/nowhere/plan.json: can't be read"),
     ],
@@ -273,3 +282,36 @@ def test_a_plan_for_people_shows_the_image_step(way: str, cli: Cli, name: str, w
     assert f"a {way} puts it into the template first" in " ".join(ran.out.split())
     assert f"will have dev-workers launch {world.image_id('base-new')}" in ran.out
     assert world.mutations == []
+
+
+@pytest.fixture
+def unreachable(fleet_file: Path, world: MemoryWorld, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A cluster before the one that answers: its API server is away."""
+    data = yaml.safe_load(fleet_file.read_text())
+    group = {"name": "workers", "asg": "away-workers"}
+    away = {"name": "away", "aws": {"region": world.seed.region}, "groups": [group]}
+    data["environments"][0]["clusters"].insert(0, away)
+    fleet_file.write_text(yaml.safe_dump(data))
+
+    def connect(settings: Settings) -> tuple[Cloud, Cluster]:
+        if settings.cluster.name == "away":
+            raise TransientError("the API server can't be reached")
+        return world.cloud, world.cluster
+
+    monkeypatch.setattr(session, "connect", connect)
+    return f"{world.seed.environment}.away"
+
+
+def test_a_cluster_that_is_away_does_not_hide_the_drift_of_the_others(cli: Cli, unreachable: str) -> None:
+    ran = cli("drift")
+    assert ran.code == 1
+    assert "6 of 6 machines drifted" in ran.out
+    assert ran.err == f"{unreachable}: the API server can't be reached\n"
+    told = cli("-o", "json", "drift").document["clusters"]
+    assert [cluster.get("error") for cluster in told] == [None, "the API server can't be reached"]
+
+
+def test_a_sweep_goes_on_after_a_cluster_that_is_away(cli: Cli, unreachable: str) -> None:
+    ran = cli("sweep")
+    assert (ran.code, ran.err) == (1, f"{unreachable}: the API server can't be reached\n")
+    assert "nothing to sweep" in ran.out

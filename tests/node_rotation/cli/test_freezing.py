@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.node_rotation.cli.conftest import Cli
 
@@ -44,3 +46,12 @@ def test_what_is_not_frozen_is_not_lifted(cli: Cli, world: MemoryWorld) -> None:
     ran = cli("unfreeze", world.image_id("base-new"), "--reason", "fixed")
     assert ran.code == 1
     assert "is not frozen" in ran.err
+
+
+def test_a_user_without_a_name_freezes_as_well(cli: Cli, world: MemoryWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    def getuser() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.setattr("getpass.getuser", getuser)
+    (record,) = cli("-o", "json", "freeze", world.image_id("base-new"), "--reason", "bad").document["frozen"]
+    assert record["by"] == f"cli uid-{os.getuid()}"

@@ -217,7 +217,7 @@ def test_keys_that_aws_does_not_accept_ask_for_new_ones(aws, key):
 
 def test_every_call_is_bounded(aws):
     for client in (aws.cloud._calls.autoscaling, aws.cloud._calls.autoscaling_once, aws.cloud._calls.ec2):
-        assert (client.meta.config.connect_timeout, client.meta.config.read_timeout) == (5, 20)
+        assert (client.meta.config.connect_timeout, client.meta.config.read_timeout) == (5, 15)
     assert aws.cloud._calls.autoscaling_once.meta.config.retries["total_max_attempts"] == 1
 
 

@@ -13,3 +13,8 @@ def test_list_items_are_called_by_their_name_where_they_have_one():
 def test_a_path_that_leaves_the_document_is_still_said():
     assert path(("a", 0, "b"), None) == "a[0].b"
     assert path((), {}) == "(top)"
+
+
+def test_alternatives_of_a_type_are_no_part_of_the_path():
+    data = {"after": "staging"}
+    assert path(("after", "literal['previous']"), data) == "after"

@@ -1,0 +1,32 @@
+"""Read YAML that somebody wrote by hand: a key that stands twice is a mistake, not the last one's victory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML wants keys to be unique (https://yaml.org/spec/1.2.2/#3213-node-comparison); PyYAML keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != _MERGE and isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read(text: str) -> Any:
+    """The document.
+
+    :param text: YAML.
+    :raises yaml.YAMLError: if it is none, or a key is there twice.
+    """
+    return yaml.load(text, Loader=_Loader)
