@@ -7,6 +7,9 @@ drain, terminate and health gate. Whatever happens, groups are restored and the 
 Where the policy asks for it, somebody approves the plan first; then the run waits for its maintenance window and for
 the environments before it. Until `opened` nothing is touched: rejected, superseded or not answered, it ends skipped.
 
+A batch that the maintenance window has no room for any more is left to a run to come: what is in flight is finished,
+everything is given back, and the run fails as not finished.
+
 A failed gate holds later batches (or skips or fails them, by policy): clear the failed `health_gate` to go on.
 The wiring is docs/adr's: setups, teardowns and their order are not decoration.
 """
@@ -19,7 +22,7 @@ from airflow.sdk import DAG, PartitionedAssetTimetable, task_group
 
 from node_rotation_airflow.constants import APPROVE_TASK, BATCH_GROUP, PLAN_TASK, REQUEST_TASK, ROTATE_NODES, WAIT_TASK
 from node_rotation_airflow.defaults import dag_defaults
-from node_rotation_airflow.fleet_file import cluster_names, group_names
+from node_rotation_airflow.fleet_file import cluster_names, group_names, runs_at_once
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.approve import ApprovePlanOperator
 from node_rotation_airflow.operators.clear import ClearOperator
@@ -47,7 +50,7 @@ with DAG(
     ROTATE_NODES,
     schedule=PartitionedAssetTimetable(assets=DRIFT),
     params=rotation_params(cluster_names(), group_names()),
-    max_active_runs=8,
+    max_active_runs=runs_at_once(),
     **dag_defaults(__doc__),
 ) as dag:
     request = RequestOperator(task_id=REQUEST_TASK)

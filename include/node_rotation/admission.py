@@ -38,11 +38,11 @@ class Wait:
 class Refuse:
     """Not in this run.
 
-    :param how: ``skip`` leaves the batch out, ``fail`` fails it.
+    :param how: ``skip`` leaves the batch out, ``later`` leaves it to a run to come, ``fail`` fails it.
     :param remedy: what to do about it.
     """
 
-    how: Literal["skip", "fail"]
+    how: Literal["skip", "later", "fail"]
     reason: str
     remedy: str = "Clear the batch that failed, then this one."
 
@@ -74,6 +74,10 @@ class _Desk:
         own = self.plan.group(batch.group).slots
         return min(own, CONTROL_PLANE_SLOTS) if self.is_control_plane(batch) else own
 
+    def late(self, batch: Batch) -> bool:
+        """The window has no room for it any more: it will never ask."""
+        return any(fitting.waits(batch, self.plan.group(batch.group), self.policies[batch.group], self.now))
+
     def state(self, name: str) -> str:
         claim = self.claims.get(name)
         return claim.state if claim else ""
@@ -95,8 +99,9 @@ def decide(
 
     First in, first out within a group; another group's batch may go ahead only if the earlier one waits for its
     own group's slots. A batch that shares a tight PodDisruptionBudget with one in flight waits for that one, and
-    keeps nobody. Safe with any number of askers if the claim is then written by compare-and-swap on the ledger that
-    ``claims`` was read from. A batch that will never ask needs a claim (``healed``), else it keeps its place. A batch
+    keeps nobody; so does one that the maintenance window has no room for any more: it is left to a run to come.
+    Safe with any number of askers if the claim is then written by compare-and-swap on the ledger that ``claims`` was
+    read from. A batch that will never ask needs a claim (``healed``), else it keeps its place. A batch
     whose own claim ``failed`` or was ``healed`` asks anew: somebody cleared it.
 
     :param plan: the plan.
@@ -113,17 +118,19 @@ def decide(
     asking = _find(plan, batch)
     disrupted = {group: machines for group, machines in foreign.items() if machines}
     desk = _Desk(plan, claims, policies, disrupted, now, {group.name: _pool(group) for group in plan.groups}, sharing)
+    begun = lock_held and desk.state(batch) in ("admitted", "passed")
+    if not begun and (late := fitting.too_late(plan, asking, claims, policies, now)):
+        return Refuse("later", late, "Start a run in its next window, or leave it to the nightly check.")
     if not lock_held:
         return Refuse("fail", f"this run no longer holds the lock of cluster {plan.cluster}: nothing may start")
-    if desk.state(batch) in ("admitted", "passed"):
+    if begun:
         return Admit()
     refused = _after_failure(desk, asking)
     if refused is not None:
         return refused
     if frozen:
         return Refuse("fail", frozen, "Publish a better image, or lift it with node-rotation unfreeze.")
-    hours = fitting.waits(asking, plan.group(asking.group), policies[asking.group], now)
-    reasons = (*hours, *_in_order(desk, asking), *_pause(desk, asking))
+    reasons = (*_in_order(desk, asking), *_pause(desk, asking))
     return Wait(reasons) if reasons else _room(desk, asking)
 
 
@@ -156,15 +163,10 @@ def _after_failure(desk: _Desk, asking: Batch) -> Decision | None:
 
 
 def _in_order(desk: _Desk, asking: Batch) -> Iterator[str]:
-    behind = not desk.is_control_plane(asking)
-    for batch in desk.plan.batches:
-        first = behind and desk.is_control_plane(batch)
-        if not (batch.canary or first) or batch.name == asking.name or desk.state(batch.name) == "passed":
-            continue
-        if batch.canary:
-            yield f"the canary {batch.name} has not passed its gate yet"
-        else:
-            yield f"control plane first: {batch.name} has not passed its gate yet"
+    for batch in desk.plan.ahead_of(asking):
+        if desk.state(batch.name) != "passed":
+            what = "the canary" if batch.canary else "control plane first:"
+            yield f"{what} {batch.name} has not passed its gate yet"
 
 
 def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:
@@ -190,7 +192,7 @@ def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     stuck: dict[str, str] = {}
     flying = _flying(desk)
     for batch in desk.plan.batches:
-        if desk.state(batch.name) and batch.name != asking.name:
+        if batch.name != asking.name and (desk.state(batch.name) or desk.late(batch)):
             continue
         pool, need = desk.pool(batch), taken(desk.plan.group(batch.group), len(batch.machines))
         if pool not in pools:

@@ -71,6 +71,8 @@ class Result:
     :param ledger: as it was before it was given back, for the report.
     :param frozen: which of the plan's images are frozen by now, and why.
     :param not_begun: why it ended before anything was touched, e.g. superseded by a newer image.
+    :param took_up: the dead run that it cleaned up after and went on for.
+    :param postponed: batches that the maintenance window had no room for, and why: a run to come goes on with them.
     """
 
     started_at: float
@@ -83,13 +85,14 @@ class Result:
     ledger: Ledger | None = None
     not_begun: str = ""
     frozen: tuple[str, ...] = ()
+    postponed: tuple[tuple[str, str], ...] = ()
+    took_up: str = ""
 
     @property
     def ok(self) -> bool:
         """True if every batch passed and nothing is left behind."""
-        return (
-            not self.failed and not self.skipped and self.blocked is None and (self.verdict is None or self.verdict.ok)
-        )
+        undone = self.failed or self.skipped or self.postponed or self.blocked
+        return not undone and (self.verdict is None or self.verdict.ok)
 
 
 def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
@@ -152,7 +155,9 @@ class _Rotation:
     passed: list[str] = field(default_factory=list)
     failed: list[tuple[str, Blocked]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    postponed: list[tuple[str, str]] = field(default_factory=list)
     ledger: Ledger | None = None
+    took_up: str = ""
 
     def carry_out(self, started: float) -> Result:
         cleared = self._cleared()
@@ -171,7 +176,17 @@ class _Rotation:
         self.skipped += [m.batch.name for m in self.moving]
         ended, verdict = self.run.clock.now(), self._verified()
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
-        return Result(started, ended, *outcome, blocked, verdict, self.ledger, frozen=frozen_targets(self.run))
+        return Result(
+            started,
+            ended,
+            *outcome,
+            blocked,
+            verdict,
+            self.ledger,
+            frozen=frozen_targets(self.run),
+            postponed=tuple(self.postponed),
+            took_up=self.took_up,
+        )
 
     def _cleared(self) -> Done | Blocked | Superseded:
         """Wait until the run may begin; nothing is touched before that, so nothing has to be restored."""
@@ -215,6 +230,7 @@ class _Rotation:
 
     def _prepared(self, group: str) -> Outcome:
         try:
+            self.took_up = self.took_up or lock.inherited(self.run)
             return prepare(self.run, group)
         except TransientError as error:
             return Waiting((str(error),), error.retry_after_s)
@@ -298,10 +314,14 @@ class _Rotation:
         return False
 
     def _fails(self, moving: _Moving, why: Blocked) -> bool:
-        """A refused batch never began: it is left out, or fails with the others; any other is healed."""
+        """A refused batch never began: it is left out, or to a run to come, or fails; any other is healed."""
         now, name = self.run.clock.now(), moving.batch.name
         if moving.step == 0 and (refused := refusal(self.run, moving.batch)) is not None:
             self.moving.remove(moving)
+            if refused.how == "later":
+                self.postponed.append((name, refused.reason))
+                self._note(f"{name} is left to a run to come: {refused.reason}")
+                return False
             if refused.how == "skip":
                 self.skipped.append(name)
             else:

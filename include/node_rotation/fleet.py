@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, WithJsonSchema, model_validator
 
-from node_rotation.clearance.fitting import shortfall
 from node_rotation.clearance.lineage import alike
 from node_rotation.clearance.promotion_order import no_circles, promoted_from
 from node_rotation.configuration import document, flow_checks
@@ -17,12 +16,9 @@ from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.kops.tags import KopsCluster, settled
 from node_rotation.model import Kind, Role, Strategy, Value
-from node_rotation.policy import ImageSource, Policy, PromotionPolicy, merge
+from node_rotation.policy import Clusters, ImageSource, Policy, PromotionPolicy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
-
-OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
-"""Settings that no node group has for itself."""
 
 Prices = Annotated[
     PriceTable | None,
@@ -127,7 +123,8 @@ class Environment(Value):
 class Settings(Value):
     """One cluster with everything that holds for it, policies merged per group.
 
-    ``before`` are the clusters that an image must have proven itself in first, ``accounts`` those of the whole fleet.
+    ``before`` are the clusters that an image must have proven itself in first, ``turn`` those that it is rotated in
+    turn with, ``accounts`` those of the whole fleet.
     """
 
     environment: str
@@ -135,6 +132,7 @@ class Settings(Value):
     policy: Policy
     groups: dict[str, Policy]
     before: tuple[Before, ...] = ()
+    turn: Turn | None = None
     accounts: tuple[AwsAccess, ...] = ()
     prices: RegionPrices | None = None
     notes: tuple[str, ...] = Field(default=(), description="groups that are named and left alone")
@@ -190,6 +188,13 @@ class Before(Value):
         return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
 
 
+class Turn(Value):
+    """The other clusters of an environment of which one is rotated at a time, in the fleet file's order."""
+
+    ahead: tuple[Before, ...]
+    behind: tuple[Settings, ...]
+
+
 class Fleet(Value):
     """Everything there is to rotate."""
 
@@ -229,7 +234,8 @@ class Fleet(Value):
                 if cluster in (candidate.name, f"{env.name}.{candidate.name}"):
                     merged = self._merged(env, candidate, run or {})
                     before = tuple(self._before(env, candidate, merged.policy.promotion))
-                    return merged.model_copy(update={"before": before, "accounts": self.accounts})
+                    turn = self._turn(env, candidate, merged.policy.promotion)
+                    return merged.model_copy(update={"before": before, "turn": turn, "accounts": self.accounts})
         known = ", ".join(self.names)
         raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
 
@@ -242,9 +248,9 @@ class Fleet(Value):
 
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         merged = self._laid(env, cluster, run)
-        _some_slots(merged, run)
+        flow_checks.some_slots(merged, run)
         not_managed(merged, run)
-        _some_hours(merged, run)
+        flow_checks.some_hours(merged, run)
         flow_checks.check(merged, bool(run))
         return merged
 
@@ -270,13 +276,25 @@ class Fleet(Value):
 
     def _before(self, env: Environment, cluster: Cluster, promotion: PromotionPolicy) -> Iterator[Before]:
         """The clusters to be promoted from."""
-        own = self._laid(env, cluster, {})
-        images = {name: policy.image for name, policy in own.groups.items()}
         for other in promoted_from(env.name, promotion, [e.name for e in self.environments]):
             there = next(e for e in self.environments if e.name == other)
             for candidate in there.clusters:
-                theirs = self._laid(there, candidate, {})
-                yield Before(settings=theirs, named=promotion.groups, image=own.policy.image, images=images)
+                yield self._ahead(env, cluster, there, candidate, promotion.groups)
+
+    def _turn(self, env: Environment, cluster: Cluster, promotion: PromotionPolicy) -> Turn | None:
+        """The other clusters of the environment, if they are rotated in turn."""
+        if promotion.clusters is Clusters.TOGETHER:
+            return None
+        place = env.clusters.index(cluster)
+        ahead = tuple(self._ahead(env, cluster, env, other) for other in env.clusters[:place])
+        return Turn(ahead=ahead, behind=tuple(self._laid(env, other, {}) for other in env.clusters[place + 1 :]))
+
+    def _ahead(
+        self, env: Environment, cluster: Cluster, there: Environment, other: Cluster, named: tuple[str, ...] = ()
+    ) -> Before:
+        own = self._laid(env, cluster, {})
+        images = {name: policy.image for name, policy in own.groups.items()}
+        return Before(settings=self._laid(there, other, {}), named=named, image=own.policy.image, images=images)
 
 
 Settings.model_rebuild()
@@ -315,42 +333,8 @@ def _said(error: ValidationError, run: Mapping[str, Any]) -> tuple[str, str]:
     return f"{where}: {problem}", remedy
 
 
-def _some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
-    """Refuse a budget that lets nothing move, on the side that the group's strategy spends."""
-    for name, policy in settings.groups.items():
-        side = "max_unavailable" if policy.strategy is Strategy.TERMINATE_FIRST else "max_surge"
-        share = getattr(policy.budget, side)
-        if share in (0, "0%") and policy.strategy is not Strategy.MANAGED:
-            where = "run parameters" if run else f"node group {name} of {settings.name}"
-            raise BadInputError(
-                f"{where}: budget.{side}",
-                f"{share} leaves 0 slots: no machine of group {name} could ever be replaced.",
-                "Set it to at least 1, or take the group out of the fleet.",
-            )
-
-
 def _kops_policies(cluster: Cluster) -> Mapping[str, Policy]:
     return cluster.kops.policies if cluster.kops else {}
-
-
-def _some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
-    """Refuse windows that no batch fits into, that differ within a cluster, or that the file itself switches off."""
-    where = "run parameters" if run else f"policy of {settings.name}"
-    if settings.policy.outside_windows and "outside_windows" not in run:
-        raise BadInputError(
-            f"{where}: outside_windows", "would switch the windows off for good.", "Say it for a single run instead."
-        )
-    for name, policy in settings.groups.items():
-        for what in OF_CLUSTERS:
-            if getattr(policy, what) != getattr(settings.policy, what):
-                raise BadInputError(
-                    f"node group {name} of {settings.name}: {what}",
-                    "differs from the cluster's: a run begins for all groups of a cluster at once.",
-                    "Give it to the cluster or its environment.",
-                )
-        if why := shortfall(policy):
-            remedy = "Make the window longer, or lower gate.settle."
-            raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)
 
 
 def rolled_by(group: NodeGroup) -> Mapping[str, Any]:

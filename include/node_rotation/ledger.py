@@ -109,7 +109,10 @@ class ClosedIntake(Value):
 
 
 class ImageRun(Value):
-    """A group's command or pod, written down before it is begun; ``created`` once the pod of this name was."""
+    """A group's command or pod, written down before it is begun; ``created`` once the pod of this name was.
+
+    ``heard`` is when the process that waits for a command last said so, epoch seconds.
+    """
 
     how: ImageStep
     since: float
@@ -117,6 +120,7 @@ class ImageRun(Value):
     namespace: str = ""
     created: bool = False
     ended: bool = False
+    heard: float | None = None
 
 
 class Ledger(Value):

@@ -48,6 +48,15 @@ def expired(lease: Lease, now: float) -> bool:
     return now - lease.renewed_at > lease.duration_s * SKEW
 
 
+def inherited(run: Run) -> str:
+    """The id of a dead run that this one has to clean up after, or has begun to; "" if there is none."""
+    found = held(run)
+    if found is None or found.ledger.run == run.id:
+        return ""
+    begun = found.lease.holder == run.id
+    return found.ledger.run if begun or expired(found.lease, run.clock.now()) else ""
+
+
 def acquire(run: Run) -> Ledger:
     """Take the lock, or find that this run has it.
 

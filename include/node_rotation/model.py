@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal
@@ -205,6 +206,14 @@ class Plan(Value):
             if group.name == name:
                 return group
         raise KeyError(name)
+
+    def ahead_of(self, batch: Batch) -> Iterator[Batch]:
+        """The batches that have to pass before a batch may begin: canaries, and for workers the masters."""
+        worker = self.group(batch.group).role is not Role.CONTROL_PLANE
+        masters = {group.name for group in self.groups if group.role is Role.CONTROL_PLANE}
+        for other in self.batches:
+            if other.name != batch.name and (other.canary or (worker and other.group in masters)):
+                yield other
 
     @property
     def machines(self) -> int:

@@ -10,7 +10,7 @@ from itertools import groupby
 from node_rotation import estimate as estimating
 from node_rotation.blockers import Subject, blockers, notes
 from node_rotation.budget import slots
-from node_rotation.clearance.fitting import too_long
+from node_rotation.clearance.fitting import several_nights, too_long
 from node_rotation.control_plane import quorum
 from node_rotation.drift import cluster_notes
 from node_rotation.fleet import NodeGroup, Settings
@@ -54,6 +54,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     cluster_slots = _cluster_slots(settings, groups)
     sharing = Sharing(snapshot)
     batches = _batches(subjects, cluster_slots, sharing)
+    estimate = estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots, sharing=sharing)
     plan = Plan(
         id="",
         environment=settings.environment,
@@ -63,11 +64,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         batches=batches,
         slots=cluster_slots,
         cluster_machines=sum(len(group.members) for group in snapshot.groups.values()),
-        estimate=priced(
-            estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots, sharing=sharing),
-            settings.prices,
-            _types(batches, snapshot),
-        ),
+        estimate=priced(estimate, settings.prices, _types(batches, snapshot)),
         blockers=(
             *blockers(subjects, drifts, snapshot),
             *quorum.blockers(settings, groups, snapshot),
@@ -79,6 +76,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
             *settings.notes,
             *notes(subjects, snapshot),
             *_begins(settings),
+            *several_nights(estimate, settings.policy),
             *_apart(batches, sharing),
             *_zonal(subjects, snapshot),
             *cluster_notes(snapshot),
@@ -90,6 +88,8 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
 def _begins(settings: Settings) -> Iterator[str]:
     """What the run will wait for before it touches anything."""
     yield from (f"only once {before.settings.name} has proven the image" for before in settings.before)
+    if settings.turn is not None:
+        yield from (f"only once {before.settings.name} is done" for before in settings.turn.ahead)
     policy = settings.policy
     if policy.outside_windows:
         yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"

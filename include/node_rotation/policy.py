@@ -136,6 +136,13 @@ class Empty(StrEnum):
     ALLOW = "allow"
 
 
+class Clusters(StrEnum):
+    """How the clusters of one environment are rotated."""
+
+    TOGETHER = "together"
+    IN_TURN = "in_turn"
+
+
 class PromotionPolicy(Value):
     """Where an image must have proven itself first: every machine of the required groups runs it.
 
@@ -148,6 +155,11 @@ class PromotionPolicy(Value):
     soak: Duration = Field(default=86400.0, description="so long a healthy node must have been running it there")
     groups: tuple[str, ...] = Field(default=(), description="names of the node groups that count there")
     empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
+    clusters: Clusters = Field(
+        default=Clusters.TOGETHER,
+        description="in_turn: one cluster of the environment at a time, in the fleet file's order, each only once "
+        "those ahead of it run the image and their intake is open",
+    )
 
 
 class BlastRadius(Value):

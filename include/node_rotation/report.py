@@ -12,6 +12,7 @@ from node_rotation.engine import BatchMoved, Event, Result
 from node_rotation.ledger import Ledger
 from node_rotation.model import Cost, Plan
 from node_rotation.prices import say as say_cost
+from node_rotation.status import origin
 from node_rotation.steps.image_step import back_text
 
 REPORT_SCHEMA_VERSION = 1
@@ -49,16 +50,26 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "passed": list(result.passed),
         "failed": [{"batch": name, **asdict(why)} for name, why in result.failed],
         "skipped": list(result.skipped),
+        "postponed": [{"batch": batch, "reason": why} for batch, why in result.postponed],
         "put_back": _put_back(result.ledger),
         "frozen": list(result.frozen),
         "notes": list(plan.notes),
         "blocked": asdict(result.blocked) if result.blocked else None,
         "not_begun": result.not_begun or None,
         "approval": None,
+        "took_up": took_up(result.took_up),
         "blockers": [blocker.model_dump(mode="json") for blocker in plan.blockers],
         "verdict": asdict(verdict) if verdict else None,
         "timeline": timeline(events, result.ended_at),
     }
+
+
+def took_up(run: str) -> dict[str, str] | None:
+    """Who began what a rotation went on with; None if it began by itself.
+
+    :param run: the dead run's id; "" if there was none.
+    """
+    return {"run": run, **origin(run).model_dump(mode="json")} if run else None
 
 
 def _put_back(ledger: Ledger | None) -> list[str]:
@@ -97,6 +108,8 @@ def page(value: dict[str, Any]) -> str:
         ("To", value["finished_at"]),
         ("Images", ", ".join(f"{group}: {image}" for group, image in value["targets"].items())),
     ]
+    if began := value["took_up"]:
+        facts.append(("Went on with", f"what {began['who']} began ({began['place']}, run {began['run']})"))
     if approval := value["approval"]:
         facts.append(("Approved by", f"{approval['by']}, {approval['at']}"))
     rows = "".join(f"<tr><th>{_text(name)}</th><td>{_text(said)}</td></tr>" for name, said in facts)
@@ -112,6 +125,8 @@ def page(value: dict[str, Any]) -> str:
 def _in_short(value: dict[str, Any]) -> str:
     if value["not_begun"]:
         return f"nothing was touched: {value['not_begun']}"
+    if value["postponed"] and not value["failed"] and not value["blocked"]:
+        return "not finished: the rest is left to a run to come"
     return "well" if value["ok"] else "not well"
 
 
@@ -124,6 +139,7 @@ def _on_top(value: dict[str, Any]) -> str:
 def _findings(value: dict[str, Any]) -> str:
     lines = [f"{f['batch']}: {f['reason']}. {f['remedy']}" for f in value["failed"]]
     lines += [f"{name} was not begun" for name in value["skipped"]]
+    lines += [f"{p['batch']} is left to a run to come: {p['reason']}" for p in value["postponed"]]
     lines += [*value["put_back"], *value["frozen"]]
     stopped = [value["blocked"]] if value["blocked"] and not value["blockers"] else []  # the first blocker is both
     lines += [f"{b['reason']}. {b['remedy']}" for b in (*stopped, *value["blockers"])]

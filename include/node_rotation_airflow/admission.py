@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from node_rotation.admission import Refuse
 from node_rotation.errors import PermanentError, TransientError
-from node_rotation.model import StepName
+from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.policy import OnGateFailure
 from node_rotation.run import Run
-from node_rotation.steps.admit import refusal
+from node_rotation.steps.admit import refusal, too_late
 from node_rotation_airflow import deeds
 
 Answer = Done | Waiting | Refuse
@@ -29,7 +29,10 @@ def ask(run: Run, index: int, gates: Gates | None) -> Answer:
     """
     if gates is None:
         return AWAY
-    return earlier_failure(run, index, gates) or _claim(run, index)
+    held = earlier_failure(run, index, gates)
+    if isinstance(held, Waiting) and (late := too_late(run, run.plan.batches[index])):
+        return Refuse("later", late)  # nobody may clear a gate before the morning
+    return held or _claim(run, index)
 
 
 def earlier_failure(run: Run, index: int, gates: Gates) -> Waiting | Refuse | None:
@@ -40,13 +43,19 @@ def earlier_failure(run: Run, index: int, gates: Gates) -> Waiting | Refuse | No
 
     :param index: the asking batch's map index.
     """
-    failed = next((run.plan.batches[i] for i in range(index) if gates.get(i) in BAD), None)
+    earlier = run.plan.batches[:index]
+    failed = next((b for i, b in enumerate(earlier) if gates.get(i) in BAD and not _postponed(run, b, gates[i])), None)
     if failed is None:
         return None
     how = run.policy(failed).gate.on_failure
     if how is OnGateFailure.HOLD:
         return Waiting((f"the gate of {failed.name} to pass: clear its task {StepName.GATE} once it can",))
     return Refuse("skip" if how is OnGateFailure.SKIP else "fail", f"{failed.name} did not pass its gate")
+
+
+def _postponed(run: Run, batch: Batch, gate: str | None) -> bool:
+    """Skipped only because the maintenance window has no room for it: that is no failure."""
+    return gate == "skipped" and bool(too_late(run, batch))
 
 
 def gates_of(states: Mapping[str, str | None], task_id: str) -> dict[int, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -38,6 +39,12 @@ class Document(Value):
             ) from error
 
 
+def pushed(value: Any) -> Mapping[str, Any]:
+    """What a task pushed: a trigger's comes back as the text of its JSON, a worker's as the value itself."""
+    found: Mapping[str, Any] = json.loads(value) if isinstance(value, str) else value
+    return found
+
+
 class Request(Document):
     """What a run is to do, validated, everything pinned that the fleet file says.
 
@@ -65,6 +72,13 @@ class Approval(Document):
 
     by: str
     at: datetime
+
+
+class Postponed(Document):
+    """A batch that the maintenance window had no room for."""
+
+    batch: str
+    reason: str
 
 
 class Cause(Document):

@@ -29,6 +29,14 @@ def cluster_names() -> tuple[str, ...]:
     return tuple(f"{environment['name']}.{cluster['name']}" for environment, cluster in _clusters())
 
 
+def runs_at_once() -> int:
+    """How many rotations Airflow keeps under way: most of them wait, for windows, promotion or their turn.
+
+    Two per cluster: one that waits for weeks must not keep a newer one, nor the cluster it waits for, from beginning.
+    """
+    return max(8, 2 * len(cluster_names()))
+
+
 def group_names() -> dict[str, tuple[str, ...]]:
     """Every node group's name → the clusters that have one of that name, in the file's order.
 

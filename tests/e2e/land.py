@@ -99,11 +99,13 @@ class Land:
     ground: Ground
     airflow: Airflow
     reports: Path
+    cluster: str = "dev"
+    """The one that most stories are about."""
 
     @property
     def core(self) -> client.CoreV1Api:
-        """The cluster ``dev``, as its administrator."""
-        return client.CoreV1Api(new_client_from_config(str(self.ground.kubeconfig("dev"))))
+        """That cluster, as its administrator."""
+        return client.CoreV1Api(new_client_from_config(str(self.ground.kubeconfig(self.cluster))))
 
     def publish(self, name: str) -> str:
         """Have a newer image come out; returns its id."""
@@ -129,7 +131,7 @@ class Land:
         return {name: str(one["ImageId"]) for name, one in aws.instances.items() if name in members}
 
     def left(self, before: residue.Aws) -> list[str]:
-        """What a rotation of ``dev`` left behind, by the observer's own reading of the world."""
+        """What a rotation of that cluster left behind, by the observer's own reading of the world."""
         after = self.aws()
         core = self.core
         plain = core.api_client.sanitize_for_serialization
@@ -143,11 +145,11 @@ class Land:
         ]
 
     def aws(self) -> residue.Aws:
-        """The AWS side of ``dev``."""
-        return residue.read_aws("dev", "/images/base/current")
+        """The AWS side of that cluster."""
+        return residue.read_aws(self.cluster, "/images/base/current")
 
     def mutations(self) -> list[str]:
-        """What AWS and the API server of ``dev`` were asked to change so far, by anybody but the ground's own parts."""
+        """What AWS and that API server were asked to change so far, by anybody but the ground's own parts."""
         aws = [f"{r.service}:{r.action}" for r in request_log.mutations(self.ground.request_log)]
         return [*aws, *self._writes()]
 
@@ -192,7 +194,7 @@ class Land:
         return "\n".join(said)
 
     def _writes(self) -> Iterator[str]:
-        for line in self.ground.audit_log("dev").read_text().splitlines():
+        for line in self.ground.audit_log(self.cluster).read_text().splitlines():
             event = json.loads(line)
             what = (event.get("objectRef") or {}).get("resource", "")
             if event["user"].get("username") == "admin" and event["verb"] not in READS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import date
 
-from tests.node_rotation.crashes import run_for
+from tests.node_rotation.crashes import dies, run_for
 
 from node_rotation import engine
 from node_rotation.model import Blocker, Cost
@@ -56,3 +56,26 @@ def test_everything_that_blocks_a_plan_is_in_it_not_only_the_first() -> None:
     shown = page(value)
     assert "Launch of dev-workers is suspended" in shown
     assert shown.count("the moon is full") == 1
+
+
+def test_who_began_what_it_went_on_with() -> None:
+    world = MemoryWorld.simple(2)
+    dead = run_for(world, "manual__2026-11-09T01:00:00")
+    dies(dead, world, 4, before=False)
+    world.clock.wait(1000.0)
+    run = run_for(world, "run-2")
+    result = engine.rotate(run)
+    assert result.ok
+    value = report(run.plan, result)
+    assert value["took_up"] == {"run": dead.id, "place": "Airflow", "who": dead.id}
+    assert f"what {dead.id} began (Airflow" in page(value)
+
+
+def test_what_a_window_closed_on_is_not_finished_rather_than_not_well() -> None:
+    world = MemoryWorld.simple(4, boot=60.0)
+    night = {"windows": [{"from": "00:00", "to": "02:07"}], "launch_timeout": "5m", "budget": {"max_surge": 1}}
+    run = run_for(world, **night)
+    value = report(run.plan, engine.rotate(run))
+    assert value["ok"] is False
+    assert [left["batch"] for left in value["postponed"]] == ["workers/3", "workers/4"]
+    assert "not finished: the rest is left to a run to come" in page(value)

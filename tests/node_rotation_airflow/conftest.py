@@ -166,7 +166,9 @@ class Airflow:
         return {run: {name: state for name, state in self.states.items() if wanted(name)} for run in run_ids}
 
     def _pull(self, task_ids: str | list[str], key: str, map_indexes: int | None = None) -> Any:
-        return self.pulled if isinstance(task_ids, list) else self.xcoms.get((task_ids, key))
+        if not isinstance(task_ids, list):
+            return self.xcoms.get((task_ids, key))
+        return self.pulled if key == "return_value" else [self.xcoms.get((task_id, key)) for task_id in task_ids]
 
     def _xcom(self, message: Any) -> Any:
         from airflow.sdk.execution_time.comms import XComResult

@@ -40,7 +40,7 @@ def test_every_dag_is_documented_tagged_limited_and_starts_paused(bag: Any) -> N
         assert dag.doc_md
         assert dag.tags == {"node-rotation"}
         assert dag.is_paused_upon_creation is True
-        assert dag.max_active_runs <= 8
+        assert dag.max_active_runs <= 8  # rotate_nodes: and two per cluster of a larger fleet
         assert not dag.catchup
 
 

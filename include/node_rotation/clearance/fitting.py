@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from node_rotation.clearance.windows import longest_s, waits_for
 from node_rotation.estimate import batch_s
-from node_rotation.model import Batch, Blocker, GroupPlan, ManagedPlan
+from node_rotation.model import Batch, Blocker, Estimate, GroupPlan, ManagedPlan, Plan
 from node_rotation.policy import Policy
 
 
@@ -41,11 +41,39 @@ def too_long(
             )
 
 
+def several_nights(estimate: Estimate, policy: Policy) -> Iterator[str]:
+    """That a plan is more than one window's work, if it is."""
+    longest = longest_s(policy.hours.windows)
+    if estimate.duration_s > longest:
+        yield (
+            f"it takes about {estimate.duration_s / 60:.0f} min and the longest maintenance window is "
+            f"{longest / 60:.0f} min: what is not done by then is left to a run to come"
+        )
+
+
 def waits(batch: Batch, group: GroupPlan, policy: Policy, now: float) -> Iterator[str]:
     """Why a batch may not start at this time of day; nothing if it may.
 
     :param group: the plan of its group.
     :param now: epoch seconds.
     """
+    if not (policy.windows or policy.blackouts):
+        return
     if why := waits_for(policy.hours, now, batch_s(len(batch.machines), policy, managed=group.managed)):
         yield why
+
+
+def too_late(plan: Plan, asking: Batch, begun: Container[str], policies: Mapping[str, Policy], now: float) -> str:
+    """Why a batch is left to a run to come; "" if it is not.
+
+    The window has no room for it any more, or none for one that has to pass before it and has not begun.
+
+    :param begun: names of batches that hold slots, or did.
+    :param policies: node group name → its policy.
+    :param now: epoch seconds.
+    """
+    ahead = (batch for batch in plan.ahead_of(asking) if batch.name not in begun)
+    for batch in (asking, *ahead):
+        if why := next(waits(batch, plan.group(batch.group), policies[batch.group], now), ""):
+            return why if batch is asking else f"{batch.name} goes first: {why}"
+    return ""

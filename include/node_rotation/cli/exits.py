@@ -24,7 +24,7 @@ class ExitCode(IntEnum):
 
     OK = 0, "nothing to do, or done"
     ERROR = 1, "something went wrong: one message on stderr says what, where and what to do"
-    FOUND = 2, "drift found, or the plan is not empty"
+    FOUND = 2, "drift found, the plan is not empty, or a maintenance window closed before all was done"
     BLOCKED = 3, "blocked until somebody does something: the object and the remedy are named"
     INTERRUPTED = 130, "interrupted from the keyboard before a rotation was under way"
 
@@ -57,7 +57,11 @@ def of_result(result: Result) -> ExitCode:
     """
     if result.ok:
         return ExitCode.OK
-    return ExitCode.BLOCKED if result.blocked or result.failed else ExitCode.ERROR
+    if result.blocked or result.failed:
+        return ExitCode.BLOCKED
+    verdict = result.verdict
+    left = verdict is not None and (verdict.orphans or verdict.residue or verdict.problems)
+    return ExitCode.FOUND if result.postponed and not left else ExitCode.ERROR
 
 
 def of_error(error: RotationError) -> tuple[ExitCode, str]:

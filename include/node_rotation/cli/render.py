@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from node_rotation import prices
 from node_rotation.cli.exits import say_blocker
 from node_rotation.engine import Result
 from node_rotation.model import Blocker, Estimate, GroupDrift, GroupPlan, ImageStep, Plan, Target
+from node_rotation.report import took_up
 
 PIPE_WIDTH = 200  # nobody's terminal: long names are not to be wrapped in a log
 
@@ -164,18 +165,23 @@ def show_result(out: Console, cluster: str, result: Result) -> None:
         return
     state = "done" if result.ok else "not done"
     out.print(f"{cluster}: {state}, {len(result.passed)} batches passed in {took}.", markup=False)
-    if result.blocked:
-        out.print(f"  blocked: {result.blocked}", markup=False, soft_wrap=True)
-    for batch, blocked in result.failed:
-        out.print(f"  {batch} failed: {blocked}", markup=False, soft_wrap=True)
-    for line in result.frozen:
+    for line in _lines(result):
         out.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _lines(result: Result) -> Iterator[str]:
+    if began := took_up(result.took_up):
+        yield f"it went on with what {began['who']} began ({began['place']})"
+    if result.blocked:
+        yield f"blocked: {result.blocked}"
+    yield from (f"{batch} failed: {blocked}" for batch, blocked in result.failed)
+    yield from result.frozen
     if result.skipped:
-        out.print(f"  not begun: {', '.join(result.skipped)}", markup=False)
+        yield f"not begun: {', '.join(result.skipped)}"
+    yield from (f"{batch} is left to a run to come: {why}" for batch, why in result.postponed)
     if result.verdict:
         for what, found in asdict(result.verdict).items():
-            for line in found:
-                out.print(f"  {what}: {line}", markup=False)
+            yield from (f"{what}: {line}" for line in found)
 
 
 def result_document(run_id: str, plan: Plan, result: Result) -> Mapping[str, Any]:
@@ -194,9 +200,11 @@ def result_document(run_id: str, plan: Plan, result: Result) -> Mapping[str, Any
         "passed": result.passed,
         "failed": [{"batch": batch, **asdict(blocked)} for batch, blocked in result.failed],
         "skipped": result.skipped,
+        "postponed": [{"batch": batch, "reason": why} for batch, why in result.postponed],
         "blocked": asdict(result.blocked) if result.blocked else None,
         "not_begun": result.not_begun or None,
         "frozen": result.frozen,
+        "took_up": took_up(result.took_up),
         "verdict": asdict(result.verdict) if result.verdict else None,
     }
 

@@ -1,4 +1,7 @@
-"""Programs of this machine: started without a shell, watched without a thread, ended with all their children."""
+"""Programs of this machine: started without a shell, watched without a thread, ended with all their children.
+
+Each has a keeper (``keeper.py``) that ends it when this process dies, however it dies.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO
 
+from node_rotation.clients import keeper
 from node_rotation.clients.text import short
 from node_rotation.configuration.image_policy import ImageCommand
 from node_rotation.errors import BlockedError
@@ -23,15 +29,16 @@ from node_rotation.outside import CommandState
 log = logging.getLogger(__name__)
 TAIL = 10
 LINE = 500
-GRACE_S = 10.0
+KEEPER = str(Path(__file__).with_name("keeper.py"))
 
 
 @dataclass(slots=True)
 class _Begun:
-    """A process and its output, a file: a pipe would break when whoever began it dies."""
+    """A program's keeper, what it writes, and the pipe that breaks when this process dies."""
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
+    pipe: int
     read: int = 0
     rest: bytes = b""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
@@ -64,22 +71,27 @@ class LocalCommands:
         """
         self.check(command)
         output = tempfile.TemporaryFile()  # noqa: SIM115 - closed once the process has ended
+        broken, pipe = os.pipe()
         try:
             process = subprocess.Popen(
-                command.argv,
+                [sys.executable, "-I", KEEPER, str(broken), *command.argv],
                 cwd=_directory(command),
                 env={**_environment(), **command.environment, **variables},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=(broken,),
             )
         except OSError as error:
             output.close()
+            os.close(pipe)
             what = f"{command.argv[0]} can't be started: {short(error)}"
             raise BlockedError(Blocked(what, ("image_command",), _REMEDY)) from error
+        finally:
+            os.close(broken)
         log.info("%s: started as process %d", command.argv[0], process.pid)
-        self._begun[key] = _Begun(process, output)
+        self._begun[key] = _Begun(process, output, pipe)
 
     def state(self, key: str) -> CommandState | None:
         """How it goes; its new output goes to the log. None if this process did not begin it."""
@@ -99,9 +111,10 @@ class LocalCommands:
             with suppress(ProcessLookupError):  # the group is gone once its last process is
                 os.killpg(begun.process.pid, sign)
             with suppress(subprocess.TimeoutExpired):
-                begun.process.wait(GRACE_S)
+                begun.process.wait(keeper.GRACE_S)
         _read(begun, last=True)
         begun.output.close()
+        os.close(begun.pipe)
 
 
 _REMEDY = "Correct it in the fleet file, or install it where rotations run: on Airflow's workers, or here."

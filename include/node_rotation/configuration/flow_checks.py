@@ -1,14 +1,19 @@
-"""What only the layers of a policy together can get wrong: an image step without its means, a group's own intake."""
+"""What only the layers of a policy together can get wrong: no slots, no hours, no means for an image step."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from node_rotation.clearance.fitting import shortfall
 from node_rotation.errors import BadInputError
-from node_rotation.model import ImageStep
+from node_rotation.model import ImageStep, Strategy
 
 if TYPE_CHECKING:
     from node_rotation.fleet import Settings
+
+OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
+"""Settings that no node group has for itself."""
 
 _MEANS = {ImageStep.COMMAND: "image_command", ImageStep.POD: "image_pod"}
 
@@ -30,3 +35,43 @@ def check(settings: Settings, by_run: bool) -> None:
         if policy.intake != settings.policy.intake:
             remedy = "Move it to the cluster's policy, or its environment's."
             raise BadInputError(f"{where}: intake", "belongs to a whole cluster, not to one of its groups.", remedy)
+
+
+def some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse a budget that lets nothing move, on the side that the group's strategy spends.
+
+    :raises BadInputError: names the group and the setting.
+    """
+    for name, policy in settings.groups.items():
+        side = "max_unavailable" if policy.strategy is Strategy.TERMINATE_FIRST else "max_surge"
+        share = getattr(policy.budget, side)
+        if share in (0, "0%") and policy.strategy is not Strategy.MANAGED:
+            where = "run parameters" if run else f"node group {name} of {settings.name}"
+            raise BadInputError(
+                f"{where}: budget.{side}",
+                f"{share} leaves 0 slots: no machine of group {name} could ever be replaced.",
+                "Set it to at least 1, or take the group out of the fleet.",
+            )
+
+
+def some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse windows that no batch fits into, that differ within a cluster, or that the file itself switches off.
+
+    :raises BadInputError: names the cluster or the group, and the setting.
+    """
+    where = "run parameters" if run else f"policy of {settings.name}"
+    if settings.policy.outside_windows and "outside_windows" not in run:
+        raise BadInputError(
+            f"{where}: outside_windows", "would switch the windows off for good.", "Say it for a single run instead."
+        )
+    for name, policy in settings.groups.items():
+        for what in OF_CLUSTERS:
+            if getattr(policy, what) != getattr(settings.policy, what):
+                raise BadInputError(
+                    f"node group {name} of {settings.name}: {what}",
+                    "differs from the cluster's: a run begins for all groups of a cluster at once.",
+                    "Give it to the cluster or its environment.",
+                )
+        if why := shortfall(policy):
+            remedy = "Make the window longer, or lower gate.settle."
+            raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)

@@ -8,6 +8,7 @@ from node_rotation import lock, names
 from node_rotation.admission import Admit as Yes
 from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
+from node_rotation.clearance import fitting
 from node_rotation.errors import BlockedError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger
 from node_rotation.model import Batch, StepName
@@ -35,6 +36,8 @@ class Admit:
         lock.keep(run, snapshot.lease)
         ledger = ledger_of(snapshot.lease, run.id)
         if ledger is not None and _has_slots(ledger, batch):
+            return
+        if too_late(run, batch):
             return
         if ledger is None or batch.group not in ledger.groups:
             ensure(run, batch.group)
@@ -74,6 +77,16 @@ def refusal(run: Run, batch: Batch) -> Refuse | None:
     snapshot = run.look()
     decision = _decide(run, batch, snapshot, ledger_of(snapshot.lease, run.id))
     return decision if isinstance(decision, Refuse) else None
+
+
+def too_late(run: Run, batch: Batch) -> str:
+    """Why a batch is left to a run to come, whoever holds the lock; "" if it may still begin, or has begun."""
+    ledger = ledger_of(run.look().lease, run.id)
+    begun = {claim.batch: claim for claim in ledger.claims} if ledger else {}
+    known = begun.get(batch.name)
+    if known is not None and known.state is not ClaimState.HEALED:  # it goes on, or is taken back first
+        return ""
+    return fitting.too_late(run.plan, batch, begun, run.settings.groups, run.clock.now())
 
 
 def _has_slots(ledger: Ledger, batch: Batch) -> bool:

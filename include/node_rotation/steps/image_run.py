@@ -23,6 +23,10 @@ from node_rotation.steps.scene import span
 log = logging.getLogger(__name__)
 RUN_BY_OTHERS = (ImageStep.COMMAND, ImageStep.POD)
 POLL_S = 2.0
+HEARD_S = 15.0
+"""So often whoever waits for a command says that it is alive."""
+SILENT_S = 60.0
+"""Silent for so long it is dead, and its command was ended with it (``clients.keeper``)."""
 ENDED = ("Succeeded", "Failed")
 
 
@@ -158,6 +162,8 @@ def _command_goes(
     if state is None:  # a process that has died began it, or one that is still at it
         if launches():
             return Done()
+        if not overdue and run.clock.now() - (known.heard or known.since) > SILENT_S:
+            return _begin_again(run, plan, known)
         if not overdue:
             return Waiting((f"{what} was begun by another process",), POLL_S)
         return _blocked(plan, f"nobody knows how {what} ended, {span(run.clock.now() - known.since)} after it began")
@@ -167,7 +173,38 @@ def _command_goes(
         return _blocked(plan, f"{what} failed with exit code {state.code}", state.tail)
     if overdue:
         return _blocked(plan, f"{what} did not end within {span(run.clock.now() - known.since)}", state.tail)
+    _say_alive(run, plan.name, known)
     return Waiting((f"{what} runs",), POLL_S, here=True)
+
+
+def _say_alive(run: Run, group_name: str, known: ImageRun) -> None:
+    now = run.clock.now()
+    if now - (known.heard or known.since) >= HEARD_S:
+        _replaced(run, group_name, known, known.model_copy(update={"heard": now}))
+
+
+def _begin_again(run: Run, plan: GroupPlan, known: ImageRun) -> Waiting:
+    """The worker that ran it died."""
+    if run.outside.commands is None:
+        return Waiting((f"the image command of group {plan.name} needs a worker: the one that ran it died",), here=True)
+    begun = ImageRun(how=known.how, since=run.clock.now())
+    if _replaced(run, plan.name, known, begun):
+        log.warning("the image command of group %s is begun again: the worker that ran it died", plan.name)
+        _start(run, plan, run.settings.groups[plan.name], begun)
+    return Waiting((f"the image step of group {plan.name} has begun again",), POLL_S, here=True)
+
+
+def _replaced(run: Run, group_name: str, known: ImageRun, by: ImageRun) -> bool:
+    """Write it down instead of what was known; False if another actor of this run was faster."""
+    won = False
+
+    def swap(ledger: Ledger) -> Ledger:
+        nonlocal won
+        won = ledger.image_runs.get(group_name) == known
+        return ledger.with_image_run(group_name, by) if won else ledger
+
+    lock.change(run, swap)
+    return won
 
 
 def _pod_goes(run: Run, plan: GroupPlan, known: ImageRun, *, overdue: bool) -> Outcome:

@@ -94,14 +94,11 @@ def _refused(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
 
 def _sweep_the_dead(run: Run) -> Waiting | None:
     """Reconcile what an expired run left, or go on with that if this run has begun it already."""
-    found = lock.held(run)
-    if found is None or (found.lease.holder == run.id and found.ledger.run == run.id):
-        return None
-    if found.lease.holder != run.id and not lock.expired(found.lease, run.clock.now()):
+    dead = lock.inherited(run)
+    if not dead:
         return None
     swept = sweep.sweep(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside)
     run.look.forget()
-    dead = found.ledger.run
     return Waiting(tuple(f"sweeping what {dead} left: {left}" for left in swept.left)) if swept.left else None
 
 

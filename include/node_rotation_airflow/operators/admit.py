@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from node_rotation_airflow.constants import ADMIT_TIMEOUT
+from node_rotation_airflow.constants import ADMIT_TIMEOUT, POSTPONED_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class AdmitOperator(RotationOperator):
     def work(self, context: Context) -> None:
         """Be admitted, be refused, or wait.
 
-        :raises AirflowSkipException: if later batches are skipped after a failure.
+        :raises AirflowSkipException: if later batches are skipped after a failure, or it is left to a run to come.
         :raises AirflowFailException: if they fail, or nothing may start in this run any more.
         """
         ti: Any = context["ti"]
@@ -48,6 +48,7 @@ class AdmitOperator(RotationOperator):
         from node_rotation.admission import Refuse
         from node_rotation.outcome import Done
         from node_rotation_airflow.admission import ask, gates_of
+        from node_rotation_airflow.documents import Postponed
 
         ti: Any = context["ti"]
         run = run_of(context)
@@ -58,7 +59,9 @@ class AdmitOperator(RotationOperator):
             self.log.info("%s is admitted. %s", name, answer.detail)
             return
         if isinstance(answer, Refuse):
-            refused = AirflowSkipException if answer.how == "skip" else AirflowFailException
+            if answer.how == "later":
+                ti.xcom_push(key=POSTPONED_KEY, value=Postponed(batch=name, reason=answer.reason).dump())
+            refused = AirflowFailException if answer.how == "fail" else AirflowSkipException
             raise refused(f"{name} is not admitted: {answer.reason}")
         self.log.info("waits: %s", "; ".join(answer.reasons))
         self._wait(run.plan.id)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
 from node_rotation.outcome import Blocked
-from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, VERDICT_KEY
+from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, PREPARE, TOOK_UP_KEY, VERDICT_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
-from node_rotation_airflow.operators.verify import BAD, ended_early
+from node_rotation_airflow.operators.verify import BAD, ended_early, postponed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,11 +64,10 @@ class ReportOperator(RotationOperator):
 
 
 def _spans(ti: Any) -> Sequence[Span]:
-    from node_rotation_airflow.documents import Span
+    from node_rotation_airflow.documents import Span, pushed
 
     found = ti.xcom_pull(task_ids=list(STEPS), key="return_value") or []
-    # What a trigger pushed comes back as the text of its JSON, what a worker returned as the value itself.
-    return [Span.read(json.loads(value) if isinstance(value, str) else value) for value in found if value]
+    return [Span.read(pushed(value)) for value in found if value]
 
 
 def _result(
@@ -79,16 +78,18 @@ def _result(
 
     gates = {b.name: states.get(f"{BATCH_GROUP}.{StepName.GATE}_{i}") for i, b in enumerate(plan.batches)}
     failed = {name: state for name, state in gates.items() if state in BAD}
-    verdict = _verdict(ti.xcom_pull(task_ids=VERIFY_TASK, key=VERDICT_KEY))
+    verdict, later = _verdict(ti.xcom_pull(task_ids=VERIFY_TASK, key=VERDICT_KEY)), postponed(ti)
     now = WallClock().now()
     return Result(
         started_at=min((span.began for span in spans), default=now),
         ended_at=max((span.ended for span in spans), default=now),
         passed=tuple(name for name, state in gates.items() if state == "success"),
         failed=tuple((name, Blocked(f"its gate is {state}")) for name, state in failed.items()),
-        skipped=tuple(name for name, state in gates.items() if state != "success" and name not in failed),
+        skipped=tuple(n for n, state in gates.items() if state != "success" and n not in (*failed, *later)),
         blocked=NO_VERDICT if verdict is None and states.get(VERIFY_TASK) != "skipped" else None,
         frozen=frozen,
+        postponed=tuple(later.items()),
+        took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=TOOK_UP_KEY) or ()), ""),
         verdict=verdict,
     )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.sdk.exceptions import AirflowFailException
 
 from node_rotation.model import StepName
-from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S, PREPARE, RESTORE
+from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S, PREPARE, RESTORE, TOOK_UP_KEY
 from node_rotation_airflow.operators.base import RotationOperator, run_of
 from node_rotation_airflow.retry import said_plainly
 
@@ -204,9 +204,18 @@ class GroupOperator(DeedOperator):
 
 
 class PrepareOperator(GroupOperator):
-    """Takes the lock and makes a group ready."""
+    """Takes the lock and makes a group ready; first it cleans up after a dead run, and says so for the report."""
 
     deed = PREPARE
+
+    def work(self, context: Context) -> dict[str, Any] | None:
+        """As every deed."""
+        from node_rotation import lock
+
+        if dead := lock.inherited(run_of(context)):
+            self.log.info("cleans up after the dead run %s", dead)
+            context["ti"].xcom_push(key=TOOK_UP_KEY, value=dead)
+        return super().work(context)
 
 
 class RestoreOperator(GroupOperator):

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from node_rotation.model import StepName
 from node_rotation_airflow.constants import (
     BATCH_GROUP,
     BEFORE_OPENED,
     ENDED_KEY,
     PLAN_TASK,
+    POSTPONED_KEY,
     RESTORE,
     VERDICT_KEY,
 )
@@ -71,9 +73,29 @@ class VerifyOperator(DeedOperator):
             "tasks": bad_tasks(_states(context)),
         }
         context["ti"].xcom_push(key=VERDICT_KEY, value=dict(found))
+        for batch, why in postponed(context["ti"]).items():
+            self.log.warning("%s is left to a run to come: %s", batch, why)
         if problems := [f"{name}: {', '.join(what)}" for name, what in found.items() if what]:
-            raise AirflowFailException("not as planned. " + "; ".join(problems))
+            raise AirflowFailException(f"{_in_short(context, found)}. {'; '.join(problems)}")
         self.log.info("as planned: nothing drifted, nothing left behind, no task failed")
+
+
+def _in_short(context: Context, found: Mapping[str, Any]) -> str:
+    """What kind of end it is that is not as planned."""
+    others = any(what for name, what in found.items() if name != "drift")
+    later = postponed(context["ti"])
+    if later and not others:
+        return f"not finished: {next(iter(later.values()))}; {len(later)} batches are left to a run to come"
+    return "not as planned"
+
+
+def postponed(ti: Any) -> dict[str, str]:
+    """Batches that the maintenance window had no room for, and why."""
+    from node_rotation_airflow.documents import Postponed, pushed
+
+    found = ti.xcom_pull(task_ids=[f"{BATCH_GROUP}.{StepName.ADMIT}"], key=POSTPONED_KEY) or ()
+    said = [Postponed.read(pushed(value)) for value in found if value]
+    return {one.batch: one.reason for one in said}
 
 
 def ended_early(context: Context) -> str:

@@ -19,6 +19,8 @@ from node_rotation.admission import Refuse
 from node_rotation.outcome import Done
 from node_rotation.run import Run
 from node_rotation_airflow.admission import ask
+from node_rotation_airflow.constants import POSTPONED_KEY
+from node_rotation_airflow.documents import Postponed
 from node_rotation_airflow.narrator import Narrator
 from node_rotation_airflow.triggers.base import RotationTrigger
 from node_rotation_airflow.triggers.comms import in_thread, states, the_run
@@ -74,8 +76,14 @@ class AdmitTrigger(RotationTrigger):
                 self.log.info("%s is admitted. %s", name, answer.detail)
                 return TaskSuccessEvent()
             if isinstance(answer, Refuse):
-                self.log.error("%s is not admitted: %s", name, answer.reason)
-                return TaskSkippedEvent() if answer.how == "skip" else TaskFailedEvent()
+                return self._refused(name, answer)
             narrator.waits(answer.reasons, run.clock.now())
             ahead = sum(other < index for other in queue)
             await sleep(answer.poll_s if ahead < NEAR else 2 * answer.poll_s)
+
+    def _refused(self, name: str, answer: Refuse) -> TriggerEvent:
+        self.log.error("%s is not admitted: %s", name, answer.reason)
+        if answer.how == "later":
+            left = Postponed(batch=name, reason=answer.reason)
+            return TaskSkippedEvent(xcoms={POSTPONED_KEY: left.dump()})
+        return TaskSkippedEvent() if answer.how == "skip" else TaskFailedEvent()

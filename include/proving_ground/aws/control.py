@@ -86,7 +86,7 @@ def _intake(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _intakes(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {"closed": world.intakes.closed, "said": world.intakes.said}
+    return {"closed": world.intakes.closed, "said": world.intakes.said, "said_at": world.intakes.said_at}
 
 
 def _intake_refuses(world: AwsWorld, asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ machine takes a volume over (https://kops.sigs.k8s.io/cluster_spec/#etcdclusters
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from proving_ground.control_plane.cluster import SMALL, answers, free_ports, retried, wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from proving_ground.control_plane.cluster import Tools
@@ -75,14 +76,17 @@ class Members:
 
     def _start(self) -> None:
         self._tools.processes.stop([self._name(member) for of in self._members.values() for member in of])
-        self._members = {etcd: self._addressed(etcd) for etcd in ETCD_CLUSTERS}
+        self._started = {}  # of a start whose ports somebody else took: neither its processes nor its data count
+        ports = iter(free_ports(2 * len(self._volumes) * len(ETCD_CLUSTERS)))
+        self._members = {etcd: self._addressed(etcd, ports) for etcd in ETCD_CLUSTERS}
+        for member in (member for of in self._members.values() for member in of):
+            shutil.rmtree(self._data(member), ignore_errors=True)
         for volume in self._volumes:
             self.up(volume)
         for member, started in self._started.items():
             wait_for(started, self._log(member), partial(answers, f"{member.client}/health"))
 
-    def _addressed(self, etcd: str) -> tuple[Member, ...]:
-        ports = iter(free_ports(2 * len(self._volumes)))
+    def _addressed(self, etcd: str, ports: Iterator[int]) -> tuple[Member, ...]:
         return tuple(
             Member(etcd, f"etcd-{volume}", f"http://127.0.0.1:{next(ports)}", f"http://127.0.0.1:{next(ports)}")
             for volume in self._volumes
@@ -98,6 +102,9 @@ class Members:
     def _name(self, member: Member) -> str:
         return f"{self._cluster}/{member.etcd}-{member.name}"
 
+    def _data(self, member: Member) -> Path:
+        return self._directory / f"{member.etcd}-{member.name}"
+
     def _log(self, member: Member) -> Path:
         return self._directory / f"{member.etcd}-{member.name}.log"
 
@@ -106,7 +113,7 @@ class Members:
         argv = [
             str(self._tools.binaries / "etcd"),
             f"--name={member.name}",
-            f"--data-dir={self._directory / f'{member.etcd}-{member.name}'}",
+            f"--data-dir={self._data(member)}",
             f"--listen-client-urls={member.client}",
             f"--advertise-client-urls={member.client}",
             f"--listen-peer-urls={member.peer}",

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
-from tests.e2e.kops.etcd import access
+from tests.e2e.kops.etcd import Watch, access
 
 from node_rotation.cli import main
 from node_rotation.clients.etcd import probe
-from proving_ground.control_plane.members import Members
 from proving_ground.ground import Ground
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(400)]
-LOOK_S = 0.2
 
 
 @pytest.fixture
@@ -38,29 +33,6 @@ def fleet(kops: Ground, tmp_path: Path) -> Path:
     document = {"defaults": policy, "environments": [{"name": "prod", "clusters": [cluster]}]}
     path.write_text(yaml.safe_dump(document))
     return path
-
-
-class Watch:
-    """Looks from outside at the processes of etcd's members; ``fewest`` masters had all of theirs up.
-
-    Not at ``/health``: while the others elect a leader for one that went, all of them say no for a moment.
-    """
-
-    def __init__(self, etcd: Members, volumes: tuple[str, ...]) -> None:
-        self._etcd, self._volumes, self._over = etcd, volumes, threading.Event()
-        self.fewest = len(volumes)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._run, daemon=True)
-        thread.start()
-        yield
-        self._over.set()
-        thread.join(timeout=30)
-
-    def _run(self) -> None:
-        while not self._over.wait(LOOK_S):
-            self.fewest = min(self.fewest, sum(self._etcd.running(volume) for volume in self._volumes))
 
 
 def test_a_kops_cluster_is_rotated_control_plane_first_and_etcd_keeps_two_of_three(

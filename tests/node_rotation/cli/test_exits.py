@@ -15,6 +15,7 @@ from node_rotation.outcome import Blocked
 from node_rotation.steps.verify import Verdict
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "cli.md"
+LATE = (("workers/2", "the maintenance window is closed"),)
 LOCKED = Blocked("another run holds the cluster", ("lease kube-system/node-rotation",), "Wait for it.")
 
 
@@ -59,6 +60,8 @@ def test_drift(found: list[GroupDrift], code: ExitCode) -> None:
         (Result(0.0, 1.0, passed=("workers/1",), verdict=Verdict()), ExitCode.OK),
         (Result(0.0, 1.0, blocked=LOCKED), ExitCode.BLOCKED),
         (Result(0.0, 1.0, failed=(("workers/1", LOCKED),)), ExitCode.BLOCKED),
+        (Result(0.0, 1.0, postponed=LATE, verdict=Verdict(drift=("i-1",))), ExitCode.FOUND),
+        (Result(0.0, 1.0, postponed=LATE, verdict=Verdict(residue=("taint on node n1",))), ExitCode.ERROR),
         (Result(0.0, 1.0, verdict=Verdict(residue=("taint on node n1",))), ExitCode.ERROR),
     ],
 )

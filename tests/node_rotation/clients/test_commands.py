@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
 import sys
 import threading
 import time
@@ -115,3 +117,53 @@ def test_a_program_beside_its_directory_is_found(commands: LocalCommands, tmp_pa
 def test_another_processes_command_is_not_known(commands: LocalCommands) -> None:
     assert commands.state("somebody/else") is None
     commands.end("somebody/else")
+
+
+BEGINS = """
+import sys, time
+from node_rotation.clients.commands import LocalCommands
+from node_rotation.configuration.image_policy import ImageCommand
+
+LocalCommands().begin("key", ImageCommand(argv=(sys.executable, "-c", sys.argv[1])), {})
+print("begun", flush=True)
+time.sleep(600)
+"""
+WORKS = """
+import os, signal, subprocess, sys, time
+asked = {asked!r}
+signal.signal(signal.SIGTERM, lambda *of: open(asked, 'w').close() or sys.exit())
+deaf = 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(600)'
+child = subprocess.Popen([sys.executable, '-c', deaf])
+with open({pids!r} + '.new', 'w') as file:
+    file.write(f'{{os.getpid()}} {{child.pid}}')
+os.rename({pids!r} + '.new', {pids!r})
+time.sleep(600)
+"""
+
+
+def test_one_whose_worker_is_killed_is_ended_with_its_children_and_asked_first(tmp_path: Path) -> None:
+    pids, asked = tmp_path / "pids", tmp_path / "asked"
+    code = WORKS.format(pids=str(pids), asked=str(asked))
+    worker = subprocess.Popen([sys.executable, "-c", BEGINS, code], env={**os.environ, "PYTHONPATH": "include"})
+    try:
+        until(pids.exists)
+    finally:
+        worker.kill()
+        worker.wait(timeout=30)
+    for pid in pids.read_text().split():
+        until(lambda pid=pid: _gone(int(pid)))  # type: ignore[misc]
+    assert asked.exists()
+
+
+def test_a_file_that_is_no_program_is_said_when_it_is_begun(commands: LocalCommands, tmp_path: Path) -> None:
+    script = tmp_path / "image"
+    script.write_bytes(b"\x00\x01")
+    script.chmod(0o700)
+    commands.begin(KEY, ImageCommand(argv=(str(script),)), {})
+    state = ended(commands)
+    assert (state.code, state.tail) == (126, (f"{script} can't be started: Exec format error",))
+
+
+def test_a_signal_is_a_code_as_shells_have_it(commands: LocalCommands) -> None:
+    commands.begin(KEY, python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), {})
+    assert ended(commands).code == 137

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -183,22 +184,66 @@ def test_groups_take_turns() -> None:
     assert isinstance(prepare(run, "two"), Done)
 
 
-def test_a_command_whose_process_died_is_not_begun_again_and_blocks_when_its_time_is_up() -> None:
-    world, run, _ = behind("command", takes_s=float("inf"))
+def test_a_command_whose_worker_died_is_begun_again_once_that_one_has_been_silent() -> None:
+    """Its keeper ended it when the worker died; the next attempt can't know that, but hears nothing any more."""
+    world, run, program = behind("command", takes_s=float("inf"))
     prepare(run, "workers")
     world.outside.commands.running.begun.clear()
     waits = prepare(run, "workers")
     assert isinstance(waits, Waiting)
     assert "begun by another process" in waits.reasons[0]
-    world.clock.wait(100.0)
-    prepare(run, "workers")
-    world.clock.wait(100.0)
-    prepare(run, "workers")
-    world.clock.wait(101.0)
-    blocked = prepare(run, "workers")
-    assert isinstance(blocked, Blocked)
-    assert "nobody knows how" in blocked.reason
     assert begun(world) == 1
+
+    program.takes_s, program.does = 5.0, lambda variables: right(world, variables)
+    world.clock.wait(61.0)
+    again = prepare(run, "workers")
+    assert isinstance(again, Waiting)
+    assert (again.here, begun(world)) == (True, 2)
+    world.clock.wait(5.0)
+    assert isinstance(prepare(run, "workers"), Done)
+
+
+def test_one_whose_worker_is_alive_is_not_begun_a_second_time_however_long_it_takes() -> None:
+    world, run, program = behind("command", takes_s=250.0)
+    program.does = lambda variables: right(world, variables)
+    other = replace(run, outside=replace(run.outside, commands=None))
+    for _ in range(24):
+        assert isinstance(prepare(run, "workers"), Waiting)
+        world.clock.wait(10.0)
+        waits = prepare(other, "workers")
+        assert isinstance(waits, Waiting)
+        assert not waits.here
+    world.clock.wait(20.0)
+    assert isinstance(prepare(run, "workers"), Done)
+    assert begun(world) == 1
+
+
+def test_a_trigger_that_finds_its_worker_dead_asks_for_another() -> None:
+    world, run, _ = behind("command", takes_s=float("inf"))
+    prepare(run, "workers")
+    world.clock.wait(61.0)
+    waits = prepare(replace(run, outside=replace(run.outside, commands=None)), "workers")
+    assert isinstance(waits, Waiting)
+    assert (waits.here, begun(world)) == (True, 1)
+
+
+def test_two_attempts_that_find_the_worker_dead_begin_it_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, run, _ = behind("command", takes_s=float("inf"))
+    prepare(run, "workers")
+    world.outside.commands.running.begun.clear()
+    world.clock.wait(61.0)
+    write, raced = world.cluster.update_lease, []
+
+    def late(lease: Lease, **fields: Any) -> Lease:
+        if fields["annotations"][LEDGER] != lease.annotations[LEDGER] and not raced:
+            raced.append(None)
+            raced.append(prepare(run, "workers"))
+        return write(lease, **fields)
+
+    monkeypatch.setattr(world.cluster, "update_lease", late)
+    assert isinstance(prepare(run, "workers"), Waiting)
+    assert isinstance(raced[1], Waiting)
+    assert begun(world) == 2
 
 
 def test_but_if_it_did_its_work_the_next_actor_goes_on() -> None:

@@ -12,7 +12,7 @@ from node_rotation_airflow.documents import Request
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
-from node_rotation_airflow.operators.step import PrepareOperator
+from node_rotation_airflow.operators.step import PrepareOperator, RestoreOperator
 
 GATE = "batch.health_gate"
 
@@ -79,3 +79,26 @@ def test_a_gate_that_failed_before_skips_fails_or_holds(airflow: Any, rule: str,
 
     with pytest.raises(refused):
         admit(run, batches, 1)
+
+
+def test_outside_its_window_a_batch_is_skipped_and_says_why_for_the_report(airflow: Any) -> None:
+    run, batches = prepared(airflow, windows=[{"from": "12:00", "to": "13:00"}])
+    mutations = len(run.world.mutations)
+
+    with pytest.raises(AirflowSkipException, match="it opens at 2026-11-09 12:00 UTC"):
+        admit(run, batches, 0)
+
+    left = {"batch": "workers/1", "reason": "the maintenance window is closed: it opens at 2026-11-09 12:00 UTC"}
+    assert run.xcoms["batch.admit", "postponed"] == left
+    assert len(run.world.mutations) == mutations
+
+
+def test_outside_its_window_a_batch_that_is_cleared_later_prepares_nothing_again(airflow: Any) -> None:
+    run, batches = prepared(airflow, windows=[{"from": "12:00", "to": "13:00"}])
+    run.run(RestoreOperator(task_id="restore", group="workers"), 0)
+    mutations = len(run.world.mutations)
+
+    with pytest.raises(AirflowSkipException):
+        admit(run, batches, 0)
+
+    assert len(run.world.mutations) == mutations

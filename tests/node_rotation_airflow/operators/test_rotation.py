@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from tests.node_rotation.crashes import run_for
 
 from node_rotation import lock
 from node_rotation.outcome import Done, Waiting
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import deeds
 from node_rotation_airflow.documents import Request, Rotation
@@ -124,6 +126,45 @@ def test_a_batch_whose_gate_did_not_end_was_skipped(
     run.xcoms["verify", "verdict"] = {"drift": [], "orphans": [], "residue": [], "problems": [], "tasks": []}
     value = reported(run, tmp_path, monkeypatch)
     assert (value["ok"], value["skipped"]) == (False, ["workers/1"])
+
+
+def test_what_the_window_closed_on_fails_the_run_says_so_and_is_in_the_report(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    run, batches = planned(airflow, MemoryWorld.simple(machines=1), windows=[{"from": "12:00", "to": "13:00"}])
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    with pytest.raises(AirflowSkipException):
+        admitted(run, batches[0], 0)
+    run.states |= {"batch.admit_0": "skipped", "batch.health_gate_0": "skipped"}
+    run.run(RestoreOperator(task_id="restore", group="workers"), 0)
+
+    with pytest.raises(AirflowFailException, match="not finished: the maintenance window is closed.* 1 batches are"):
+        run.run(VerifyOperator(task_id="verify"))
+
+    page = run.run(ReportOperator(task_id="report"))
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+    assert [left["batch"] for left in value["postponed"]] == ["workers/1"]
+    assert (value["skipped"], value["verdict"]["residue"]) == ([], [])
+    assert "the rest is left to a run to come" in Path(page).read_text()
+
+
+def test_a_dead_run_is_cleaned_up_after_and_the_report_says_who_began(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    world = MemoryWorld.simple(machines=1)
+    dead = run_for(world, "cli-20261109T020000-4f2a-alice@laptop")
+    assert isinstance(prepare(dead, "workers"), Done)
+    world.clock.wait(dead.settings.policy.lock_duration * 2)
+
+    run, _ = planned(airflow, world)
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+
+    page = run.run(ReportOperator(task_id="report"))
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+    assert value["took_up"] == {"run": dead.id, "place": "command line", "who": "alice@laptop"}
+    assert "what alice@laptop began (command line" in Path(page).read_text()
 
 
 def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:

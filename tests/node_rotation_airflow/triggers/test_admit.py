@@ -119,3 +119,50 @@ def test_who_stands_far_back_asks_half_as_often(airflow: Any, monkeypatch: pytes
 
     assert pauses == [2.0, 4.0]
     assert 1 not in admit._queues["rotate_nodes", "manual__1"]
+
+
+CLOSES = [{"from": "00:00", "to": "02:20"}]
+"""The world begins at two."""
+
+
+def minutes_pass(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def sleep(seconds: float) -> None:
+        run.world.clock.wait(60.0)
+
+    monkeypatch.setattr("node_rotation_airflow.triggers.admit.sleep", sleep)
+    monkeypatch.setattr(comms._shared, "_clock", run.world.clock.now)
+
+
+def test_when_the_window_closes_whoever_waits_is_skipped_and_says_why(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(airflow, windows=CLOSES)
+    ask(run, 0)
+    minutes_pass(run, monkeypatch)
+
+    refused = ask(run, 1)
+
+    assert refused.task_instance_state == "skipped"
+    assert refused.xcoms["postponed"]["batch"] == "workers/2"
+    assert "window closes at 2026-11-09 02:20 UTC" in refused.xcoms["postponed"]["reason"]
+
+
+def test_who_stands_behind_one_that_was_too_late_is_not_held_by_it(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gate that was skipped for the hour is no failure to wait for."""
+    run = prepared(airflow, windows=CLOSES)
+    run.world.clock.wait(1199.0)
+    run.states[f"{GATE}_0"] = "skipped"
+
+    assert ask(run, 1).xcoms["postponed"]["batch"] == "workers/2"
+
+
+def test_who_is_held_by_a_failed_gate_does_not_wait_beyond_the_window(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = prepared(airflow, windows=CLOSES)
+    run.states[f"{GATE}_0"] = "failed"
+    minutes_pass(run, monkeypatch)
+
+    assert ask(run, 1).xcoms["postponed"]["batch"] == "workers/2"
