@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KEPT = 16
 _runs: OrderedDict[tuple[str, str, bool], Run] = OrderedDict()
+_opening: dict[tuple[str, str, bool], threading.Lock] = {}
+"""One for each run that is being opened: an account that does not answer keeps no other run waiting."""
 _lock = threading.Lock()
 
 
@@ -74,22 +76,36 @@ def open_run(run_id: str, rotation: Rotation, *, commands: bool = True) -> Run:
     :param run_id: Airflow's, the lock's holder.
     :param commands: as for :func:`outside`.
     """
-    from node_rotation.detect import make_run
-
     key = (run_id, rotation.plan.id, commands)
     with _lock:
-        if key not in _runs:
-            reached, settings = connect(rotation.settings), rotation.settings
-            _runs[key] = make_run(
-                run_id,
-                rotation.plan,
-                settings,
-                *reached,
-                outside=outside(commands=commands),
-                others=others,
-                accounts=account,
-            )
+        opening = _opening.setdefault(key, threading.Lock())
+    with opening:
+        if (known := _known(key)) is not None:
+            return known
+        made = _made(run_id, rotation, commands=commands)
+        with _lock:
+            _runs[key] = made
             while len(_runs) > KEPT:
-                _runs.popitem(last=False)
-        _runs.move_to_end(key)
-        return _runs[key]
+                _opening.pop(_runs.popitem(last=False)[0], None)
+        return made
+
+
+def _known(key: tuple[str, str, bool]) -> Run | None:
+    with _lock:
+        if key in _runs:
+            _runs.move_to_end(key)
+        return _runs.get(key)
+
+
+def _made(run_id: str, rotation: Rotation, *, commands: bool) -> Run:
+    from node_rotation.detect import make_run
+
+    return make_run(
+        run_id,
+        rotation.plan,
+        rotation.settings,
+        *connect(rotation.settings),
+        outside=outside(commands=commands),
+        others=others,
+        accounts=account,
+    )
