@@ -57,7 +57,6 @@ def group(found: Answer, hooks: tuple[str, ...], refresh: str) -> ScalingGroup:
         target_groups=_with_sources(found.get("TargetGroupARNs"), sources, "elbv2"),
         load_balancers=_with_sources(found.get("LoadBalancerNames"), sources, "elb"),
         terminating_hooks=hooks,
-        health_check_type=found.get("HealthCheckType", "EC2"),
         max_lifetime_s=found.get("MaxInstanceLifetime") or 0,
         capacity_rebalance=bool(found.get("CapacityRebalance")),
         refresh_in_progress=refresh,

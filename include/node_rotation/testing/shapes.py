@@ -37,7 +37,6 @@ class Shapes:
             terminating_hooks=_terminating(group.hooks),
             target_groups=tuple(group.attributes.get("TargetGroupARNs", ())),
             load_balancers=tuple(group.attributes.get("LoadBalancerNames", ())),
-            health_check_type=str(group.attributes.get("HealthCheckType", "EC2")),
             max_lifetime_s=int(group.attributes.get("MaxInstanceLifetime", 0)),
             capacity_rebalance=bool(group.attributes.get("CapacityRebalance", False)),
             refresh_in_progress=str(refresh["InstanceRefreshId"]) if refresh else "",

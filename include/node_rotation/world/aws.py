@@ -75,7 +75,6 @@ class ScalingGroup:
     target_groups: tuple[str, ...] = ()
     load_balancers: tuple[str, ...] = ()
     terminating_hooks: tuple[str, ...] = ()
-    health_check_type: str = "EC2"
     max_lifetime_s: int = 0
     capacity_rebalance: bool = False
     refresh_in_progress: str = ""
