@@ -143,6 +143,7 @@ def test_a_sweep_that_dies_over_an_orphan_leaves_the_group_as_large_as_it_was() 
             swept(world)
             world.journal.no_crash()
             break
+        world.journal.alive_again()
         died += 1
         for _ in range(9):
             world.clock.wait(1000.0)
