@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +130,13 @@ def observe(cluster: str, running: State, *, directory: Path = GROUND, out: Path
         env=os.environ | running.environment,
     )
     assert process.stdout is not None
-    if process.stdout.readline().strip() != "watching":
+    late = threading.Timer(WATCHING_WITHIN_S, process.kill)  # then its output ends, and so does the read
+    late.start()
+    said = process.stdout.readline().strip()
+    late.cancel()
+    if said != "watching":
         process.kill()
-        raise RuntimeError(f"the observer did not start; it ended with {process.wait()}")
+        raise RuntimeError(
+            f"the observer did not watch within {WATCHING_WITHIN_S:.0f} s; it ended with {process.wait()}"
+        )
     return Observer(process)

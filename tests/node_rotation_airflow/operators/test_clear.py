@@ -12,8 +12,8 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow.documents import Request
 from node_rotation_airflow import newest
+from node_rotation_airflow.documents import Request
 from node_rotation_airflow.newest import Waiter, supersedes
 from node_rotation_airflow.operators.clear import ClearOperator
 from node_rotation_airflow.operators.detect import DetectOperator
