@@ -252,6 +252,8 @@ def _notes(subject: Subject) -> Iterator[str]:
         yield f"{scaling.name} replaces machines older than {scaling.max_lifetime_s}s itself (MaxInstanceLifetime)"
     if scaling.capacity_rebalance:
         yield f"{scaling.name} may replace Spot machines at risk by itself (CapacityRebalance)"
+    if scaling.warm_pool:
+        yield f"the warm pool of {scaling.name} is renewed: its machines on another image are terminated"
     if plan.role is Role.CONTROL_PLANE:
         yield from _master_notes(subject)
     if plan.needs_image_step and plan.image_step is ImageStep.LAUNCH_TEMPLATE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from node_rotation import lock
@@ -16,6 +17,7 @@ from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
 from node_rotation.steps.heal import heal
+from node_rotation.steps.others import notice
 from node_rotation.steps.prepare import SWEEP_S, prepare
 from node_rotation.steps.prepare import timeout_s as prepare_timeout_s
 from node_rotation.steps.restore import restore, restored, timeout_s
@@ -347,6 +349,7 @@ class _Rotation:
 
     def _restore(self) -> None:
         began = self.run.clock.now()
+        self._notice()
         self._remember()
         for group in self.run.plan.groups:
             while not self._restored(group.name, began):
@@ -387,6 +390,11 @@ class _Rotation:
             return  # the next one will do
         if lease is not None and lease.holder == self.run.id:
             self.ledger = ledger_of(lease, self.run.id)
+
+    def _notice(self) -> None:
+        """What others did goes on record while there is a ledger for it."""
+        with suppress(RotationError):
+            notice(self.run)
 
     def _note(self, text: str) -> None:
         self.tell(Note(self.run.clock.now(), text))

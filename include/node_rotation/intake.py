@@ -1,16 +1,18 @@
-"""Close a cluster's intake of new installations while it rotates, and open it again, whoever gets to do that.
+"""Close what works against a rotation while it lasts, and open it again, whoever gets to do that.
 
-Written down in the ledger before the first request, so that no crash leaves it closed unknown. Requests may be
-repeated, by two actors at once as well: closing what is closed has to be harmless.
+Two doors: a cluster's intake of new installations, and its cluster-autoscaler, which is paused. What is closed, and
+how to open it, is written down in the ledger before the first request, so that no crash leaves it closed unknown.
+Requests may be repeated, by two actors at once as well: closing what is closed has to be harmless.
 """
 
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 from node_rotation import lock
 from node_rotation.configuration.intake_policy import IntakePolicy
-from node_rotation.errors import BlockedError, PermanentError, TransientError
+from node_rotation.errors import BlockedError, GoneError, PermanentError, TransientError
 from node_rotation.ledger import Change, ClosedIntake, Ledger
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
@@ -18,60 +20,184 @@ from node_rotation.run import Run
 RETRY_S = 5.0
 
 
-def check(run: Run) -> None:
-    """See that the intake's address is known, before anything is touched.
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Something that is closed while a cluster rotates: the ledger's field for it, and its words."""
 
-    :raises BlockedError: if it is not.
+    field: str
+    noun: str
+    closed: str
+    opened: str
+    again: str
+    remedy: str
+
+
+INTAKE = Door(
+    "intake",
+    "the intake of",
+    "closed",
+    "opened",
+    "is open again",
+    "See that whoever takes new installations answers, then start again.",
+)
+AUTOSCALER = Door(
+    "autoscaler",
+    "the cluster-autoscaler of",
+    "paused",
+    "started again",
+    "runs again",
+    "See that its Deployment can be read and patched (docs/rbac.yaml), then start again.",
+)
+DOORS = (INTAKE, AUTOSCALER)
+
+
+def check(run: Run) -> None:
+    """See that the intake's address and the autoscaler's Deployment are known, before anything is touched.
+
+    :raises BlockedError: if one is not.
     """
     policy = run.settings.policy.intake
     if policy is not None and policy.http is not None:
         run.outside.http.check(policy.http)
+    if run.settings.policy.autoscaler.pause:
+        _replicas(run)
 
 
 def close(run: Run) -> Outcome:
-    """Close it, if the policy has one and it is open. Idempotent; this run holds the lock.
+    """Close what the policy says and what is open. Idempotent; this run holds the lock.
 
     :returns: Done; Waiting between tries; Blocked by a refusal, or once the policy's timeout is over.
     """
-    policy, known = run.settings.policy.intake, lock.require(run).ledger.intake
-    if policy is None or (known is not None and known.closed):
-        return Done()
-    now = run.clock.now()
-    known = lock.change(run, lambda ledger: _begun(ledger, policy, now)).intake or ClosedIntake(
-        policy=policy, since=now
-    )
-    try:
-        _send(run, known.policy, closing=True)
-    except TransientError as error:
-        return _again(run, known, known.since, "closed", error)
-    except (BlockedError, PermanentError) as error:
-        if not known.trouble:  # a refusal does nothing, but a request without answer before it may have
-            lock.change(run, lambda ledger: ledger.model_copy(update={"intake": None}))
-        return _refused(run, known.policy, "closed", error)
-    lock.change(run, lambda ledger: _with(ledger, closed=True, trouble=""))
-    return Done(f"the intake of {run.settings.name} is closed")
+    said: list[str] = []
+    for door in DOORS:
+        outcome = _close(run, door)
+        if not isinstance(outcome, Done):
+            return outcome
+        said += [outcome.detail] if outcome.detail else []
+    return Done("; ".join(said))
 
 
 def open_again(run: Run) -> tuple[str, ...]:
-    """Open what this run's ledger says is closed. Idempotent; :func:`shut` says if it is still not open.
+    """Open what this run's ledger says is closed. Idempotent; :func:`shut` says if something is still not open.
 
-    :returns: one line if it was opened.
+    :returns: one line for each that was opened.
     :raises BlockedError: if that is refused; the ledger keeps it for a sweep.
     """
+    refused: list[BlockedError] = []
+    did: list[str] = []
+    for door in DOORS:
+        try:
+            did.extend(_open(run, door))
+        except BlockedError as error:  # the other one is opened nevertheless
+            refused.append(error)
+    if refused:
+        raise refused[0]
+    return tuple(did)
+
+
+def opened(run: Run, ledger: Ledger) -> Outcome:
+    """Whether nothing is closed any more: Waiting while opening is tried, Blocked once that took too long.
+
+    :param ledger: as a look shows it.
+    """
+    for door in DOORS:
+        if (known := _known(ledger, door)) is not None:
+            since = known.opening_since or run.clock.now()
+            if run.clock.now() - since > known.policy.timeout:
+                return _too_long(run, door, known.policy, door.opened, known.trouble)
+            return Waiting((shut(ledger),), RETRY_S)
+    return Done()
+
+
+def shut(ledger: Ledger) -> str:
+    """What is still closed, in one line; empty if nothing is."""
+    return "; ".join(_shut(door, known) for door in DOORS if (known := _known(ledger, door)) is not None)
+
+
+def timeout_s(run: Run) -> float:
+    """Seconds that all tries to close may take."""
+    policy = run.settings.policy
+    intake_s = policy.intake.timeout if policy.intake else 0.0
+    return intake_s + (policy.autoscaler.timeout if policy.autoscaler.pause else 0.0)
+
+
+def _close(run: Run, door: Door) -> Outcome:
+    known = _known(lock.require(run).ledger, door)
+    if known is not None and known.closed:
+        return Done()
+    policy = known.policy if known is not None else _policy(run, door)
+    if policy is None:
+        return Done()
+    now = run.clock.now()
+    ledger = lock.change(run, lambda ledger: _begun(ledger, door, policy, now))
+    known = _known(ledger, door) or ClosedIntake(policy=policy, since=now)
+    try:
+        _send(run, known.policy, closing=True)
+    except TransientError as error:
+        return _again(run, door, known, error)
+    except (BlockedError, PermanentError) as error:
+        if not known.trouble:  # a refusal does nothing, but a request without answer before it may have
+            lock.change(run, lambda ledger: ledger.model_copy(update={door.field: None}))
+        return _refused(run, door, known.policy, door.closed, error)
+    lock.change(run, lambda ledger: _with(ledger, door, closed=True, trouble=""))
+    return Done(f"{door.noun} {run.settings.name} is {door.closed}")
+
+
+def _open(run: Run, door: Door) -> tuple[str, ...]:
     found = lock.held(run)
-    known = found.ledger.intake if found and found.lease.holder == run.id else None
+    known = _known(found.ledger, door) if found and found.lease.holder == run.id else None
     if known is None:
         return ()
     try:
-        _send(run, known.policy, closing=False)
+        theirs = door is AUTOSCALER and _scaled_by_others(run, known.policy)
+        if not theirs:
+            _send(run, known.policy, closing=False)
     except TransientError as error:
         since, trouble = known.opening_since or run.clock.now(), str(error)
-        _write(run, lambda ledger: _with(ledger, opening_since=since, trouble=trouble))
+        _write(run, lambda ledger: _with(ledger, door, opening_since=since, trouble=trouble))
         return ()
     except (BlockedError, PermanentError) as error:
-        raise BlockedError(_refused(run, known.policy, "opened", error)) from error
-    _write(run, lambda ledger: ledger.model_copy(update={"intake": None}))
-    return (f"the intake of {run.settings.name} is open again",)
+        raise BlockedError(_refused(run, door, known.policy, door.opened, error)) from error
+    _write(run, lambda ledger: ledger.model_copy(update={door.field: None}))
+    if theirs:
+        return (f"{door.noun} {run.settings.name} is left as it is: {theirs}",)
+    return (f"{door.noun} {run.settings.name} {door.again}",)
+
+
+def _policy(run: Run, door: Door) -> IntakePolicy | None:
+    """How a door is closed now; None if it is not to be, or is already."""
+    if door is INTAKE:
+        return run.settings.policy.intake
+    policy = run.settings.policy.autoscaler
+    replicas = _replicas(run) if policy.pause else 0
+    return policy.pausing(replicas) if replicas else None
+
+
+def _replicas(run: Run) -> int:
+    """How many replicas the autoscaler is to have.
+
+    :raises BlockedError: if it is not there, or can't be read.
+    """
+    policy = run.settings.policy.autoscaler
+    try:
+        return int(run.cluster.objects.read(policy.object)["spec"].get("replicas", 1))
+    except GoneError as error:
+        remedy = "Name its Deployment (autoscaler.deployment, autoscaler.namespace), or set autoscaler.pause: false."
+        reason = f"there is no cluster-autoscaler to pause: {error}"
+        raise BlockedError(Blocked(reason, (str(policy.object),), remedy)) from error
+
+
+def _scaled_by_others(run: Run, policy: IntakePolicy) -> str:
+    """What somebody has done to it since; empty if it is at our 0, or at what we would set anyway."""
+    how = policy.kubernetes
+    if how is None:
+        return ""
+    try:
+        replicas = int(run.cluster.objects.read(how)["spec"].get("replicas", 1))
+    except GoneError as error:
+        return str(error)
+    ours = (how.close["spec"]["replicas"], how.open["spec"]["replicas"])
+    return "" if replicas in ours else f"somebody else has scaled {how} to {replicas}"
 
 
 def _write(run: Run, how: Change) -> None:
@@ -80,27 +206,14 @@ def _write(run: Run, how: Change) -> None:
         lock.change(run, how)
 
 
-def opened(run: Run, ledger: Ledger) -> Outcome:
-    """Whether nothing is closed any more: Waiting while opening is tried, Blocked once that took too long.
-
-    :param ledger: as a look shows it.
-    """
-    known = ledger.intake
-    if known is None:
-        return Done()
-    since = known.opening_since or run.clock.now()
-    if run.clock.now() - since > known.policy.timeout:
-        return _too_long(run, known.policy, "opened", known.trouble)
-    return Waiting((shut(ledger),), RETRY_S)
+def _known(ledger: Ledger, door: Door) -> ClosedIntake | None:
+    found: ClosedIntake | None = getattr(ledger, door.field)
+    return found
 
 
-def shut(ledger: Ledger) -> str:
-    """What is still closed, in one line; empty if nothing is."""
-    known = ledger.intake
-    if known is None:
-        return ""
-    state = "is closed" if known.closed else "may be closed"
-    return f"{known.policy.object} {state}{f': {known.trouble}' if known.trouble else ''}"
+def _shut(door: Door, known: ClosedIntake) -> str:
+    state = f"is {door.closed}" if known.closed else f"may be {door.closed}"
+    return f"{known.policy.object_of(door.field)} {state}{f': {known.trouble}' if known.trouble else ''}"
 
 
 def _send(run: Run, policy: IntakePolicy, *, closing: bool) -> None:
@@ -111,35 +224,34 @@ def _send(run: Run, policy: IntakePolicy, *, closing: bool) -> None:
         run.cluster.objects.patch(policy.kubernetes, patch)
 
 
-def _again(run: Run, known: ClosedIntake, since: float, done: str, error: TransientError) -> Outcome:
-    lock.change(run, lambda ledger: _with(ledger, trouble=str(error)))
-    if run.clock.now() - since > known.policy.timeout:
-        return _too_long(run, known.policy, done, str(error))
-    return Waiting((f"the intake is not {done} yet: {error}",), RETRY_S)
+def _again(run: Run, door: Door, known: ClosedIntake, error: TransientError) -> Outcome:
+    lock.change(run, lambda ledger: _with(ledger, door, trouble=str(error)))
+    if run.clock.now() - known.since > known.policy.timeout:
+        return _too_long(run, door, known.policy, door.closed, str(error))
+    return Waiting((f"{door.noun} {run.settings.name} is not {door.closed} yet: {error}",), RETRY_S)
 
 
-def _too_long(run: Run, policy: IntakePolicy, done: str, trouble: str) -> Blocked:
+def _too_long(run: Run, door: Door, policy: IntakePolicy, done: str, trouble: str) -> Blocked:
+    kept = f"What is still {door.closed} is in the ledger: a sweep opens it."
     return Blocked(
-        f"the intake of {run.settings.name} could not be {done} within {policy.timeout:.0f} s: {trouble}",
-        (policy.object,),
-        f"{_REMEDY} An intake that is still closed is in the ledger: a sweep opens it.",
+        f"{door.noun} {run.settings.name} could not be {done} within {policy.timeout:.0f} s: {trouble}",
+        (policy.object_of(door.field),),
+        f"{door.remedy} {kept}",
     )
 
 
-def _refused(run: Run, policy: IntakePolicy, done: str, error: BlockedError | PermanentError) -> Blocked:
+def _refused(run: Run, door: Door, policy: IntakePolicy, done: str, error: BlockedError | PermanentError) -> Blocked:
     why = error.blocked.reason if isinstance(error, BlockedError) else str(error)
-    remedy = error.blocked.remedy if isinstance(error, BlockedError) else _REMEDY
-    return Blocked(f"the intake of {run.settings.name} could not be {done}: {why}", (policy.object,), remedy)
+    remedy = error.blocked.remedy if isinstance(error, BlockedError) else door.remedy
+    objects = (policy.object_of(door.field),)
+    return Blocked(f"{door.noun} {run.settings.name} could not be {done}: {why}", objects, remedy)
 
 
-_REMEDY = "See that whoever takes new installations answers, then start again."
+def _begun(ledger: Ledger, door: Door, policy: IntakePolicy, now: float) -> Ledger:
+    known = _known(ledger, door) or ClosedIntake(policy=policy, since=now)
+    return ledger.model_copy(update={door.field: known})
 
 
-def _begun(ledger: Ledger, policy: IntakePolicy, now: float) -> Ledger:
-    known = ledger.intake or ClosedIntake(policy=policy, since=now)
-    return ledger.model_copy(update={"intake": known})
-
-
-def _with(ledger: Ledger, **fields: object) -> Ledger:
-    known = ledger.intake
-    return ledger.model_copy(update={"intake": known.model_copy(update=fields)}) if known else ledger
+def _with(ledger: Ledger, door: Door, **fields: object) -> Ledger:
+    known = _known(ledger, door)
+    return ledger.model_copy(update={door.field: known.model_copy(update=fields)}) if known else ledger

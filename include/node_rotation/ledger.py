@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Literal
@@ -16,6 +16,7 @@ from node_rotation.outcome import Blocked
 
 MAX_BYTES = 262_144
 """What the annotations of one object may hold, names included (Kubernetes, apimachinery: TotalAnnotationSizeLimitB)."""
+MOST_HEARD = 50  # an annotation holds 256 KiB
 
 
 class ClaimState(StrEnum):
@@ -27,13 +28,40 @@ class ClaimState(StrEnum):
     HEALED = "healed"
 
 
+class Resizing(Value):
+    """A change of a group's desired size, written down before AWS is asked for it.
+
+    ``machine`` is the one that leaves its group, or comes back to it, together with the change; none for a mere size.
+    """
+
+    since: float
+    was: int
+    to: int
+    machine: str = ""
+
+    @property
+    def by(self) -> int:
+        """How far it moves desired."""
+        return self.to - self.was
+
+
+class Heard(Value):
+    """What others did to an object while the run was at work, and when that was first seen."""
+
+    at: float
+    object: str
+    what: str
+
+
 class Baseline(Value):
     """A node group as it was before the run changed anything; times are epoch seconds.
 
-    ``raised_to`` and ``max_raised_to`` are the highest desired and max size that this run asked for; ``uneven`` is
-    the difference between the richest and the poorest zone, machines. The image step made ``template_made`` from
-    ``template_before``; where the image was at fault the group launches ``template_back`` again, and the other two
-    are forgotten.
+    Its sizes move with what others change meanwhile. ``own`` is what this run has added to desired, ``resizing`` a
+    change of it that was begun; ``min_lowered_to`` and ``max_raised_to`` are bounds of ours that were in the way.
+    ``suspended`` is True once ``suspended_by_us`` were: one of them that runs was resumed by somebody.
+    ``uneven`` is the difference between the richest and the poorest zone, machines. The image step made
+    ``template_made`` from ``template_before``; where the image was at fault the group launches ``template_back``
+    again, and the other two are forgotten.
     """
 
     asg: str
@@ -42,10 +70,13 @@ class Baseline(Value):
     max: int
     desired: int
     suspended_by_us: tuple[str, ...] = ()
+    own: int = 0
+    resizing: Resizing | None = None
+    min_lowered_to: int | None = None
     max_raised_to: int | None = None
+    suspended: bool = False
     uneven: int = 0
     members: tuple[str, ...] = ()
-    raised_to: int | None = None
     taken_at: float
     template_before: TemplateVersion | None = None
     template_made: TemplateVersion | None = None
@@ -64,7 +95,8 @@ class Sickness(Value):
 class Claim(Value):
     """The slots a batch holds and what happened to it; only ``admitted`` and ``failed`` ones hold slots.
 
-    ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``evicted`` are
+    ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``spared`` are those that
+    need none, because somebody else made the group smaller meanwhile; ``evicted`` are
     keys of workloads (``Kind namespace/name``) that had pods on the old machines. EKS was asked for ``update`` with
     ``update_token``, which is written down before it is asked.
     """
@@ -77,6 +109,7 @@ class Claim(Value):
     state: ClaimState = ClaimState.ADMITTED
     since: float
     replacements: Mapping[str, str] = {}
+    spared: tuple[str, ...] = ()
     evicted: tuple[str, ...] = ()
     drain_since: float | None = None
     last_eviction: float | None = None
@@ -96,7 +129,9 @@ class Claim(Value):
 
 
 class ClosedIntake(Value):
-    """An intake from before it is closed until after it is opened; whoever has the ledger can open it.
+    """An intake, or a paused autoscaler, from before it is closed until after it is opened.
+
+    Whoever has the ledger can open it.
 
     ``closed`` is False as long as no answer said so; ``since`` is when closing began, ``opening_since`` opening.
     """
@@ -132,9 +167,11 @@ class Ledger(Value):
     cluster: str
     sick: Sickness | None = None
     intake: ClosedIntake | None = None
+    autoscaler: ClosedIntake | None = None
     image_runs: Mapping[str, ImageRun] = {}
     groups: Mapping[str, Baseline] = {}
     claims: tuple[Claim, ...] = ()
+    others: tuple[Heard, ...] = ()
 
     def claim(self, batch: str) -> Claim | None:
         """The claim of a batch, or None before it is admitted.
@@ -165,6 +202,15 @@ class Ledger(Value):
         """The same ledger with what a group's image step began."""
         return self.model_copy(update={"image_runs": {**self.image_runs, group: begun}})
 
+    def heard(self, at: float, what: str, changes: Iterable[str]) -> Ledger:
+        """The same ledger with what others did to an object; the last ones are kept, for the report.
+
+        :param at: epoch seconds.
+        :param what: the object, e.g. ``asg dev-workers``.
+        """
+        new = tuple(Heard(at=at, object=what, what=change) for change in changes)
+        return self.model_copy(update={"others": (*self.others, *new)[-MOST_HEARD:]}) if new else self
+
     def taken_up(self, now: float) -> Ledger:
         """The same ledger for whoever goes on after a pause: in it nobody worked, so it counts against no timeout.
 
@@ -178,8 +224,9 @@ class Ledger(Value):
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
             ledger = ledger.with_claim(claim.model_copy(update={**again, "evicted": ()}))
-        if self.intake is not None:
-            ledger = ledger.model_copy(update={"intake": self.intake.model_copy(update={"opening_since": None})})
+        for field, closed in (("intake", self.intake), ("autoscaler", self.autoscaler)):
+            if closed is not None:
+                ledger = ledger.model_copy(update={field: closed.model_copy(update={"opening_since": None})})
         return ledger
 
     def without_group(self, name: str) -> Ledger:

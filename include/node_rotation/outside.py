@@ -84,6 +84,13 @@ class PodState:
 class Objects(Protocol):
     """Objects of a cluster of any kind, and pods that run to their end."""
 
+    def read(self, ref: ObjectRef) -> Mapping[str, Any]:
+        """An object as it is.
+
+        :raises GoneError: if there is no such kind or object.
+        """
+        ...
+
     def patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> None:
         """A JSON merge patch. :raises GoneError: if there is no such kind or object."""
         ...

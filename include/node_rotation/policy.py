@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from node_rotation.clearance.windows import Blackout, Hours, Window
+from node_rotation.configuration.autoscaler_policy import AutoscalerPolicy
 from node_rotation.configuration.durations import Duration as Duration
 from node_rotation.configuration.durations import seconds as seconds
 from node_rotation.configuration.image_policy import ImageCommand, ImagePod
@@ -187,6 +188,7 @@ class Policy(Value):
     image_command: ImageCommand | None = Field(default=None, description="for image_step: command")
     image_pod: ImagePod | None = Field(default=None, description="for image_step: pod")
     intake: IntakePolicy | None = Field(default=None, description="closed while the cluster rotates")
+    autoscaler: AutoscalerPolicy = AutoscalerPolicy()
     budget: BudgetPolicy = BudgetPolicy()
     canary: bool = True
     allow_detach_behind_load_balancer: bool = Field(

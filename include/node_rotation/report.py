@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.engine import BatchMoved, Event, Result
-from node_rotation.ledger import Ledger
+from node_rotation.ledger import Heard, Ledger
 from node_rotation.model import Cost, Plan
 from node_rotation.prices import say as say_cost
 from node_rotation.status import origin
@@ -52,6 +52,7 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "skipped": list(result.skipped),
         "postponed": [{"batch": batch, "reason": why} for batch, why in result.postponed],
         "put_back": _put_back(result.ledger),
+        "others": others_of(result.ledger.others if result.ledger else ()),
         "frozen": list(result.frozen),
         "notes": list(plan.notes),
         "blocked": asdict(result.blocked) if result.blocked else None,
@@ -76,6 +77,12 @@ def _put_back(ledger: Ledger | None) -> list[str]:
     """Groups whose image was at fault and that launch their former one again."""
     groups = ledger.groups.values() if ledger else ()
     return [back_text(group.asg, group.template_back) for group in groups if group.template_back]
+
+
+def others_of(heard: Sequence[Heard]) -> list[dict[str, Any]]:
+    """What others did while the run was at work, each once, in the order in which it was seen."""
+    found = dict.fromkeys(sorted(heard, key=lambda one: one.at))
+    return [{"at": _iso(one.at), "object": one.object, "what": one.what} for one in found]
 
 
 def timeline(events: Sequence[Event], ended_at: float) -> list[dict[str, Any]]:
@@ -147,7 +154,8 @@ def _findings(value: dict[str, Any]) -> str:
         lines += [f"{kind}: {line}" for line in found]
     items = "".join(f"<li>{_text(line)}</li>" for line in lines)
     found = f"<h2>What is not well</h2><ul>{items}</ul>" if items else ""
-    notes = "".join(f"<li>{_text(line)}</li>" for line in value["notes"])
+    meanwhile = [f"{o['object']}: {o['what']} (somebody else, first seen {o['at']})" for o in value["others"]]
+    notes = "".join(f"<li>{_text(line)}</li>" for line in (*value["notes"], *meanwhile))
     return found + (f"<h2>Worth knowing</h2><ul>{notes}</ul>" if notes else "")
 
 

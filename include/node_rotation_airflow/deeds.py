@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from node_rotation.errors import BlockedError, TransientError
+from node_rotation.errors import BlockedError, RotationError, TransientError
+from node_rotation.ledger import Heard
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps import prepare as preparing
 from node_rotation.steps import restore as restoring
+from node_rotation.steps.scene import ledger_of
 from node_rotation_airflow.constants import PREPARE, RESTORE
 
 log = logging.getLogger(__name__)
@@ -46,6 +48,20 @@ def attempt(name: str, run: Run, subject: str, left_s: float = inf) -> Outcome:
         return Waiting((str(error),), error.retry_after_s)
     except BlockedError as error:
         return error.blocked
+
+
+def heard(run: Run, name: str) -> tuple[Heard, ...]:
+    """What others did to the groups, as the shared look shows it once a gate is done; the ledger does not stay.
+
+    :param name: a key of :data:`DEEDS`.
+    """
+    if name != StepName.GATE:
+        return ()
+    try:
+        ledger = ledger_of(run.look().lease, run.id)
+    except RotationError:  # the next gate tells it
+        return ()
+    return ledger.others if ledger is not None else ()
 
 
 def _step(name: StepName) -> Deed:

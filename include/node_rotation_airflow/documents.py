@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
+from node_rotation.ledger import Heard
 from node_rotation.model import Plan, Value
 
 
@@ -59,12 +60,20 @@ class Request(Document):
 
 
 class Span(Document):
-    """One step of one batch, or the work on one node group: from its first attempt to its end, epoch seconds."""
+    """One step of one batch, or the work on one node group: from its first attempt to its end, epoch seconds.
+
+    :param others: what others did to the cluster's groups up to then; gates only.
+    """
 
     subject: str
     deed: str
     began: float
     ended: float
+    others: tuple[Heard, ...] = ()
+
+    def dump(self) -> dict[str, Any]:
+        """As XCom holds it, and no more than needed: there is one per task."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
 
 class Approval(Document):

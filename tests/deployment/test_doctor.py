@@ -20,6 +20,7 @@ from node_rotation.clients.aws_account import AwsAccount
 from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.clients.kubernetes_review import KubernetesReview
 from node_rotation.clients.wall import WallClock
+from node_rotation.configuration.autoscaler_policy import AutoscalerPolicy
 from node_rotation.fleet import Fleet
 from proving_ground.ground import Ground
 from proving_ground.scenario import Fault
@@ -75,6 +76,7 @@ def test_the_doctor_asks_for_exactly_what_the_manifest_grants() -> None:
         for name in rule.get("resourceNames", [""])
     }
     optional = as_rules(checkup.FORCE_RIGHTS) | as_rules(checkup.ROLL_RIGHTS)
+    optional |= as_rules(checkup.autoscaler_rights(AutoscalerPolicy()))
     assert as_rules(checkup.KUBERNETES_RIGHTS) | optional == granted
 
 

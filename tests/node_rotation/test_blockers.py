@@ -74,6 +74,12 @@ def test_a_running_instance_refresh_is_another_actor():
     assert blocker.reason == "instance refresh 08b91cf7 is replacing the machines of dev-workers"
 
 
+def test_a_plan_says_that_a_warm_pool_is_renewed():
+    made = plan(settings(), world(ONE, warm_pool=True))
+    assert made.blockers == ()
+    assert "the warm pool of dev-workers is renewed: its machines on another image are terminated" in made.notes
+
+
 def test_a_group_that_may_not_launch_is_named():
     assert "Launch of dev-workers is suspended" in only(plan(settings(), world(ONE, suspended={"Launch": "?"}))).reason
 

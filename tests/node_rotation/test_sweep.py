@@ -92,7 +92,7 @@ def test_a_sweep_that_died_is_swept_by_the_next() -> None:
     assert dies(run, world, 30, before=True)
     for _ in range(40):
         world.clock.wait(1000.0)
-        world.crash_after(2)
+        world.crash_after(3)
         with suppress(Crash):
             if not swept(world).left:
                 break

@@ -83,6 +83,8 @@ class _Examination:
             rights += checkup.FORCE_RIGHTS
         if any(policy.drain.roll_single_replicas for policy in self.patient.settings.groups.values()):
             rights += checkup.ROLL_RIGHTS
+        if self.patient.settings.policy.autoscaler.pause:
+            rights += checkup.autoscaler_rights(self.patient.settings.policy.autoscaler)
         for right in rights:
             answer = self._tried(Check.PERMISSIONS, str(right), partial(self.patient.access.may, right))
             if answer is not None:

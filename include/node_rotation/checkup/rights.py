@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from node_rotation.configuration.autoscaler_policy import AutoscalerPolicy
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE
 from node_rotation.world.aws import ScalingGroup
 
@@ -62,12 +63,19 @@ ROLL_RIGHTS = _rights("patch", "deployments", "apps")
 FORCE_RIGHTS = _rights("delete", "pods")
 """Only for policies with ``drain.force_after``."""
 
+
+def autoscaler_rights(policy: AutoscalerPolicy) -> tuple[Right, ...]:
+    """Only for policies with ``autoscaler.pause``."""
+    return _rights("get patch", "deployments", "apps", policy.namespace, policy.deployment)
+
+
 READS = (
     "autoscaling:DescribeAutoScalingGroups",
     "autoscaling:DescribeInstanceRefreshes",
     "autoscaling:DescribeLaunchConfigurations",
     "autoscaling:DescribeLifecycleHooks",
     "autoscaling:DescribeScalingActivities",
+    "autoscaling:DescribeWarmPool",
     "ec2:DescribeImages",
     "ec2:DescribeInstanceAttribute",
     "ec2:DescribeInstanceTypes",

@@ -11,7 +11,7 @@ from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
 from node_rotation.errors import GoneError
 from node_rotation.model import TemplateVersion
-from node_rotation.world.aws import Activity, ScalingGroup
+from node_rotation.world.aws import Activity, Member, ScalingGroup
 
 GROUPS_PER_CALL = 50
 INSTANCES_PER_CALL = 20  # of AttachInstances and DetachInstances
@@ -58,6 +58,13 @@ class Groups:
                 if len(new) < len(page["Activities"]):  # newest first: all that follow are older still
                     break
         return tuple(found)
+
+    def warm_members(self, group: str) -> tuple[Member, ...]:
+        """The machines of a group's warm pool."""
+        pages = self._calls.autoscaling.get_paginator("describe_warm_pool")
+        with translated(_SERVICE, "DescribeWarmPool", group):
+            found = [m for page in pages.paginate(AutoScalingGroupName=group) for m in page.get("Instances") or ()]
+        return tuple(map(values.member, found))
 
     def detach(self, group: str, instance_ids: Sequence[str]) -> None:
         """Detach without decrement: the group launches the replacement."""

@@ -71,6 +71,7 @@ class Rights:
             "autoscaling:DescribeLaunchConfigurations": lambda: scaling.describe_launch_configurations(MaxRecords=1),
             "autoscaling:DescribeLifecycleHooks": lambda: scaling.describe_lifecycle_hooks(**named),
             "autoscaling:DescribeScalingActivities": lambda: scaling.describe_scaling_activities(**named, MaxRecords=1),
+            "autoscaling:DescribeWarmPool": lambda: scaling.describe_warm_pool(**named),
             "ec2:DescribeImages": lambda: ec2.describe_images(DryRun=True),
             "ec2:DescribeInstanceTypes": lambda: ec2.describe_instance_types(DryRun=True),
             "ec2:DescribeInstances": lambda: ec2.describe_instances(DryRun=True),

@@ -12,6 +12,9 @@ from node_rotation.world.aws import Activity, Instance, Member, ScalingGroup, Te
 Answer = Mapping[str, Any]
 DEFAULT_VERSION = "$Default"
 
+_LEAVING = "PendingDelete"
+"""Status of a warm pool that is being deleted (API reference, WarmPoolConfiguration)."""
+
 
 def instance(found: Answer) -> Instance:
     """An element of DescribeInstances."""
@@ -60,6 +63,7 @@ def group(found: Answer, hooks: tuple[str, ...], refresh: str) -> ScalingGroup:
         max_lifetime_s=found.get("MaxInstanceLifetime") or 0,
         capacity_rebalance=bool(found.get("CapacityRebalance")),
         refresh_in_progress=refresh,
+        warm_pool=(found.get("WarmPoolConfiguration") or {"Status": _LEAVING}).get("Status") != _LEAVING,
     )
 
 
@@ -140,6 +144,7 @@ def activity(found: Answer) -> Activity:
         status=found["StatusCode"],
         description=found.get("Description", ""),
         message=found.get("StatusMessage", ""),
+        cause=found.get("Cause", ""),
     )
 
 

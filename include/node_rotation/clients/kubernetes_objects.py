@@ -24,18 +24,28 @@ class KubernetesObjects:
     def __init__(self, api: Api) -> None:
         self._api = api
 
+    def read(self, ref: ObjectRef) -> Mapping[str, Any]:
+        """An object as it is.
+
+        :raises GoneError: if there is no such kind or object.
+        """
+        return self._api.call("GET", self._path(ref), str(ref))
+
     def patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> None:
         """A JSON merge patch.
 
         :raises GoneError: if there is no such kind or object.
         """
+        self._api.merge(self._path(ref), str(ref), patch)
+
+    def _path(self, ref: ObjectRef) -> str:
         base = f"/api/{ref.api_version}" if ref.api_version == "v1" else f"/apis/{ref.api_version}"
         kinds = self._api.call("GET", base, f"the kinds of {ref.api_version}").get("resources") or []
         found = next((k for k in kinds if k["kind"] == ref.kind and "/" not in k["name"]), None)
         if found is None:
             raise GoneError(f"the API server knows no kind {ref.kind} in {ref.api_version}")
         place = f"/namespaces/{ref.namespace or 'default'}" if found["namespaced"] else ""
-        self._api.merge(f"{base}{place}/{found['name']}/{ref.name}", str(ref), patch)
+        return f"{base}{place}/{found['name']}/{ref.name}"
 
     def begin_pod(self, manifest: Mapping[str, Any]) -> None:
         """Create a pod; nothing if one of its name is there."""

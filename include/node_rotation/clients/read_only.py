@@ -26,6 +26,7 @@ class ReadOnlyCloud:
         self.groups = cloud.groups
         self.find_groups = cloud.find_groups
         self.instances = cloud.instances
+        self.warm_members = cloud.warm_members
         self.tagged_instances = cloud.tagged_instances
         self.activities = cloud.activities
         self.image = cloud.image

@@ -65,9 +65,11 @@ class IntakePolicy(Value):
             raise ValueError("an intake is closed over http or by a patch of a kubernetes object: give one of both")
         return self
 
-    @property
-    def object(self) -> str:
-        """How messages name it."""
+    def object_of(self, door: str) -> str:
+        """How messages name it.
+
+        :param door: what is closed: ``intake``, or ``autoscaler``.
+        """
         if self.http is not None:
-            return f"intake {self.http.close.path} of {self.http.connection}"
-        return f"intake {self.kubernetes}"
+            return f"{door} {self.http.close.path} of {self.http.connection}"
+        return f"{door} {self.kubernetes}"

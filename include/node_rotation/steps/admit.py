@@ -16,6 +16,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import update_in_flight
+from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import gone, ledger_of
 from node_rotation.workloads.conflicts import Sharing
@@ -35,6 +36,7 @@ class Admit:
         snapshot = run.look()
         lock.keep(run, snapshot.lease)
         ledger = ledger_of(snapshot.lease, run.id)
+        hear(run, snapshot)
         if ledger is not None and _has_slots(ledger, batch):
             return
         if too_late(run, batch):

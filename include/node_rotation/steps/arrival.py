@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from node_rotation import lock, names
+from node_rotation import lock
+from node_rotation.steps.cordon import kept_by
 from node_rotation.steps.scene import Scene
 
 
@@ -10,9 +11,9 @@ def keep(place: Scene) -> None:
     """Keep the autoscaler from removing new machines while they are still empty."""
     for new in place.claim.replacements.values():
         node = place.snapshot.node_of(new)
-        if node is not None and names.SCALE_DOWN_DISABLED not in node.annotations:
+        marks = kept_by(node, place.ledger.run) if node is not None else {}
+        if node is not None and marks:
             lock.require(place.run)
-            marks = {names.SCALE_DOWN_DISABLED: "true", names.KEPT_BY: place.ledger.run}
             place.run.cluster.annotate(node.name, node.uid, marks)
             place.run.look.forget()
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 
 from node_rotation import lock
 from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
 from node_rotation.model import Strategy
 from node_rotation.run import Run
-from node_rotation.steps.scene import fresh_group, stays
+from node_rotation.steps import sizing
+from node_rotation.steps.scene import Scene, fresh_group, staying, stays
 from node_rotation.world.aws import Instance, ScalingGroup
 
 
@@ -32,7 +33,7 @@ def assigned(
     if baseline is None:
         return ledger
     free = newcomers(ledger, baseline, group, instances or {})
-    present = {m.instance_id for m in group.members if stays(m.lifecycle)}
+    present = staying(group)
     for claim in ledger.claims_of(group_name):
         if not claim.open:
             continue
@@ -65,38 +66,68 @@ def newcomers(ledger: Ledger, baseline: Baseline, group: ScalingGroup, instances
     return sorted(ids, key=lambda i: (instances[i].launched_at if i in instances else float("inf"), i))
 
 
-def wanted_desired(baseline: Baseline, claims: tuple[Claim, ...], group: ScalingGroup) -> int:
-    """Baseline and one more for each machine claimed by surge that its group still keeps.
+def needed(claims: Iterable[Claim], group: ScalingGroup) -> int:
+    """How many machines surge has to add: one for each that is claimed and that its group still keeps.
 
     :param claims: of this group.
     :param group: read now.
     """
-    alive = {m.instance_id for m in group.members if stays(m.lifecycle)}
-    surging = {m for c in claims if c.open and c.strategy is Strategy.SURGE for m in c.machines}
-    return baseline.desired + len(surging & alive)
+    return len({m for c in claims if c.open and c.strategy is Strategy.SURGE for m in c.machines} & staying(group))
+
+
+def unasked(place: Scene) -> bool:
+    """Whether surge has yet to add machines, although newcomers of somebody else's may be there already."""
+    return needed(place.ledger.claims_of(place.claim.group), place.group) > place.baseline.own
 
 
 def raise_desired(run: Run, group_name: str) -> None:
-    """Set desired to what baseline and claims ask for, never lower; the one place that does so under the lock.
+    """Add to desired what the claims still need, never less; the one place that does so under the lock.
 
-    A max that is in the way is raised as well; both are in the ledger before they are in AWS.
+    A max in the way is raised if the policy allows it; else the claims wait for room that others have taken.
     """
-    ledger = lock.require(run).ledger
-    baseline = ledger.groups[group_name]
-    group = fresh_group(run, baseline.asg)
-    wanted = wanted_desired(baseline, ledger.claims_of(group_name), group)
-    if wanted <= group.desired:
-        return
-    raised_max = wanted if wanted > group.max else None
-    lock.change(run, lambda now: _peaks(now, group_name, wanted, raised_max))
-    run.cloud.set_sizes(baseline.asg, max=raised_max, desired=wanted)
-    run.look.forget()
+    policy = run.settings.groups.get(group_name, run.settings.policy)
+
+    def wanted(baseline: Baseline, group: ScalingGroup) -> int:
+        claims = lock.require(run).ledger.claims_of(group_name)
+        more = max(needed(claims, group) - baseline.own, 0)
+        return group.desired + (more if policy.raise_max_size else min(more, max(group.max - group.desired, 0)))
+
+    sizing.set_desired(run, group_name, wanted)
 
 
-def _peaks(ledger: Ledger, group_name: str, desired: int, maximum: int | None) -> Ledger:
-    baseline = ledger.groups[group_name]
-    peaks = {
-        "raised_to": max(desired, baseline.raised_to or 0),
-        "max_raised_to": max(maximum, baseline.max_raised_to or 0) if maximum else baseline.max_raised_to,
-    }
-    return ledger.with_group(group_name, baseline.model_copy(update=peaks))
+def withdraw(run: Run, group_name: str, claims: tuple[Claim, ...]) -> bool:
+    """Take back what surge has asked for beyond what these claims need, as far as it has not come.
+
+    Lowering desired is safe only while nobody would have to go: desired is more than there are machines.
+    """
+
+    def wanted(baseline: Baseline, group: ScalingGroup) -> int:
+        too_many = min(baseline.own - needed(claims, group), group.desired - len(staying(group)))
+        return group.desired - max(too_many, 0)
+
+    return sizing.set_desired(run, group_name, wanted)
+
+
+def spare(run: Run, group_name: str) -> None:
+    """Let machines go without a replacement, as far as somebody else took the replacements' places away.
+
+    So it is when the group has all it is asked for, no newcomer is nobody's, and as many machines as are claimed are
+    too many already.
+    """
+    baseline, group = sizing.settle(run, group_name)
+    lock.change(run, lambda ledger: _spared(ledger, group_name, baseline, group))
+
+
+def _spared(ledger: Ledger, group_name: str, settled: Baseline, group: ScalingGroup) -> Ledger:
+    baseline = ledger.groups.get(group_name)
+    serving = staying(group)
+    if baseline != settled or len(serving) < group.desired or newcomers(ledger, settled, group, {}):
+        return ledger
+    claims = [c for c in ledger.claims_of(group_name) if c.state is ClaimState.ADMITTED]
+    if len({m for c in claims for m in c.machines} & serving) > settled.own:
+        return ledger
+    for claim in claims:
+        spared = tuple(old for old in claim.machines if claim.replacements.get(old) not in serving)
+        if spared != claim.spared:
+            ledger = ledger.with_claim(claim.model_copy(update={"spared": spared}))
+    return ledger

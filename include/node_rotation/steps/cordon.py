@@ -55,13 +55,23 @@ def cordon(run: Run, node: Node, by: str) -> None:
     """
     lock.require(run)
     try:
-        run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: by})
+        run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: by, **kept_by(node, by)})
         run.cluster.cordon(node.name, node.uid)
         if names.EXCLUDE_BALANCERS not in node.labels:
             run.cluster.label(node.name, node.uid, {names.EXCLUDE_BALANCERS: OURS})
     except GoneError:  # its machine went away meanwhile: nothing is left to cordon
         pass
     run.look.forget()
+
+
+def kept_by(node: Node, by: str) -> dict[str, str]:
+    """What keeps the autoscaler off a machine, new and empty or about to be; nothing if somebody has done so.
+
+    :param by: the run, so that only our own is taken away again.
+    """
+    if names.SCALE_DOWN_DISABLED in node.annotations:
+        return {}
+    return {names.SCALE_DOWN_DISABLED: "true", names.KEPT_BY: by}
 
 
 def uncordon(run: Run, node: Node) -> bool:
@@ -80,7 +90,8 @@ def uncordon(run: Run, node: Node) -> bool:
         if ours:
             if node.unschedulable:
                 run.cluster.uncordon(node.name, node.uid)
-            run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: None})
+            kept = (names.SCALE_DOWN_DISABLED, names.KEPT_BY) if names.KEPT_BY in node.annotations else ()
+            run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: None, **dict.fromkeys(kept)})
     except GoneError:
         pass
     run.look.forget()

@@ -12,6 +12,7 @@ from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import Scene, gone, ledger_of, place, span, terminated
 from node_rotation.steps.step import MARGIN_S
@@ -31,6 +32,7 @@ class Gate:
     def act(self, run: Run, batch: Batch) -> None:
         """Keep the ledger's account of green looks, free the slots, delete Nodes of terminated machines."""
         lock.keep(run, run.look().lease)
+        hear(run, run.look())
         seen = _seen(run, batch, again=True)
         if isinstance(seen, Blocked):
             raise BlockedError(seen)
@@ -97,10 +99,20 @@ def _health(seen: Scene) -> Health:
         if sick
         else Baseline()
     )
-    new = frozenset(seen.claim.replacements.values())
+    arrived = seen.claim.replacements.values()  # what somebody took away since, spot say, is no fault of the image
+    new = frozenset(m for m in arrived if not gone(seen.snapshot.instances.get(m)))
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
     health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
-    return replace(health, reasons=(*health.reasons, *_quorum(seen), *_checks(seen)))
+    return replace(health, reasons=(*health.reasons, *_incomplete(seen), *_quorum(seen), *_checks(seen)))
+
+
+def _incomplete(seen: Scene) -> tuple[str, ...]:
+    """A replacement that went away again, while its group has yet to launch another."""
+    lost = [new for new in seen.claim.replacements.values() if gone(seen.snapshot.instances.get(new))]
+    serving = sum(member.lifecycle == "InService" for member in seen.group.members)
+    if not lost or serving >= seen.group.desired:
+        return ()
+    return (f"replacement {lost[0]} went away again, asg {seen.group.name} launches another",)
 
 
 def _quorum(seen: Scene) -> tuple[str, ...]:
@@ -168,7 +180,8 @@ def _leftover(seen: Scene) -> tuple[Node, ...]:
 
 
 def _farewell(seen: Scene, poll_s: float, timeout_s: float) -> Outcome:
-    running = [m for m in seen.claim.machines if not terminated(seen.snapshot.instances.get(m))]
+    ours = [m for m in seen.claim.machines if not seen.taken_out(m)]
+    running = [m for m in ours if not terminated(seen.snapshot.instances.get(m))]
     reasons = [f"instance {m} is shutting down" for m in running]
     reasons += [f"node {n.name} is to be removed" for n in seen.old_nodes() if n.instance_id not in running]
     waited = seen.now - (seen.claim.terminate_since or seen.now)

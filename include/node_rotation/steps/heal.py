@@ -6,20 +6,22 @@ from dataclasses import dataclass
 
 from node_rotation import lock, names
 from node_rotation.errors import GoneError, PermanentError
-from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
+from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps.assignment import assign, newcomers, wanted_desired
+from node_rotation.steps import sizing
+from node_rotation.steps.assignment import assign, needed, newcomers, withdraw
 from node_rotation.steps.cordon import cordon, uncordon
 from node_rotation.steps.drain import evict_from
 from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
 from node_rotation.steps.managed import let_go
-from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, stays
+from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, staying, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate
 from node_rotation.workloads.attachments import still_attached
+from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
@@ -107,6 +109,8 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
     """One machine, one pass; True when nothing is left to do for it."""
     if gone(scene.snapshot.instances.get(old)):
         return True
+    if scene.taken_out(old):
+        return True  # restore takes our marks off it
     new = scene.claim.replacements.get(old)
     node = scene.snapshot.node_of(old)
     if scene.claim.strategy is Strategy.TERMINATE_FIRST:
@@ -163,7 +167,17 @@ def _dismiss(scene: Scene, new: str, did: list[str]) -> bool:
     member = fresh_group(scene.run, scene.baseline.asg).member(new)
     if member is None or not stays(member.lifecycle):
         return True
+    if scene.claim.strategy is Strategy.SURGE and not _too_many(scene):
+        return True  # it came because somebody else made the group larger
     return send_away(scene.run, scene.snapshot, (scene.claim.group, scene.baseline.asg), new, did)
+
+
+def _too_many(scene: Scene) -> bool:
+    """Whether what surge added is more than the other batches need."""
+    run, name = scene.run, scene.claim.group
+    baseline, group = sizing.settle(run, name)
+    others = [c for c in lock.require(run).ledger.claims_of(name) if c.batch != scene.claim.batch]
+    return baseline.own > needed(others, group)
 
 
 def send_away(run: Run, snapshot: Snapshot, where: tuple[str, str], machine: str, did: list[str]) -> bool:
@@ -200,9 +214,8 @@ def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
         if old not in scene.claim.replacements and newcomers(scene.ledger, scene.baseline, group, {}):
             return False  # its replacement came this moment: it is assigned, and sent away, on the next pass
         _shrink_unfilled(scene, did)
-        lock.require(run)
         try:
-            run.cloud.attach(asg, [old])
+            sizing.come_back(run, scene.claim.group, old)
         except PermanentError:  # "already part of": a call whose answer was lost was faster
             if fresh_group(run, asg).member(old) is None:
                 raise
@@ -214,33 +227,21 @@ def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
 
 
 def _shrink_unfilled(scene: Scene, did: list[str]) -> None:
-    """Before attaching: take back the desired unit nobody fills, else the group ends one larger."""
-    group = fresh_group(scene.run, scene.baseline.asg)
-    staying = sum(1 for m in group.members if stays(m.lifecycle))
-    if group.desired > staying and group.desired >= scene.baseline.desired:
-        _set_desired(scene.run, group.name, group.min, group.desired - 1)
-        did.append(f"group {group.name} no longer asks for a replacement that has not come")
+    """Before attaching: take back the desired unit nobody fills, unless that was done, else the group ends larger."""
+
+    def wanted(baseline: Baseline, group: ScalingGroup) -> int:
+        unfilled = group.desired > len(staying(group)) and baseline.own >= 0
+        return group.desired - 1 if unfilled else group.desired
+
+    if sizing.set_desired(scene.run, scene.claim.group, wanted):
+        did.append(f"group {scene.group.name} no longer asks for a replacement that has not come")
 
 
 def _withdraw(run: Run, group_name: str, batch: str, did: list[str]) -> None:
-    """After surge: take back what was asked for, by this batch, and never came.
-
-    Lowering desired is safe only while nobody would have to go: desired is more than there are machines.
-    """
+    """After surge: take back what was asked for, by this batch, and never came."""
     ledger: Ledger = lock.require(run).ledger
-    baseline = ledger.groups[group_name]
-    if baseline.strategy is not Strategy.SURGE:
+    if ledger.groups[group_name].strategy is not Strategy.SURGE:
         return
-    group = fresh_group(run, baseline.asg)
     others = tuple(c for c in ledger.claims_of(group_name) if c.batch != batch)
-    staying = sum(1 for m in group.members if stays(m.lifecycle))
-    wanted = max(wanted_desired(baseline, others, group), staying)
-    if group.desired > wanted and group.desired <= (baseline.raised_to or 0):
-        _set_desired(run, group.name, group.min, wanted)
-        did.append(f"group {group.name} no longer asks for machines that have not come")
-
-
-def _set_desired(run: Run, asg: str, minimum: int, desired: int) -> None:
-    lock.require(run)
-    run.cloud.set_sizes(asg, min=desired if desired < minimum else None, desired=desired)
-    run.look.forget()
+    if withdraw(run, group_name, others):
+        did.append(f"group {ledger.groups[group_name].asg} no longer asks for machines that have not come")

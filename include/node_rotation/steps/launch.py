@@ -13,9 +13,9 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import first
 from node_rotation.steps.arrival import aws_says, keep
-from node_rotation.steps.assignment import assign, raise_desired
+from node_rotation.steps.assignment import assign, raise_desired, spare, unasked
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, scene
+from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, scene, staying
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.usable import Problem, problem
 from node_rotation.workloads.attachments import stranded
@@ -41,9 +41,11 @@ class Launch:
             return
         if place.claim.state is not ClaimState.ADMITTED or _behind_balancer(place):
             return
-        if len(place.claim.replacements) < len(place.claim.machines) or _lost(place):
+        if len(place.claim.replacements) < len(place.claim.machines) or _lost(place) or unasked(place):
             _make_room(place)
             assign(run, batch.group, place.baseline.asg)
+            if _full(place):
+                spare(run, batch.group)
         keep(place)
 
     def look(self, run: Run, batch: Batch) -> Outcome:
@@ -104,6 +106,10 @@ def detach(run: Run, asg: str, machines: Sequence[str]) -> None:
     run.look.forget()
 
 
+def _full(place: Scene) -> bool:
+    return len(staying(place.group)) >= place.group.desired
+
+
 def _in_service(group: ScalingGroup, instance_id: str) -> bool:
     member = group.member(instance_id)
     return member is not None and member.lifecycle == "InService"
@@ -129,6 +135,8 @@ def _behind_balancer(place: Scene) -> Blocked | None:
 
 def _missing(place: Scene, old: str) -> Problem | None:
     new = place.claim.replacements.get(old)
+    if old in place.claim.spared or place.taken_out(old):
+        return None  # one less is wanted, or it is not ours any more
     if new is None or new not in place.snapshot.instances:
         if gone(place.snapshot.instances.get(old)):
             return None  # the old machine went by itself: nothing to replace, nothing to wait for

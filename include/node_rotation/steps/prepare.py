@@ -17,6 +17,7 @@ from node_rotation.steps.balance import unevenness
 from node_rotation.steps.image_step import run_image_step, trouble
 from node_rotation.steps.managed import hindrance
 from node_rotation.steps.scene import fresh_group
+from node_rotation.steps.warm import renew
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
@@ -56,8 +57,7 @@ def timeout_s(run: Run) -> float:
 
     :param run: with the policies of all groups.
     """
-    intake_s = run.settings.policy.intake.timeout if run.settings.policy.intake else 0.0
-    return SWEEP_S + intake_s + sum(image_run.timeout_s(policy) for policy in run.settings.groups.values())
+    return SWEEP_S + intake.timeout_s(run) + sum(image_run.timeout_s(policy) for policy in run.settings.groups.values())
 
 
 def ensure(run: Run, group_name: str) -> None:
@@ -159,10 +159,15 @@ def _to_suspend(policy: Policy, plan: GroupPlan, group: ScalingGroup) -> tuple[s
 
 def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
     baseline = lock.require(run).ledger.groups[plan.name]
-    if missing := [p for p in baseline.suspended_by_us if p not in group.suspended]:
+    missing = [p for p in baseline.suspended_by_us if p not in group.suspended]
+    if missing and not baseline.suspended:  # else somebody has resumed them since
         run.cloud.suspend(group.name, missing)
+    if baseline.suspended_by_us and not baseline.suspended:
+        lock.change(run, lambda now: _suspended(now, plan.name))
     if not isinstance(outcome := run_image_step(run, plan, group), Done):
         return outcome
+    if group.warm_pool:
+        renew(run, fresh_group(run, group.name))  # with the template that the image step has made
     old = {m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines}
     for node in run.look().nodes:
         if node.instance_id in old and not any(key == names.OLD_TAINT for key, _, _ in node.taints):
@@ -173,3 +178,8 @@ def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
                 continue
     run.look.forget()
     return Done()
+
+
+def _suspended(ledger: Ledger, group_name: str) -> Ledger:
+    baseline = ledger.groups[group_name]
+    return ledger.with_group(group_name, baseline.model_copy(update={"suspended": True}))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from node_rotation import intake, lock
-from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger, claim_change
+from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps import image_run
-from node_rotation.steps.assignment import newcomers
+from node_rotation.steps import image_run, sizing
+from node_rotation.steps.assignment import newcomers, withdraw
 from node_rotation.steps.balance import even_out, give_up, is_balance
 from node_rotation.steps.heal import heal_claim, send_away
-from node_rotation.steps.scene import fresh_group, gone, ledger_of, terminated
+from node_rotation.steps.scene import fresh_group, gone, ledger_of, staying, terminated
 from node_rotation.steps.undo import Before, undo_group, undo_nodes
+from node_rotation.steps.warm import renew
+from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
 
@@ -43,7 +45,7 @@ def restore(run: Run, group_name: str, *, giving_up: bool = False) -> tuple[str,
 def restored(run: Run, group_name: str) -> Outcome:
     """Whether a group is restored: Waiting while pods still leave a surplus machine (call restore again)."""
     ledger = ledger_of(run.look().lease, run.id)
-    if ledger is not None and ledger.intake is not None and not ledger.groups:
+    if ledger is not None and intake.shut(ledger) and not ledger.groups:
         return intake.opened(run, ledger)
     if ledger is None or group_name not in ledger.groups:
         return Done(f"group {group_name} is restored")
@@ -62,8 +64,7 @@ def timeout_s(run: Run, group_name: str) -> float:
     ledger = ledger_of(run.look().lease, run.id)
     evened = sum(is_balance(c) for c in ledger.claims_of(group_name)) if ledger else 0
     each = policy.launch_timeout + policy.drain.timeout + policy.terminate_timeout + policy.gate.timeout
-    intake_s = ledger.intake.policy.timeout if ledger and ledger.intake else 0.0
-    return policy.drain.timeout + evened * each + 2 * intake_s
+    return policy.drain.timeout + evened * each + 2 * intake.timeout_s(run)
 
 
 def _unfinished(claim: Claim) -> str:
@@ -90,6 +91,9 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
         return ledger
     machines = _machines(ledger, group_name) | {m.instance_id for m in fresh_group(run, baseline.asg).members}
     undo_nodes(run, run.look(), machines, did)
+    baseline, group = sizing.settle(run, group_name)
+    if group.warm_pool:  # warmed meanwhile on an image that was taken back
+        did.extend(renew(run, fresh_group(run, baseline.asg)))
     undo_group(run, baseline.asg, Before(baseline.min, baseline.max, baseline.suspended_by_us), did)
     return lock.change(run, lambda now: now.without_group(group_name))
 
@@ -120,7 +124,7 @@ def _machines_right(run: Run, group_name: str, did: list[str], *, giving_up: boo
     opened = [c for c in ledger.claims_of(group_name) if c.open]
     if not all(is_balance(c) for c in opened) and not giving_up:
         return False
-    if not opened and not _surplus_gone(run, group_name, ledger.groups[group_name], ledger, did):
+    if not opened and not _surplus_gone(run, group_name, did):
         return False
     return giving_up or even_out(run, group_name, did)
 
@@ -130,21 +134,33 @@ def _machines(ledger: Ledger, group_name: str) -> set[str]:
     return {m for c in claims for m in (*c.machines, *c.replacements.values())}
 
 
-def _surplus_gone(run: Run, group_name: str, baseline: Baseline, ledger: Ledger, did: list[str]) -> bool:
-    """Our own remaining surge leaves; True when nothing of it is left.
+def _surplus_gone(run: Run, group_name: str, did: list[str]) -> bool:
+    """What this run has added to desired leaves again; True when nothing of it is left.
 
-    Desired above the baseline counts as ours up to the highest that we asked for; more is somebody else's, kept.
+    The newest machines go first; where none is new, those that were to be replaced anyway. What it took away too much
+    (a machine that could not come back) is asked for again.
     """
-    if baseline.strategy is not Strategy.SURGE:
-        return True
-    group = fresh_group(run, baseline.asg)
-    surplus = group.desired - baseline.desired
-    if surplus <= 0 or group.desired > (baseline.raised_to or 0):
+    baseline, group = sizing.settle(run, group_name)
+    if baseline.own < 0:
+        sizing.set_desired(run, group_name, lambda baseline, group: group.desired - min(baseline.own, 0))
+    elif baseline.own > 0 and withdraw(run, group_name, ()):
+        baseline, group = sizing.settle(run, group_name)
+    if baseline.own <= 0:
         return True
     launched = run.cloud.instances([m.instance_id for m in group.members])
-    spare = newcomers(ledger, baseline, group, launched)[::-1][:surplus]
+    ledger = lock.require(run).ledger
+    spare = [*newcomers(ledger, baseline, group, launched)[::-1], *_of_use_to_nobody(ledger, group_name, group)]
     snapshot = run.look()
-    return all([send_away(run, snapshot, (group_name, baseline.asg), machine, did) for machine in spare])
+    where = (group_name, baseline.asg)
+    return all([send_away(run, snapshot, where, machine, did) for machine in spare[: baseline.own]])
+
+
+def _of_use_to_nobody(ledger: Ledger, group_name: str, group: ScalingGroup) -> list[str]:
+    """Members that may go where there are too many and nobody is new: replacements first, then who was replaced."""
+    claims = sorted(ledger.claims_of(group_name), key=lambda c: c.state is ClaimState.PASSED)
+    new = [m for c in claims for m in c.replacements.values()]
+    old = [m for c in claims for m in c.machines]
+    return [m for m in (*new, *old) if m in staying(group)]
 
 
 def _not_gone_yet(snapshot: Snapshot, ledger: Ledger, group_name: str) -> set[str]:

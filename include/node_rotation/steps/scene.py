@@ -8,7 +8,7 @@ from node_rotation import lock, names
 from node_rotation.errors import BlockedError
 from node_rotation.eviction import Leave, decide
 from node_rotation.ledger import Baseline, Claim, Ledger, parse
-from node_rotation.model import Batch
+from node_rotation.model import Batch, Strategy
 from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
@@ -42,7 +42,12 @@ class Scene:
 
     def old_nodes(self) -> tuple[Node, ...]:
         """The Nodes of the old machines that still have one."""
-        return tuple(n for m in self.claim.machines if (n := self.snapshot.node_of(m)) is not None)
+        ours = (m for m in self.claim.machines if not self.taken_out(m))
+        return tuple(n for m in ours if (n := self.snapshot.node_of(m)) is not None)
+
+    def taken_out(self, machine: str) -> bool:
+        """Whether somebody else took an old machine out of its group: see :func:`taken_out`."""
+        return taken_out(self.claim, self.baseline, machine, self.snapshot)
 
 
 def ledger_of(lease: Lease | None, holder: str) -> Ledger | None:
@@ -120,6 +125,17 @@ def gone(instance: Instance | None) -> bool:
     return instance is None or instance.state in GONE_STATES
 
 
+def taken_out(claim: Claim, baseline: Baseline, machine: str, snapshot: Snapshot) -> bool:
+    """Whether somebody else detached a machine, to look into it say: it runs, and is left alone.
+
+    Not asked of machines that we detach ourselves: one look shows their tag and their group at two moments.
+    """
+    group, instance = snapshot.groups.get(baseline.asg), snapshot.instances.get(machine)
+    if claim.strategy in (Strategy.DETACH, Strategy.MANAGED) or group is None or gone(instance):
+        return False
+    return group.member(machine) is None
+
+
 def terminated(instance: Instance | None) -> bool:
     """True only if EC2 says terminated, or has forgotten it."""
     return instance is None or instance.state == "terminated"
@@ -128,6 +144,11 @@ def terminated(instance: Instance | None) -> bool:
 def stays(lifecycle: str) -> bool:
     """True for a member that is, or will be, in service."""
     return not lifecycle.startswith(LEAVING)
+
+
+def staying(group: ScalingGroup) -> frozenset[str]:
+    """The members that are, or will be, in service."""
+    return frozenset(m.instance_id for m in group.members if stays(m.lifecycle))
 
 
 def holds_node(pod: Pod, snapshot: Snapshot) -> bool:

@@ -10,7 +10,7 @@ from node_rotation.ledger import ClaimState, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps import first
+from node_rotation.steps import first, sizing
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.workloads.attachments import still_attached
@@ -37,7 +37,7 @@ class Terminate:
             place = acting(run, batch)
             if place.claim.state is not ClaimState.ADMITTED or not _now(place):
                 return
-        going = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
+        going = _going(place)
         ready = [m for m in going if _keeps(place, m) is None]
         if ready and place.claim.terminate_since is None:
             lock.change(run, claim_change(batch.name, terminate_since=run.clock.now()))
@@ -51,7 +51,7 @@ class Terminate:
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place
-        going = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
+        going = _going(place)
         if not going and place.claim.open and place.claim.strategy is Strategy.TERMINATE_FIRST:
             return first.arrived(place)
         if not going:
@@ -81,24 +81,29 @@ class Terminate:
 def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
     """Terminate a machine: through its group while it is a member, else through EC2.
 
-    The group is described first, so a call whose answer was lost is not repeated. With decrement, a minimum in the
-    way is lowered (restore puts it back): AWS refuses a desired size below it.
+    The group is described first, so a call whose answer was lost is not repeated.
 
     :param decrement: lower desired with it, so that the group does not replace it.
     """
-    lock.require(run)
-    group = fresh_group(run, asg)
-    member = group.member(instance_id)
+    ledger = lock.require(run).ledger
+    known = next((name for name, baseline in ledger.groups.items() if baseline.asg == asg), None)
+    if decrement and known is not None:
+        sizing.leave(run, known, instance_id)
+        return
+    member = fresh_group(run, asg).member(instance_id)
     try:
         if member is None:
             run.cloud.terminate(instance_id)
         elif stays(member.lifecycle):
-            if decrement and group.desired - 1 < group.min:
-                run.cloud.set_sizes(asg, min=group.desired - 1)
             run.cloud.terminate_in_group(instance_id, decrement=decrement)
     except GoneError:  # somebody was faster
         pass
     run.look.forget()
+
+
+def _going(place: Scene) -> list[str]:
+    """The machines that still have to go."""
+    return [m for m in place.claim.machines if not (gone(place.snapshot.instances.get(m)) or place.taken_out(m))]
 
 
 def _now(place: Scene) -> bool:

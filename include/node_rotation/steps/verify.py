@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from node_rotation import intake, names
 from node_rotation.ledger import ClaimState
 from node_rotation.managed.planning import busy
+from node_rotation.model import Strategy
 from node_rotation.run import Run
 from node_rotation.steps.scene import gone, ledger_of, stays
 from node_rotation.steps.undo import marked
+from node_rotation.steps.warm import stale
 from node_rotation.world.snapshot import Snapshot
 
 
@@ -65,10 +67,14 @@ def _drift(run: Run, snapshot: Snapshot) -> Iterator[str]:
             instance = snapshot.instances.get(machine)
             if instance is None or gone(instance):
                 continue
+            if machine in planned and machine not in members and names.DETACHED_FROM not in instance.tags:
+                continue  # somebody took it out of its group: it is no machine of the group any more
             if machine in planned:
                 yield f"instance {machine} of group {plan.name} was to be replaced and still runs"
             elif instance.image_id != plan.target.image.id:
                 yield f"instance {machine} of group {plan.name} runs {instance.image_id}"
+        if group is not None and plan.strategy is not Strategy.MANAGED:
+            yield from (f"warm machine {m} of group {plan.name} is on another image" for m in stale(run, group))
 
 
 def _residue(run: Run, snapshot: Snapshot) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.testing import scaling_activity as words
+from node_rotation.testing import scaling_refresh, scaling_warm
 from node_rotation.testing.scaling_activity import Activity, Status
 from node_rotation.testing.scaling_reconciler import Reconciler
 from node_rotation.testing.scaling_values import (
@@ -105,6 +106,8 @@ class AutoScaling:
         if desired is None:
             desired = min(max(group.desired, minimum), maximum)
         _check_sizes(minimum, maximum, desired)
+        if desired != group.desired:
+            group.asked.append(words.by_update(self.clock.now(), (minimum, maximum, desired), group.desired))
         group.min_size, group.max_size, group.desired = minimum, maximum, desired
         group.source = change.source or group.source
         group.places = change.places or group.places
@@ -122,6 +125,8 @@ class AutoScaling:
             raise _invalid(f"{said}above max value {group.max_size} for the AutoScalingGroup.")
         if desired < group.min_size:
             raise _invalid(f"{said}below min value {group.min_size} for the AutoScalingGroup.")
+        if desired != group.desired:
+            group.asked.append(words.by_set(self.clock.now(), group.desired, desired))
         group.desired = desired
         self.reconciler.kick(group)
 
@@ -206,40 +211,28 @@ class AutoScaling:
             group.tags.pop(key, None)
 
     def start_refresh(self, name: str, preferences: Mapping[str, Any]) -> str:
-        """StartInstanceRefresh: recorded as in progress; nothing is replaced."""
-        group = self.group(name)
-        if any(refresh["Status"] in ("Pending", "InProgress") for refresh in group.refreshes):
-            raise AwsFault(
-                "InstanceRefreshInProgress",
-                "An Instance Refresh is already in progress and blocks the execution of this Instance Refresh.",
-            )
-        refresh = {
-            "InstanceRefreshId": self.reconciler.new_id(),
-            "AutoScalingGroupName": name,
-            "Status": "InProgress",
-            "StartTime": self.clock.now(),
-            "PercentageComplete": 0,
-            "InstancesToUpdate": len(group.live()),
-            "Preferences": dict(preferences),
-        }
-        group.refreshes.insert(0, refresh)
-        return str(refresh["InstanceRefreshId"])
+        """StartInstanceRefresh."""
+        return scaling_refresh.start(self.reconciler, self.group(name), preferences)
 
     def cancel_refresh(self, name: str) -> str:
         """CancelInstanceRefresh."""
-        for refresh in self.group(name).refreshes:
-            if refresh["Status"] == "InProgress":
-                refresh.update(Status="Cancelled", EndTime=self.clock.now())
-                return str(refresh["InstanceRefreshId"])
-        raise AwsFault(
-            "ActiveInstanceRefreshNotFound",
-            f"No in progress or pending Instance Refresh found for Auto Scaling group {name}",
-        )
+        return scaling_refresh.cancel(self.group(name))
 
     def instance_changed(self, instance_id: str) -> None:
         """EC2 tells that an instance stops or goes; the health check notices a little later."""
-        if found := self.group_of(instance_id):
-            self.reconciler.kick(found[0])
+        pools = (group for group in self.groups.values() if instance_id in group.pool)
+        found = self.group_of(instance_id)
+        if (group := found[0] if found else next(pools, None)) is not None:
+            self.reconciler.kick(group)
+
+    def put_warm_pool(self, name: str, asked: Mapping[str, Any]) -> None:
+        """PutWarmPool."""
+        scaling_warm.put(self.group(name), asked)
+        self.reconciler.kick(self.group(name))
+
+    def delete_warm_pool(self, name: str, *, force: bool) -> None:
+        """DeleteWarmPool."""
+        scaling_warm.delete(self.compute, self.group(name), force=force)
 
     def delete(self, name: str, *, force: bool) -> None:
         """DeleteAutoScalingGroup; with members only by force, and then they are terminated first."""
@@ -250,6 +243,7 @@ class AutoScaling:
                 "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance "
                 "request(s) still in the group.",
             )
+        scaling_warm.delete(self.compute, group, force=True)
         group.min_size = group.desired = 0
         group.deleting = True
         for member in group.live():

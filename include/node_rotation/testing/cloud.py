@@ -25,7 +25,7 @@ from node_rotation.testing.scaling_values import (
     TemplateRef,
 )
 from node_rotation.testing.shapes import Shapes
-from node_rotation.world.aws import Activity, Instance, Parameter, ScalingGroup, Template, TemplateSpec
+from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Template, TemplateSpec
 
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
 _GONE_TEXT = re.compile("AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found")
@@ -60,6 +60,11 @@ class MemoryCloud(MemoryNodegroups):
             if all(key in group.tags and group.tags[key].value == value for key, value in tags.items())
         )
 
+    def warm_members(self, group: str) -> tuple[Member, ...]:
+        """The machines of a group's warm pool."""
+        self._journal.read("autoscaling", "DescribeWarmPool")
+        return tuple(self._shapes.member(member) for member in self._known(group).pool.values())
+
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
         """The instances among these ids that EC2 still knows."""
         self._journal.read("ec2", "DescribeInstances")
@@ -81,7 +86,7 @@ class MemoryCloud(MemoryNodegroups):
             if activity.started_at <= since:
                 break
             status, message = activity.status.value, activity.message or ""
-            found.append(Activity(activity.started_at, status, activity.description, message))
+            found.append(Activity(activity.started_at, status, activity.description, message, activity.cause))
         return tuple(found)
 
     def image(self, image_id: str) -> Image | None:

@@ -105,8 +105,13 @@ class Ec2:
         self.launched_for[instance_id] = launch.group
         self.alive[instance_id] = None
         self._put(instance)
-        self.clock.after(self.jittered(self.timing.boot, self.timing.boot_jitter), lambda: self._run(instance_id))
+        self._boot(instance_id, "stopped" if launch.warm else "running")
         return instance_id
+
+    def start(self, instance_id: str) -> None:
+        """Boot a stopped instance."""
+        self._put(replace(self.found[instance_id], state="pending"))
+        self._boot(instance_id, "running")
 
     def on_running(self, instance_id: str, callback: Callable[[], None]) -> None:
         """Call back once it runs."""
@@ -206,10 +211,14 @@ class Ec2:
         for listener in self.on_state:
             listener(instance)
 
-    def _run(self, instance_id: str) -> None:
+    def _boot(self, instance_id: str, state: str) -> None:
+        delay = self.jittered(self.timing.boot, self.timing.boot_jitter)
+        self.clock.after(delay, lambda: self._booted(instance_id, state))
+
+    def _booted(self, instance_id: str, state: str) -> None:
         instance = self.found[instance_id]
         if instance.state == "pending":
-            self._put(replace(instance, state="running"))
+            self._put(replace(instance, state=state))
             for callback in self._running.pop(instance_id, ()):
                 callback()
 

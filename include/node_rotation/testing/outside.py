@@ -118,6 +118,16 @@ class MemoryObjects:
         self.running = _Running(journal, Program())
         self.found: dict[str, dict[str, Any]] = {}
 
+    def read(self, ref: ObjectRef) -> Mapping[str, Any]:
+        """An object as it is.
+
+        :raises GoneError: if there is no such object.
+        """
+        self._journal.read(KUBERNETES, "read")
+        if str(ref) not in self.found:
+            raise GoneError(f"{ref} is gone")
+        return self.found[str(ref)]
+
     def patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> None:
         """A JSON merge patch.
 

@@ -20,6 +20,7 @@ def orphans(world: MemoryWorld) -> tuple[str, ...]:
     """Machines that run, were launched by a group, and are in none (or just leave it)."""
     groups = world.scaling.groups.values()
     members = {i for group in groups for i, m in group.members.items() if m.lifecycle is not Lifecycle.DETACHING}
+    members |= {i for group in groups for i in group.pool}
     return tuple(i for i in world.ec2.alive if i not in members)
 
 
@@ -34,6 +35,9 @@ def _lock(world: MemoryWorld) -> Iterator[str]:
         yield f"the Lease is held by {lease.holder}"
     if world.outside.http.closed:
         yield "the intake is closed"
+    for name, found in world.cluster.objects.found.items():
+        if found.get("spec", {}).get("replicas") == 0:
+            yield f"{name} is at 0 replicas"
 
 
 def _groups(world: MemoryWorld) -> Iterator[str]:

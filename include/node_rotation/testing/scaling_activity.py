@@ -77,6 +77,31 @@ def rebalance(at: float, rich: str) -> str:
     )
 
 
+def refreshed(at: float) -> str:
+    """Why an instance refresh terminated an instance."""
+    return f"At {stamp(at)} an instance was taken out of service in response to an instance refresh."
+
+
+def by_update(at: float, sizes: tuple[int, int, int], before: int) -> str:
+    """How UpdateAutoScalingGroup changed the desired size.
+
+    :param sizes: minimum, maximum and desired as they are now.
+    """
+    minimum, maximum, desired = sizes
+    return (
+        f"At {stamp(at)} a user request update of AutoScalingGroup constraints to min: {minimum}, max: {maximum}, "
+        f"desired: {desired} changing the desired capacity from {before} to {desired}."
+    )
+
+
+def by_set(at: float, before: int, after: int) -> str:
+    """How SetDesiredCapacity changed it."""
+    return (
+        f"At {stamp(at)} a user request explicitly set group desired capacity changing the desired capacity "
+        f"from {before} to {after}."
+    )
+
+
 def shrink(at: float, have: int, want: int, instance_id: str) -> str:
     """Why a surplus instance was terminated."""
     return (

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from node_rotation.testing import scaling_activity as words
+from node_rotation.testing import scaling_warm
 from node_rotation.testing.scaling_activity import Activity, Status
 from node_rotation.testing.scaling_placement import imbalance, poorest_first, victims
 from node_rotation.testing.scaling_values import Launch, LaunchFailed, Lifecycle, Member, Override
@@ -92,16 +93,21 @@ class Reconciler:
 
     def _pass(self, group: Group) -> None:
         group.kicked = False
+        asked = "  ".join(group.asked) + "  " if group.asked else ""
+        group.asked.clear()
         self._check_health(group)
         self._replace_unhealthy(group)
         arriving = sum(m.weight for m in group.live() if m.rebalances and m.lifecycle is Lifecycle.PENDING)
         surplus = group.capacity() - arriving - group.desired
         if surplus < 0:
-            self._grow(group)
+            self._grow(group, asked)
         elif surplus > 0:
-            self._shrink(group, surplus)
+            self._shrink(group, surplus, asked)
         elif not arriving:
             self._rebalance(group)
+        if group.warm_pool is not None or group.pool:
+            place = poorest_first(group)[0]
+            scaling_warm.refill(self.compute, self.clock, group, place, lambda: self.blueprint(group))
 
     def _check_health(self, group: Group) -> None:
         if not group.runs("HealthCheck"):
@@ -118,22 +124,33 @@ class Reconciler:
                 by_user = self.compute.state(member.instance_id) in _RUNS
                 self.take_out(group, member, words.unhealthy(self.clock.now(), by_user=by_user))
 
-    def _grow(self, group: Group) -> None:
+    def _grow(self, group: Group, asked: str) -> None:
         now = self.clock.now()
         if not group.runs("Launch") or now < group.retry_at:
             return
-        cause = words.grow(now, group.capacity(), group.desired)
+        cause = asked + words.grow(now, group.capacity(), group.desired)
+        while group.capacity() < group.desired and self._from_pool(group, cause):
+            pass
         while group.capacity() < group.desired:
             if not self._launch(group, poorest_first(group), cause):
                 break
 
-    def _shrink(self, group: Group, surplus: int) -> None:
+    def _from_pool(self, group: Group, cause: str) -> bool:
+        member = scaling_warm.take(self.compute, group)
+        if member is None:
+            return False
+        said = f"Launching a new EC2 instance from warm pool: {member.instance_id}"
+        member.activity = self.record(group, said, cause, zone=member.zone)
+        self.compute.on_running(member.instance_id, lambda: self._in_service(group, member))
+        return True
+
+    def _shrink(self, group: Group, surplus: int, asked: str) -> None:
         if not group.runs("Terminate"):
             return
         have, now = group.capacity(), self.clock.now()
         chosen = victims(group, surplus)
         for member in chosen:
-            self.take_out(group, member, words.shrink(now, have, group.desired, member.instance_id))
+            self.take_out(group, member, asked + words.shrink(now, have, group.desired, member.instance_id))
         if not chosen and all(member.protected for member in group.live()):
             self._note_protected(group)
 

@@ -48,6 +48,9 @@ class Lifecycle(StrEnum):
     IN_SERVICE = "InService"
     TERMINATING = "Terminating"
     DETACHING = "Detaching"
+    WARMED_PENDING = "Warmed:Pending"
+    WARMED_STOPPED = "Warmed:Stopped"
+    WARMED_TERMINATING = "Warmed:Terminating"
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ class Launch:
     blueprint: Blueprint
     place: Place
     tags: Mapping[str, str]
+    warm: bool = False
+    """For a warm pool: it boots and is stopped then, without ever being of use."""
 
 
 @dataclass
@@ -160,9 +165,12 @@ class Group:
     activities: list[Activity] = field(default_factory=list)
     hooks: dict[str, dict[str, Any]] = field(default_factory=dict)
     warm_pool: dict[str, Any] | None = None
+    pool: dict[str, Member] = field(default_factory=dict)
     refreshes: list[dict[str, Any]] = field(default_factory=list)
     deleting: bool = False
     retry_at: float = 0.0
+    asked: list[str] = field(default_factory=list)
+    """How desired was changed since the last pass; what follows from it says so in its cause."""
     kicked: bool = False
 
     def live(self) -> list[Member]:
@@ -214,8 +222,11 @@ class Compute(Protocol):
         :raises LaunchFailed: with AWS' text, e.g. for an image that is gone.
         """
 
+    def start(self, instance_id: str) -> None:
+        """Boot a stopped instance."""
+
     def on_running(self, instance_id: str, callback: Callable[[], None]) -> None:
-        """Call ``callback`` when the instance is running; never if it does not get there."""
+        """Call ``callback`` when the instance is running, or warm; never if it does not get there."""
 
     def state(self, instance_id: str) -> str:
         """EC2's state name, e.g. ``running``."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from node_rotation.testing.ec2 import template_version
+from node_rotation.testing.scaling_refresh import ACTIVE
 from node_rotation.testing.scaling_values import Group, LaunchSource, TemplateRef
 from node_rotation.testing.scaling_values import Member as ScalingMember
 from node_rotation.world.aws import Member, ScalingGroup, TemplateSpec
@@ -20,13 +21,13 @@ class Shapes:
     def group(self, group: Group) -> ScalingGroup:
         """A group as DescribeAutoScalingGroups shows it."""
         overrides = group.source.overrides
-        refresh = next((r for r in group.refreshes if r["Status"] in ("Pending", "InProgress")), None)
+        refresh = next((r for r in group.refreshes if r["Status"] in ACTIVE), None)
         return ScalingGroup(
             name=group.name,
             min=group.min_size,
             max=group.max_size,
             desired=group.desired,
-            members=tuple(self._member(member) for member in group.members.values()),
+            members=tuple(self.member(member) for member in group.members.values()),
             template=_spec(group.source),
             overrides=tuple(_ref_spec(o.template) if o.template else None for o in overrides),
             instance_types=tuple(o.instance_type for o in overrides if o.instance_type),
@@ -40,9 +41,10 @@ class Shapes:
             max_lifetime_s=int(group.attributes.get("MaxInstanceLifetime", 0)),
             capacity_rebalance=bool(group.attributes.get("CapacityRebalance", False)),
             refresh_in_progress=str(refresh["InstanceRefreshId"]) if refresh else "",
+            warm_pool=group.warm_pool is not None,
         )
 
-    def _member(self, member: ScalingMember) -> Member:
+    def member(self, member: ScalingMember) -> Member:
         """A member; as long as nothing about it changes it is the same value."""
         lifecycle = member.lifecycle.value
         health = "Healthy" if member.healthy else "Unhealthy"

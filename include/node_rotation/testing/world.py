@@ -152,7 +152,7 @@ class MemoryWorld:
         return self.journal.mutations
 
     def crash_after(self, mutations: int) -> None:
-        """Have the caller die right after the n-th mutation from now; ``journal.alive_again`` is the next one's birth."""
+        """Have the caller die right after the n-th mutation from now."""
         self.journal.crash_after(mutations)
 
     def crash_before(self, mutations: int) -> None:

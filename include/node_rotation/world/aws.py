@@ -78,6 +78,7 @@ class ScalingGroup:
     max_lifetime_s: int = 0
     capacity_rebalance: bool = False
     refresh_in_progress: str = ""
+    warm_pool: bool = False
 
     def member(self, instance_id: str) -> Member | None:
         """The member with this instance id, or None."""
@@ -86,12 +87,13 @@ class ScalingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """A scaling activity; ``message`` is AWS' own text (capacity, quota)."""
+    """A scaling activity; ``message`` is AWS' own text (capacity, quota), ``cause`` why it was begun."""
 
     started_at: float
     status: str
     description: str
     message: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
 from node_rotation.workloads.volume import Volume
 from node_rotation.world.answers import EvictionAnswer
-from node_rotation.world.aws import Activity, Instance, Parameter, ScalingGroup, Template, TemplateSpec
+from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Template, TemplateSpec
 from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Taint, Workload
 
 
@@ -40,6 +40,10 @@ class Cloud(ManagedGroups, Protocol):
 
     def find_groups(self, tags: Mapping[str, str]) -> tuple[str, ...]:
         """Names of the groups that carry all these tags."""
+        ...
+
+    def warm_members(self, group: str) -> tuple[Member, ...]:
+        """The machines of a group's warm pool: no members yet, on the image they were warmed with."""
         ...
 
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:

@@ -39,7 +39,7 @@ class ReportOperator(RotationOperator):
     def work(self, context: Context) -> str | None:
         """Write both files; nothing without a plan."""
         from node_rotation.engine import frozen_targets
-        from node_rotation.report import page, report
+        from node_rotation.report import others_of, page, report
 
         rotation = rotation_of(context)
         if rotation is None:
@@ -55,6 +55,7 @@ class ReportOperator(RotationOperator):
         value |= {
             "run_id": ti.run_id,
             "approval": ti.xcom_pull(task_ids=APPROVE_TASK, key=APPROVAL_KEY),
+            "others": others_of([heard for span in spans for heard in span.others]),
             "timeline": [{"batch": s.subject, "step": s.deed, "from": s.began, "to": s.ended} for s in spans],
             "tasks": dict(sorted(states.items())),
         }

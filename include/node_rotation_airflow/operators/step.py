@@ -40,7 +40,7 @@ class DeedOperator(RotationOperator):
         :param resume: come back to a worker when it is done.
         """
         from node_rotation.outcome import Blocked, Done
-        from node_rotation_airflow.deeds import DEEDS
+        from node_rotation_airflow.deeds import DEEDS, heard
         from node_rotation_airflow.documents import Span
 
         run = run_of(context)
@@ -50,7 +50,8 @@ class DeedOperator(RotationOperator):
         outcome = self._attempted(run, subject, deadline)
         if isinstance(outcome, Done):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
-            return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now()).dump()
+            others = heard(run, self.deed)
+            return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now(), others=others).dump()
         if isinstance(outcome, Blocked):
             raise self._failed(context, f"{self.deed} of {subject}: {outcome}", outcome.image_fault)
         self.log.info("waits: %s", "; ".join(outcome.reasons))

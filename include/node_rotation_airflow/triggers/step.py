@@ -9,6 +9,7 @@ from typing import Any
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from node_rotation.errors import PermanentError
+from node_rotation.ledger import Heard
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation_airflow import deeds
 from node_rotation_airflow.documents import Span
@@ -68,7 +69,8 @@ class StepTrigger(RotationTrigger):
             now = run.clock.now()
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
-                yield event({"status": DONE}) if self.resume else self._success(now)
+                others = await in_thread(deeds.heard, run, self.deed)
+                yield event({"status": DONE}) if self.resume else self._success(now, others)
                 return
             if isinstance(outcome, Blocked):
                 yield event({"status": FAILED, "reason": str(outcome), "image_fault": outcome.image_fault})
@@ -82,8 +84,8 @@ class StepTrigger(RotationTrigger):
                 return
             await sleep(_pause(outcome, self.deadline - now))
 
-    def _success(self, now: float) -> TaskSuccessEvent:
-        span = Span(subject=self.subject, deed=self.deed, began=self.began, ended=now)
+    def _success(self, now: float, others: tuple[Heard, ...]) -> TaskSuccessEvent:
+        span = Span(subject=self.subject, deed=self.deed, began=self.began, ended=now, others=others)
         return TaskSuccessEvent(xcoms={"return_value": span.dump()})
 
 

@@ -189,16 +189,17 @@ class AutoScalingPhysics(Physics, AutoScalingResponse):  # type: ignore[misc]
         return EmptyResult()
 
     def put_warm_pool(self) -> ActionResult:
-        asked = self.asked()
-        self._group.warm_pool = {"MinSize": 0, "PoolState": "Stopped", **asked}
-        self._group.warm_pool.pop("AutoScalingGroupName")
+        asked = {key: value for key, value in self.asked().items() if key != "AutoScalingGroupName"}
+        self._scaling.put_warm_pool(self._name, asked)
         return EmptyResult()
 
     def describe_warm_pool(self) -> ActionResult:
-        return ActionResult({"WarmPoolConfiguration": self._group.warm_pool, "Instances": []})
+        page, token = _page(list(self._group.pool.values()), self.asked(), 50)
+        shown = [shapes.member_shape(member) for member in page]
+        return ActionResult({"WarmPoolConfiguration": self._group.warm_pool, "Instances": shown, "NextToken": token})
 
     def delete_warm_pool(self) -> ActionResult:
-        self._group.warm_pool = None
+        self._scaling.delete_warm_pool(self._name, force=bool(self.asked().get("ForceDelete")))
         return EmptyResult()
 
     def start_instance_refresh(self) -> ActionResult:

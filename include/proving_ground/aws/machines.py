@@ -33,6 +33,7 @@ class _Machine:
     record: Any
     # moto forgets the address on termination; who was known by it must still be named by it.
     private_dns_name: str
+    warm: bool = False
     on_running: list[Callable[[], None]] = field(default_factory=list)
     on_gone: list[Callable[[], None]] = field(default_factory=list)
 
@@ -110,7 +111,7 @@ class Machines:
             associate_public_ip=None,
         )
         record = reservation.instances[0]
-        self.adopt(record)
+        self.adopt(record, warm=launch.warm)
         return str(record.id)
 
     def on_running(self, instance_id: str, callback: Callable[[], None]) -> None:
@@ -155,9 +156,12 @@ class Machines:
 
     # What EC2's own API needs.
 
-    def adopt(self, record: Any) -> None:
-        """Let an instance boot that moto has just recorded."""
-        machine = _Machine(record, record.private_dns_name)
+    def adopt(self, record: Any, *, warm: bool = False) -> None:
+        """Let an instance boot that moto has just recorded.
+
+        :param warm: it is stopped once it has booted, and was never of use.
+        """
+        machine = _Machine(record, record.private_dns_name, warm)
         self._machines[record.id] = machine
         self._boot(machine, "launched")
 
@@ -218,7 +222,8 @@ class Machines:
 
     def _booted(self, machine: _Machine) -> None:
         if machine.record.state == "pending":
-            self._enter(machine, "running")
+            self._enter(machine, "stopped" if machine.warm else "running")
+            machine.warm = False
             waiting, machine.on_running = machine.on_running, []
             for callback in waiting:
                 callback()

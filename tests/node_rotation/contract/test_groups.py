@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from node_rotation.errors import BlockedError, GoneError
+from node_rotation.ledger import Resizing
+from node_rotation.steps.adoption import was_made
 
 WORKERS = "dev-workers"
 NOBODY = "i-0123456789abcdef0"
@@ -195,3 +197,16 @@ def test_activities_come_newest_first_and_only_since(world):
     assert [a.started_at for a in found] == sorted((a.started_at for a in found), reverse=True)
     assert any(old in a.description for a in found)
     assert len(found) < len(world.cloud.activities(WORKERS, 0.0))
+
+
+def test_what_is_launched_says_who_asked_for_it(world):
+    since = world.clock.now()
+    world.cloud.set_sizes(WORKERS, desired=4)
+    world.eventually(lambda: len(world.members()) == 4)
+
+    (activity,) = [a for a in world.cloud.activities(WORKERS, since - 2.0) if "from 3 to 4" in a.cause]
+
+    assert "a user request update of AutoScalingGroup constraints to min: 2, max: 5, desired: 4" in activity.cause
+    change = Resizing(since=since, was=3, to=4)
+    assert was_made(change, world.group(), (activity,), 60.0)
+    assert not was_made(Resizing(since=since - 100.0, was=3, to=4), world.group(), (activity,), 60.0)

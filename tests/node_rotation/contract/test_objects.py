@@ -31,12 +31,15 @@ def test_a_merge_patch_changes_what_it_names_and_nothing_else(world):
     world.cluster.objects.patch(REF, {"data": {"open": "false"}})
 
     assert world.read_config_map("intake") == {"open": "false", "mail": "sre"}
+    assert world.cluster.objects.read(REF)["data"] == {"open": "false", "mail": "sre"}
 
 
 @pytest.mark.parametrize("ref", [REF.model_copy(update={"name": "nobody"}), REF.model_copy(update={"kind": "Nothing"})])
 def test_what_is_not_there_is_gone(world, ref):
     with pytest.raises(GoneError):
         world.cluster.objects.patch(ref, {"data": {}})
+    with pytest.raises(GoneError):
+        world.cluster.objects.read(ref)
 
 
 def test_a_pod_runs_to_its_end_and_is_removed(world):

@@ -186,6 +186,8 @@ def test_an_update_that_somebody_starts_after_prepare_is_waited_for_by_name() ->
     assert result.ok
     assert any(started[0] in reason and "somebody else's" in reason for reason in said)
     assert asked(memory).count(UPDATE) == 1  # the other one did large's work meanwhile
+    assert result.ledger is not None
+    assert f"update {started[0]} was begun" in {heard.what for heard in result.ledger.others}
 
 
 def test_stopped_it_starts_no_further_update_and_says_what_goes_on() -> None:

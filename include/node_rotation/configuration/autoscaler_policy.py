@@ -1,0 +1,37 @@
+"""What a rotation does with the cluster-autoscaler beside keeping it off the machines it works on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from node_rotation.configuration.durations import Duration
+from node_rotation.configuration.intake_policy import IntakePolicy, KubernetesIntake, ObjectRef
+from node_rotation.model import Value
+
+
+class AutoscalerPolicy(Value):
+    """The cluster-autoscaler's Deployment, and whether it is paused while the cluster rotates."""
+
+    pause: bool = Field(default=False, description="scaled to 0 for the run, then to what it was")
+    namespace: str = "kube-system"
+    deployment: str = Field(default="cluster-autoscaler", description="the name of its Deployment")
+    timeout: Duration = Field(default=300.0, gt=0, description="so long refusals and silence are tried again")
+
+    @property
+    def object(self) -> ObjectRef:
+        """Its Deployment."""
+        return ObjectRef(api_version="apps/v1", kind="Deployment", namespace=self.namespace, name=self.deployment)
+
+    def pausing(self, replicas: int) -> IntakePolicy:
+        """How it is paused, and started again.
+
+        :param replicas: how many it has now.
+        """
+        how = KubernetesIntake(**self.object.model_dump(), close=_scaled(0), open=_scaled(replicas))
+        return IntakePolicy(kubernetes=how, timeout=self.timeout)
+
+
+def _scaled(replicas: int) -> dict[str, Any]:
+    return {"spec": {"replicas": replicas}}
