@@ -38,9 +38,17 @@ def connect(settings: Settings) -> World:
     return World(account(settings.cluster.aws), ClusterHook.of(settings).cluster(), WallClock())
 
 
+def look_only(settings: Settings) -> World:
+    """As :func:`connect`, for who plans: clients that can't change anything."""
+    from node_rotation.clients.read_only import read_only
+
+    world = connect(settings)
+    return World(*read_only(world.cloud, world.cluster), world.clock)
+
+
 def others(settings: Settings) -> tuple[Cloud, Cluster]:
     """The clients of another cluster of the fleet, for what only it can tell."""
-    world = connect(settings)
+    world = look_only(settings)
     return world.cloud, world.cluster
 
 

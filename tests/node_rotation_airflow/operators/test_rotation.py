@@ -10,7 +10,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from tests.node_rotation.crashes import run_for
 
+from node_rotation import detect as detecting
 from node_rotation import lock
+from node_rotation.errors import PermanentError
 from node_rotation.outcome import Done, Waiting
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
@@ -43,6 +45,27 @@ def planned(airflow: Any, world: MemoryWorld, **policy: Any) -> tuple[Any, list[
     run.xcoms["request", "request"] = request.dump()
     drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
     return run, run.run(PlanOperator(task_id="plan", drifts=[drift]))
+
+
+def test_who_detects_and_plans_has_clients_that_can_not_change_anything(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    observe = detecting.observe
+
+    def remember(settings: Any, cloud: Any, cluster: Any, clock: Any) -> Any:
+        seen.append((cloud, cluster))
+        return observe(settings, cloud, cluster, clock)
+
+    monkeypatch.setattr(detecting, "observe", remember)
+    planned(airflow, MemoryWorld.simple(machines=1))
+
+    assert len(seen) == 2
+    for cloud, cluster in seen:
+        with pytest.raises(PermanentError, match="read-only"):
+            cloud.terminate(["i-1"])
+        with pytest.raises(PermanentError, match="read-only"):
+            cluster.cordon("node", "uid")
 
 
 def admitted(run: Any, batch: dict[str, str], index: int) -> Any:
