@@ -19,6 +19,8 @@ from node_rotation.model import (
 )
 from node_rotation.outcome import Blocked
 from node_rotation.policy import Policy
+from node_rotation.scaling.obstacles import notes as group_notes
+from node_rotation.scaling.obstacles import obstacles
 from node_rotation.target import label
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.kubernetes import Budget, Pod
@@ -90,9 +92,8 @@ def _group(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
     yield from _capacity(subject)
     yield from _image_step(subject)
     yield from _actors(subject)
-    yield from _weights(subject)
     yield from _checks(subject, snapshot)
-    yield from _detach(subject)
+    yield from obstacles(subject.plan, subject.policy, subject.scaling, subject.ids, snapshot)
 
 
 def _capacity(subject: Subject) -> Iterator[Blocker]:
@@ -163,34 +164,6 @@ def _checks(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
             )
 
 
-def _weights(subject: Subject) -> Iterator[Blocker]:
-    """With weights desired, min and max count units, and one machine may be replaced by several or by a part of one.
-
-    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-instance-weighting.html
-    """
-    scaling = subject.scaling
-    if any(weight != 1 for weight in scaling.weights):
-        weights = ", ".join(str(weight) for weight in scaling.weights)
-        yield Blocker(
-            reason=f"{scaling.name} weighs its instance types ({weights}): its sizes count units, not machines",
-            objects=(subject.object, f"asg {scaling.name}"),
-            remedy="remove WeightedCapacity from the group's overrides, or leave the group out",
-        )
-
-
-def _detach(subject: Subject) -> Iterator[Blocker]:
-    """DetachInstances deregisters at once and runs no terminating hook (Auto Scaling API reference)."""
-    scaling = subject.scaling
-    behind = (*scaling.target_groups, *scaling.load_balancers, *scaling.terminating_hooks)
-    allowed = subject.policy.allow_detach_behind_load_balancer
-    if subject.plan.strategy is Strategy.DETACH and behind and not allowed:
-        yield Blocker(
-            reason=f"detaching from {scaling.name} would deregister machines at once and bypass its terminating hooks",
-            objects=(subject.object, *behind),
-            remedy="use strategy: surge, or set allow_detach_behind_load_balancer: true",
-        )
-
-
 def _machines(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
     ids = subject.ids
     instances = (snapshot.instances.get(i) for i in sorted(ids))
@@ -200,13 +173,6 @@ def _machines(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
             reason=f"machines of group {subject.plan.name} are protected against termination",
             objects=tuple(f"machine {i}" for i in locked),
             remedy="clear DisableApiTermination of these instances, or leave them out",
-        )
-    kept = sorted(m.instance_id for m in subject.scaling.members if m.protected and m.instance_id in ids)
-    if kept and subject.plan.strategy is Strategy.SURGE:
-        yield Blocker(
-            reason=f"machines of group {subject.plan.name} are protected against scale-in",
-            objects=tuple(f"machine {i}" for i in kept),
-            remedy="find out who protects them; then clear it with SetInstanceProtection",
         )
 
 
@@ -254,6 +220,8 @@ def _notes(subject: Subject) -> Iterator[str]:
         yield f"{scaling.name} may replace Spot machines at risk by itself (CapacityRebalance)"
     if scaling.warm_pool:
         yield f"the warm pool of {scaling.name} is renewed: its machines on another image are terminated"
+    if plan.strategy is not Strategy.MANAGED:
+        yield from group_notes(subject.policy, scaling)
     if plan.role is Role.CONTROL_PLANE:
         yield from _master_notes(subject)
     if plan.needs_image_step and plan.image_step is ImageStep.LAUNCH_TEMPLATE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from node_rotation import names
@@ -24,7 +24,7 @@ from node_rotation.policy import ImageSource
 from node_rotation.run import Connect, Look, Others, Run, SharedLook
 from node_rotation.target import Candidates, choose
 from node_rotation.workloads.gate_checks import GateCheck
-from node_rotation.world.aws import Activity, Instance, Parameter, ScalingGroup, Template, TemplateSpec
+from node_rotation.world.aws import Activity, Instance, Parameter, ScalingGroup, Targets, Template, TemplateSpec
 from node_rotation.world.clients import Clock, Cloud, Cluster
 from node_rotation.world.kubernetes import Lease, Node
 from node_rotation.world.snapshot import Snapshot
@@ -69,7 +69,14 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         managed={group.asg: group for group in managed.values()},
         volumes=cluster.volumes(),
         checks=checks.ask(_checks(settings)),
+        targets=_targets(cloud, groups, {group.asg for group in managed.values()}),
     )
+
+
+def _targets(cloud: Cloud, groups: Mapping[str, ScalingGroup], managed: Collection[str]) -> Mapping[str, Targets]:
+    """Asked only for target groups of groups that we roll ourselves: none, no call."""
+    wanted = [arn for group in groups.values() if group.name not in managed for arn in group.target_groups]
+    return cloud.targets(list(dict.fromkeys(wanted))) if wanted else {}
 
 
 def _checks(settings: Settings) -> tuple[GateCheck, ...]:

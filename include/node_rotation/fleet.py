@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import Field, PlainSerializer, SerializationInfo, ValidationError, WithJsonSchema, model_validator
 
 from node_rotation.clearance.lineage import alike
 from node_rotation.clearance.promotion_order import no_circles, promoted_from
@@ -20,6 +20,13 @@ from node_rotation.policy import Clusters, ImageSource, Policy, PromotionPolicy,
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
 
+
+def _as_said(policy: Policy, info: SerializationInfo) -> dict[str, Any]:
+    return policy.model_dump(mode=info.mode, exclude_unset=True)
+
+
+Layer = Annotated[Policy, PlainSerializer(_as_said)]
+"""A policy as one level of the file says it: written down and read back, what it leaves open stays open."""
 Prices = Annotated[
     PriceTable | None,
     WithJsonSchema({"type": "string", "description": "a price table beside this file, e.g. prices.yaml"}),
@@ -59,7 +66,7 @@ class NodeGroup(Value):
     asg_tags: dict[str, str] = {}
     eks_cluster: str | None = Field(default=None, description="eks-managed: the EKS cluster's name")
     nodegroup: str | None = Field(default=None, description="eks-managed: the node group's name in EKS")
-    policy: Policy = Policy()
+    policy: Layer = Policy()
 
     @model_validator(mode="after")
     def _one_address(self) -> NodeGroup:
@@ -97,7 +104,7 @@ class Cluster(Value):
     kubernetes: KubernetesAccess = KubernetesAccess()
     kops: KopsCluster | None = Field(default=None, description="take the groups from kops' tags")
     groups: tuple[NodeGroup, ...] = ()
-    policy: Policy = Policy()
+    policy: Layer = Policy()
 
     @model_validator(mode="after")
     def _some_groups(self) -> Cluster:
@@ -117,7 +124,7 @@ class Environment(Value):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
     clusters: tuple[Cluster, ...] = Field(min_length=1)
-    policy: Policy = Policy()
+    policy: Layer = Policy()
 
 
 class Settings(Value):
@@ -199,7 +206,7 @@ class Fleet(Value):
     """Everything there is to rotate."""
 
     schema_version: Literal[1] = 1
-    defaults: Policy = Policy()
+    defaults: Layer = Policy()
     prices: Prices = None
     environments: tuple[Environment, ...] = Field(min_length=1)
 

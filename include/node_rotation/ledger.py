@@ -59,7 +59,8 @@ class Baseline(Value):
     Its sizes move with what others change meanwhile. ``own`` is what this run has added to desired, ``resizing`` a
     change of it that was begun; ``min_lowered_to`` and ``max_raised_to`` are bounds of ours that were in the way.
     ``suspended`` is True once ``suspended_by_us`` were: one of them that runs was resumed by somebody.
-    ``uneven`` is the difference between the richest and the poorest zone, machines. The image step made
+    ``uneven`` is the difference between the richest and the poorest zone, machines. Every member served the target
+    groups ``served`` (ARNs); ``served_partly`` says how many served those that only some did. The image step made
     ``template_made`` from ``template_before``; where the image was at fault the group launches ``template_back``
     again, and the other two are forgotten.
     """
@@ -77,6 +78,8 @@ class Baseline(Value):
     suspended: bool = False
     uneven: int = 0
     members: tuple[str, ...] = ()
+    served: tuple[str, ...] = ()
+    served_partly: Mapping[str, int] = {}
     taken_at: float
     template_before: TemplateVersion | None = None
     template_made: TemplateVersion | None = None
@@ -97,7 +100,8 @@ class Claim(Value):
 
     ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``spared`` are those that
     need none, because somebody else made the group smaller meanwhile; ``evicted`` are
-    keys of workloads (``Kind namespace/name``) that had pods on the old machines. EKS was asked for ``update`` with
+    keys of workloads (``Kind namespace/name``) that had pods on the old machines. ``leaving_since`` is when they were
+    first taken out of target groups: from then on nobody counts on them there. EKS was asked for ``update`` with
     ``update_token``, which is written down before it is asked.
     """
 
@@ -111,6 +115,7 @@ class Claim(Value):
     replacements: Mapping[str, str] = {}
     spared: tuple[str, ...] = ()
     evicted: tuple[str, ...] = ()
+    leaving_since: float | None = None
     drain_since: float | None = None
     last_eviction: float | None = None
     terminate_since: float | None = None
@@ -220,7 +225,11 @@ class Ledger(Value):
         """
         ledger = self
         for claim in (c for c in self.claims if c.open):
-            begun = {"drain_since": claim.drain_since, "terminate_since": claim.terminate_since}
+            begun = {
+                "leaving_since": claim.leaving_since,
+                "drain_since": claim.drain_since,
+                "terminate_since": claim.terminate_since,
+            }
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
             ledger = ledger.with_claim(claim.model_copy(update={**again, "evicted": ()}))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from node_rotation import lock, names
@@ -20,6 +20,8 @@ from node_rotation.model import Estimate, Plan, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
+from node_rotation.scaling import hooks
+from node_rotation.scaling.detaching import refusal
 from node_rotation.steps.drain import evict_from
 from node_rotation.steps.launch import detach as detach_now
 from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
@@ -30,6 +32,7 @@ from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
 Tell = Callable[[str], None]
+_DETACH_REMEDY = "Leave --detach out, or set allow_detach_behind_load_balancer: true for this group."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +99,9 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
         reason = f"instance {machine.instance_id} belongs to a managed node group, whose Auto Scaling group is EKS'"
         raise BlockedError(Blocked(reason, (f"asg {machine.asg}",), "Leave --detach out."))
     group = run.cloud.groups([machine.asg])[machine.asg]
-    behind = (*group.target_groups, *group.load_balancers, *group.terminating_hooks)
-    if behind and not machine.policy.allow_detach_behind_load_balancer:
-        raise BlockedError(
-            Blocked(
-                f"detaching takes {machine.instance_id} out of service at once and skips its lifecycle hooks",
-                (f"asg {machine.asg}", *behind),
-                "Leave --detach out, or set allow_detach_behind_load_balancer: true for this group.",
-            )
-        )
+    allowed = machine.policy.allow_detach_behind_load_balancer
+    if refused := refusal(group, allowed=allowed, remedy=_DETACH_REMEDY):
+        raise BlockedError(replace(refused, objects=(f"instance {machine.instance_id}", *refused.objects)))
     member = group.member(machine.instance_id)
     if member is None or not stays(member.lifecycle):
         return
@@ -151,15 +148,19 @@ def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> Non
         remedy = "Bring the control plane back to health; control_plane in the fleet file says what is accepted."
         raise BlockedError(Blocked(f"a master may not go: {'; '.join(held)}", (f"node {machine.node}",), remedy))
 
+    began = run.clock.now()
+
     def step() -> Outcome:
         instance = run.cloud.instances([machine.instance_id]).get(machine.instance_id)
         if not gone(instance):
             terminate_now(run, machine.asg or "", machine.instance_id, decrement=False)
         if terminated(instance):
             return Done()
-        return Waiting((f"instance {machine.instance_id} is {instance.state if instance else 'unknown'}",))
+        return Waiting((_going(run, machine, instance.state if instance else "unknown", began),))
 
-    _until_done(run, step, machine.policy.terminate_timeout, f"instance {machine.instance_id}", tell)
+    group, policy = _group_of(run, machine), machine.policy
+    patience_s = hooks.patience_s(group, hooks.TERMINATING, policy.hook_timeout) if group else 0.0
+    _until_done(run, step, policy.terminate_timeout + patience_s, f"instance {machine.instance_id}", tell)
 
 
 def delete_node(run: Run, machine: Machine) -> None:
@@ -179,6 +180,17 @@ def delete_node(run: Run, machine: Machine) -> None:
     with suppress(GoneError):
         run.cluster.delete_node(node.name, node.uid)
     run.look.forget()
+
+
+def _going(run: Run, machine: Machine, state: str, since: float) -> str:
+    """What a machine waits for that was told to go."""
+    group = _group_of(run, machine)
+    held = hooks.waiting(group, group.member(machine.instance_id), since) if group else ""
+    return f"instance {machine.instance_id} {f'waits for {held}' if held else f'is {state}'}"
+
+
+def _group_of(run: Run, machine: Machine) -> ScalingGroup | None:
+    return run.cloud.groups([machine.asg]).get(machine.asg) if machine.asg else None
 
 
 def _is_master(run: Run, machine: Machine) -> bool:

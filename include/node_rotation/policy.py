@@ -63,6 +63,13 @@ class PodRule(StrEnum):
     WAIT = "wait"
 
 
+class Protected(StrEnum):
+    """What a rotation does with machines that are protected against scale-in."""
+
+    BLOCK = "block"
+    REPLACE = "replace"
+
+
 class ImageSource(Value):
     """Where the target image comes from: template, ssm, name (with owner) or id.
 
@@ -194,11 +201,20 @@ class Policy(Value):
     allow_detach_behind_load_balancer: bool = Field(
         default=False, description="detach deregisters at once and bypasses terminating hooks"
     )
+    scale_in_protected: Protected = Field(
+        default=Protected.BLOCK, description="what to do with machines that somebody protected against scale-in"
+    )
     raise_max_size: bool = Field(
         default=True, description="surge may raise a full group's max size for the run; it is restored exactly"
     )
     launch_timeout: Duration = 900.0
     terminate_timeout: Duration = 600.0
+    deregister_timeout: Duration = Field(
+        default=900.0, description="so long machines may take to leave their target groups (their deregistration delay)"
+    )
+    hook_timeout: Duration = Field(
+        default=3600.0, description="so long a lifecycle hook may hold a machine, on top of the other timeouts"
+    )
     drain: DrainPolicy = DrainPolicy()
     gate: GatePolicy = GatePolicy()
     drift: DriftPolicy = DriftPolicy()

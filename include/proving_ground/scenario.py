@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
@@ -82,6 +82,24 @@ class Override(_Part):
     version: str | None = None
 
 
+class TargetGroup(_Part):
+    """A target group that a load balancer forwards to; ``name`` is its key in the file."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9-]{1,32}$")
+    deregistration_delay: Seconds = Field(default=300.0, le=3600, description="so long a target that leaves drains")
+    healthy_after: Seconds = Field(default=1.0, description="from registration to the first checks being over")
+
+
+class Hook(_Part):
+    """A lifecycle hook; AWS ends its wait after ``heartbeat`` with ``result``."""
+
+    name: str
+    transition: Literal["launching", "terminating"]
+    heartbeat: Seconds = Field(default=3600.0, gt=0, description="AWS' own API takes 30 s to 2 h")
+    result: Literal["CONTINUE", "ABANDON"] = "ABANDON"
+    completes_after: Seconds | None = Field(default=None, description="its owner says CONTINUE then; None: nobody does")
+
+
 class NodeGroup(_Part):
     """An Auto Scaling group named ``<cluster>-<name>``, self-managed or EKS'."""
 
@@ -105,6 +123,9 @@ class NodeGroup(_Part):
     taints: tuple[str, ...] = Field(default=(), description="key=value:Effect, set when a node joins")
     tags: dict[str, str] = {}
     new_instances_protected: bool = False
+    target_groups: tuple[str, ...] = Field(default=(), description="names of those its machines are registered in")
+    hooks: tuple[Hook, ...] = ()
+    health_check: Literal["EC2", "ELB"] = Field(default="EC2", description="ELB: the target groups' checks count too")
     ami_type: str = Field(default="AL2023_x86_64_STANDARD", description="this and what follows: eks-managed only")
     kubernetes: str = "1.36"
     max_unavailable: int | None = None
@@ -138,6 +159,16 @@ class Workload(_Part):
     budget: DisruptionBudget | None = None
 
 
+class Constants(_Part):
+    """What an observer computes its bound from, beside sizes and timing; seconds, and machines at once."""
+
+    boot: Seconds | None = Field(default=None, description="from launch to Ready; None: the scenario's own timing")
+    drain: Seconds = Field(description="how long a machine's pods take to leave")
+    gate: Seconds = Field(description="how long a gate has to be green")
+    master_gate: Seconds | None = Field(default=None, description="a master's; None: as the others'")
+    slots: int = Field(ge=1, description="machines of worker groups that may be in flight at once")
+
+
 class Cluster(_Part):
     """One Kubernetes cluster with a control plane of its own."""
 
@@ -146,6 +177,7 @@ class Cluster(_Part):
     kind: Literal["eks", "kops", "plain"] = "plain"
     groups: tuple[NodeGroup, ...]
     workloads: tuple[Workload, ...] = ()
+    observer: Constants | None = Field(default=None, description="instead of the scenario's")
 
 
 class Fault(_Part):
@@ -175,11 +207,18 @@ class Scenario(_Part):
     timing: Timing = Timing()
     images: tuple[Image, ...]
     parameters: tuple[Parameter, ...] = ()
+    target_groups: tuple[TargetGroup, ...] = ()
     clusters: tuple[Cluster, ...]
     faults: tuple[Fault, ...] = ()
-    observer: dict[str, float] = Field(
-        default={}, description="what the demo's observer computes its bound from: boot, drain, gate, slots"
-    )
+    observer: Constants | None = None
+
+    @model_validator(mode="after")
+    def _known_target_groups(self) -> Scenario:
+        known = {target_group.name for target_group in self.target_groups}
+        for group in (group for cluster in self.clusters for group in cluster.groups):
+            if unknown := sorted(set(group.target_groups) - known):
+                raise ValueError(f"group {group.name} names {unknown[0]!r}, which is not one of target_groups")
+        return self
 
 
 def load(source: str | Path) -> Scenario:

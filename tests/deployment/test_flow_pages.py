@@ -1,4 +1,4 @@
-"""What docs/image-steps.md and docs/intake.md show is valid, and its scripts run."""
+"""What docs/image-steps.md, docs/intake.md and docs/load-balancers.md show is valid, and its scripts run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["image-steps.md", "intake.md"])
+@pytest.mark.parametrize("page", ["image-steps.md", "intake.md", "load-balancers.md"])
 def test_every_policy_is_valid(page: str) -> None:
     shown = [yaml.safe_load(text)["policy"] for text in blocks(page, "yaml")]
     assert len(shown) >= 2

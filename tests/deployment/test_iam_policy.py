@@ -13,7 +13,7 @@ from node_rotation.checkup import rights as checkup
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "include" / "node_rotation" / "clients"
 STATEMENTS: list[dict[str, Any]] = json.loads((ROOT / "docs" / "iam-policy.json").read_text())["Statement"]
-SERVICES = {"autoscaling", "ec2", "ssm", "eks", "sts", "iam", "servicequotas"}
+SERVICES = {"autoscaling", "ec2", "ssm", "eks", "sts", "iam", "servicequotas", "elasticloadbalancing"}
 NEEDS_NO_RIGHT = {"sts:GetCallerIdentity"}
 
 NOT_CALLED_BY_US = {
@@ -74,7 +74,8 @@ def test_nothing_is_allowed_that_is_not_called_or_explained() -> None:
 
 def test_the_doctor_asks_for_what_is_granted_and_a_rotation_needs() -> None:
     of_groups = {*checkup.READS, *checkup.GROUP_CHANGES, *checkup.MACHINE_CHANGES, *checkup.TEMPLATE_CHANGES}
-    asked = {*of_groups, *checkup.NODEGROUP_ACTIONS, *checkup.FREEZE_READS, *checkup.FREEZE_CHANGES}
+    of_groups |= {*checkup.TARGET_ACTIONS, *checkup.NODEGROUP_ACTIONS}
+    asked = {*of_groups, *checkup.FREEZE_READS, *checkup.FREEZE_CHANGES}
     of_the_doctor = {"ec2:DescribeSubnets", "servicequotas:GetServiceQuota", "iam:SimulatePrincipalPolicy"}
     tried_by_reading = {"ssm:GetParameter", "eks:DescribeCluster"}
     assert GRANTED - asked == NOT_CALLED_BY_US | of_the_doctor | tried_by_reading

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from kubernetes import client, config
 
 from proving_ground import ground
@@ -53,7 +54,7 @@ class World:
         return subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=200, check=False)
 
     def observe(self) -> stage.Observer:
-        observer = stage.observe("dev", self.state, directory=self.directory, out=self.directory / "out")
+        (observer,) = stage.observe(["dev"], self.state, directory=self.directory, out=self.directory / "out")
         self.observers.append(observer)
         return observer
 
@@ -62,6 +63,11 @@ class World:
         return [
             i["InstanceId"] for i in groups["AutoScalingGroups"][0]["Instances"] if i["LifecycleState"] == "InService"
         ]
+
+    def intake(self, *, open_: bool) -> None:
+        """As whoever installs into the cluster is told."""
+        body = {"cluster": "dev", "open": open_}
+        requests.post(f"{self.state.endpoint}/_proving-ground/intake", json=body, timeout=20).raise_for_status()
 
     def wait_for(self, members: int) -> None:
         until = time.monotonic() + 60
@@ -149,6 +155,34 @@ def test_a_taint_left_behind_is_residue(rotated: tuple[World, dict[str, Any], in
     world.core.patch_node(node, {"spec": {"taints": None}})
     assert figures["residue"] == 1
     assert code == 1
+
+
+def test_an_intake_left_closed_is_residue(rotated: tuple[World, dict[str, Any], int]) -> None:
+    world = rotated[0]
+    observer = world.observe()
+
+    world.intake(open_=False)
+
+    figures, code = observer.finish("dev", "sabotage", time.time())
+    world.intake(open_=True)
+    assert figures["residue"] == 1
+    assert code == 1
+
+
+def test_a_bad_image_that_costs_a_machine_is_told(rotated: tuple[World, dict[str, Any], int]) -> None:
+    world = rotated[0]
+    observer = world.observe()
+
+    world.autoscaling.terminate_instance_in_auto_scaling_group(
+        InstanceId=world.members()[0], ShouldDecrementDesiredCapacity=False
+    )
+    world.wait_for(5)
+    world.wait_for(6)
+
+    figures, code = observer.finish("dev", "sabotage", time.time(), refused=True)
+    assert figures["machines_lost"] == 1
+    assert code == 1
+    assert json.loads((world.directory / "out" / "refused.json").read_text()) == figures
 
 
 def test_one_old_machine_is_drift(rotated: tuple[World, dict[str, Any], int]) -> None:

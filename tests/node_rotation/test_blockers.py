@@ -8,8 +8,9 @@ import pytest
 from tests.node_rotation.builders import Machine, budget, plan, pod, settings, world
 
 from node_rotation.model import Blocker, Plan
-from node_rotation.world.aws import TemplateSpec
+from node_rotation.world.aws import Hook, Target, TemplateSpec
 
+WEB = "arn:aws:elasticloadbalancing:eu-central-1:1:targetgroup/web/0123456789abcdef"
 ONE = {"dev-workers": [Machine("i-1")]}
 
 
@@ -51,13 +52,52 @@ def test_but_a_command_may_replace_it():
     assert made.notes[0] == "terraform-image will have dev-workers launch ami-new"
 
 
-@pytest.mark.parametrize("what", ["target_groups", "load_balancers", "terminating_hooks"])
-def test_detach_is_refused_where_it_would_cut_traffic_or_bypass_hooks(what):
-    snapshot = world(ONE, **{what: ("web",)})
-    assert only(plan(settings(strategy="detach"), snapshot)).objects == ("group workers", "web")
+@pytest.mark.parametrize(
+    ("what", "named", "would"),
+    [
+        ({"target_groups": (WEB,)}, "target group web", "takes them out of target group web"),
+        ({"load_balancers": ("old",)}, "load balancer old", "takes them out of load balancer old"),
+        ({"hooks": (Hook("bye", "terminating"),)}, "hook bye", "bypasses the terminating hook bye"),
+    ],
+)
+def test_detach_is_refused_where_it_would_cut_traffic_or_bypass_hooks(what, named, would):
+    snapshot = world(ONE, **what)
+    blocker = only(plan(settings(strategy="detach"), snapshot))
+    assert blocker.objects == ("group workers", named)
+    assert f"detaching machines from dev-workers {would}" in blocker.reason
+    assert "use strategy: surge" in blocker.remedy
     allowed = settings(strategy="detach", allow_detach_behind_load_balancer=True)
     assert plan(allowed, snapshot).blockers == ()
     assert plan(settings(strategy="surge"), snapshot).blockers == ()
+
+
+def test_a_launching_hook_is_no_reason_not_to_detach():
+    snapshot = world(ONE, hooks=(Hook("hello", "launching"),))
+    assert plan(settings(strategy="detach"), snapshot).blockers == ()
+
+
+def test_new_machines_that_would_not_be_registered_block():
+    suspended = world(ONE, target_groups=(WEB,), suspended={"AddToLoadBalancer": "?"})
+    assert "new machines would never serve its target groups" in only(plan(settings(), suspended)).reason
+
+
+def test_nobody_could_take_over_from_the_only_target_if_it_goes_first():
+    alone = replace(world(ONE, target_groups=(WEB,)), targets={WEB: {"i-1": Target("healthy")}})
+    made = plan(settings(strategy="terminate_first"), alone)
+    assert only(made).objects == ("group workers", "target group web")
+    assert plan(settings(), alone).blockers == ()
+    two = replace(alone, targets={WEB: {"i-1": Target("healthy"), "i-elsewhere": Target("healthy")}})
+    assert plan(settings(strategy="terminate_first"), two).blockers == ()
+
+
+def test_what_load_balancers_and_hooks_mean_for_the_night_is_noted():
+    hooks = (Hook("hello", "launching", 60.0), Hook("bye", "terminating", 7200.0))
+    snapshot = world(ONE, target_groups=(WEB,), load_balancers=("old",), hooks=hooks, health_check_type="EC2,ELB")
+    said = plan(settings(), snapshot).notes
+    assert "HealthCheck of dev-workers is suspended for the run: it would replace what leaves a target group" in said
+    assert "dev-workers also serves old: there Auto Scaling itself takes machines in and out" in said
+    assert "each machine of dev-workers waits for its launching hook hello, up to 60 s" in said
+    assert "hook bye may take longer than hook_timeout (3600 s), then the batch fails" in said
 
 
 def test_a_node_that_asks_not_to_be_disrupted_blocks_where_the_policy_says_so():
@@ -96,8 +136,11 @@ def test_protected_machines_are_named():
     locked = world({"dev-workers": [Machine("i-1", locked=True), Machine("i-2")]})
     assert only(plan(settings(), locked)).objects == ("machine i-1",)
     kept = world({"dev-workers": [Machine("i-1", protected=True), Machine("i-2")]})
-    assert "protected against scale-in" in only(plan(settings(), kept)).reason
-    assert plan(settings(strategy="detach"), kept).blockers == ()
+    for strategy in ("surge", "detach", "terminate_first"):
+        blocker = only(plan(settings(strategy=strategy), kept))
+        assert "protected against scale-in" in blocker.reason
+        assert "scale_in_protected: replace" in blocker.remedy
+    assert plan(settings(scale_in_protected="replace"), kept).blockers == ()
 
 
 def test_a_budget_that_can_never_allow_is_named_once_with_all_its_pods():

@@ -92,6 +92,11 @@ GROUP_CHANGES = (
     "autoscaling:TerminateInstanceInAutoScalingGroup",
     "autoscaling:UpdateAutoScalingGroup",
 )
+TARGET_ACTIONS = (
+    "elasticloadbalancing:DescribeTargetHealth",
+    "elasticloadbalancing:DeregisterTargets",
+    "elasticloadbalancing:RegisterTargets",
+)
 MACHINE_CHANGES = ("ec2:CreateTags", "ec2:DeleteTags", "ec2:TerminateInstances")
 TEMPLATE_CHANGES = ("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate")
 NODEGROUP_ACTIONS = ("eks:DescribeNodegroup", "eks:DescribeUpdate", "eks:ListUpdates", "eks:UpdateNodegroupVersion")
@@ -101,7 +106,7 @@ FREEZE_CHANGES = ("ssm:PutParameter",)
 
 
 def aws_actions(group: ScalingGroup, *, image_step: bool, managed: bool = False) -> tuple[str, ...]:
-    """What a rotation asks of Auto Scaling and EC2 for one group.
+    """What a rotation asks of Auto Scaling, EC2 and load balancing for one group.
 
     :param image_step: the rotation writes images into the group's template itself.
     :param managed: EKS rolls the group: Auto Scaling group and machines are its own and only read.
@@ -109,7 +114,8 @@ def aws_actions(group: ScalingGroup, *, image_step: bool, managed: bool = False)
     others = {"ec2:DescribeLaunchTemplateVersions", *TEMPLATE_CHANGES}
     if not group.template.launch_configuration:
         others = {"autoscaling:DescribeLaunchConfigurations"} | (set() if image_step else set(TEMPLATE_CHANGES))
-    wanted = READS if managed else (*READS, *GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES)
+    targets = TARGET_ACTIONS if group.target_groups else ()
+    wanted = READS if managed else (*READS, *GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES, *targets)
     return tuple(action for action in wanted if action not in others)
 
 
@@ -140,7 +146,7 @@ class Account(Protocol):
         ...
 
     def may(self, actions: Sequence[str], group: ScalingGroup) -> Mapping[str, Answer]:
-        """Whether these actions are allowed on a group, its machines and its template.
+        """Whether these actions are allowed on a group, its machines, its template and its target groups.
 
         :param actions: ``service:Action``, as IAM writes them.
         """

@@ -9,6 +9,7 @@ from node_rotation.clients.aws_groups import Groups
 from node_rotation.clients.aws_images import Images
 from node_rotation.clients.aws_instances import Instances
 from node_rotation.clients.aws_nodegroups import Nodegroups
+from node_rotation.clients.aws_targets import TargetGroups
 
 if TYPE_CHECKING:
     import boto3
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 DETAILS_S = 30.0
 
 
-class AwsCloud(Groups, Instances, Images, Nodegroups):
+class AwsCloud(Groups, Instances, Images, Nodegroups, TargetGroups):
     """One AWS account and region.
 
     :param session: credentials, region and endpoint (``AWS_ENDPOINT_URL`` works) come from it.
@@ -29,3 +30,4 @@ class AwsCloud(Groups, Instances, Images, Nodegroups):
         Instances.__init__(self, calls)
         Images.__init__(self, calls)
         Nodegroups.__init__(self, calls)
+        TargetGroups.__init__(self, calls)

@@ -62,6 +62,11 @@ class Calls:
         return self._client("eks", ATTEMPTS)
 
     @cached_property
+    def elasticloadbalancing(self) -> Any:
+        """Elastic Load Balancing, for target groups; what changes them may be repeated."""
+        return self._client("elbv2", ATTEMPTS)
+
+    @cached_property
     def sts(self) -> Any:
         """STS, for who we are."""
         return self._client("sts", ATTEMPTS)

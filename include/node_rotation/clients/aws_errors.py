@@ -90,6 +90,8 @@ GONE = frozenset(
         "ParameterNotFound",
         "ParameterVersionNotFound",
         "ResourceNotFoundException",
+        "TargetGroupNotFound",
+        "InvalidTarget",  # the machine is not there (any more), or not where the target group is
     }
 )
 # Auto Scaling says ValidationError for everything; only its wording tells what happened.
@@ -126,7 +128,7 @@ _NO_CREDENTIALS_REMEDY = (
 def translated(service: str, action: str, what: str) -> Iterator[None]:
     """Turn whatever botocore raises inside into an error of ours.
 
-    :param service: as IAM spells it: ``ec2``, ``autoscaling``, ``ssm``, ``eks``.
+    :param service: as IAM spells it: ``ec2``, ``autoscaling``, ``ssm``, ``eks``, ``elasticloadbalancing``.
     :param action: as IAM spells it: ``DetachInstances``.
     :param what: the objects, as error messages name them.
     :raises RotationError: one of the classes of ``errors``.

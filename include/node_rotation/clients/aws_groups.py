@@ -11,12 +11,11 @@ from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
 from node_rotation.errors import GoneError
 from node_rotation.model import TemplateVersion
-from node_rotation.world.aws import Activity, Member, ScalingGroup
+from node_rotation.world.aws import Activity, Hook, Member, ScalingGroup
 
 GROUPS_PER_CALL = 50
 INSTANCES_PER_CALL = 20  # of AttachInstances and DetachInstances
 REFRESHING = frozenset({"Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking"})
-TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 _SERVICE = "autoscaling"
 
 
@@ -30,7 +29,7 @@ class Groups:
 
     def __init__(self, calls: Calls, details_s: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._calls, self._details_s, self._monotonic = calls, details_s, monotonic
-        self._details: dict[str, tuple[float, tuple[str, ...], str]] = {}
+        self._details: dict[str, tuple[float, tuple[Hook, ...], str]] = {}
 
     def groups(self, names: Sequence[str]) -> Mapping[str, ScalingGroup]:
         """The groups that exist among these names, hooks and running refreshes included."""
@@ -143,19 +142,18 @@ class Groups:
         with translated(_SERVICE, "DescribeAutoScalingGroups", what):
             return [group for page in pages.paginate(**arguments) for group in page["AutoScalingGroups"]]
 
-    def _details_of(self, group: str) -> tuple[tuple[str, ...], str]:
+    def _details_of(self, group: str) -> tuple[tuple[Hook, ...], str]:
         read_at, hooks, refresh = self._details.get(group, (float("-inf"), (), ""))
         now = self._monotonic()
         if now - read_at >= self._details_s:
-            hooks, refresh = self._terminating_hooks(group), self._refresh(group)
+            hooks, refresh = self._hooks(group), self._refresh(group)
             self._details[group] = (now, hooks, refresh)
         return hooks, refresh
 
-    def _terminating_hooks(self, group: str) -> tuple[str, ...]:
+    def _hooks(self, group: str) -> tuple[Hook, ...]:
         with translated(_SERVICE, "DescribeLifecycleHooks", group):
             answer = self._calls.autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=group)
-        hooks = answer.get("LifecycleHooks", ())
-        return tuple(h["LifecycleHookName"] for h in hooks if h.get("LifecycleTransition") == TERMINATING)
+        return tuple(map(values.hook, answer.get("LifecycleHooks", ())))
 
     def _refresh(self, group: str) -> str:
         with translated(_SERVICE, "DescribeInstanceRefreshes", group):

@@ -15,6 +15,7 @@ from node_rotation.clients.aws_errors import DENIED, translated
 if TYPE_CHECKING:
     from node_rotation.world.aws import ScalingGroup
 
+BALANCING = "elasticloadbalancing"
 DRY_RUN = "DryRunOperation"
 NOBODY = "i-00000000000000000"  # asked about where a group has no machine
 NO_UPDATE = "00000000-0000-0000-0000-000000000000"  # asked about where EKS has never updated a group
@@ -39,12 +40,17 @@ class Rights:
             return str(self._calls.sts.get_caller_identity()["Arn"])
 
     def may(self, actions: Sequence[str], group: ScalingGroup) -> Mapping[str, Answer]:
-        """Whether these actions are allowed on a group, its machines and its template."""
-        tries = {**self._reads(group), **self._machine(group), **self._template(group)}
+        """Whether these actions are allowed on a group, its machines, its template and its target groups."""
+        tries = {**self._reads(group), **self._machine(group), **self._template(group), **self._targets(group)}
         told = {action: _answer(tries[action]) for action in actions if action in tries}
-        left = [action for action in actions if action not in tries]
+        left = [action for action in actions if action not in tries and not action.startswith(BALANCING)]
         name = f"autoScalingGroup:*:autoScalingGroupName/{group.name}"
-        return {**told, **self._simulated(left, "autoscaling", name, group.tags)}
+        told |= self._simulated(left, "autoscaling", name, group.tags)
+        left = [action for action in actions if action not in told]
+        for target_group in group.target_groups:  # what is denied on one of them is denied
+            found = self._simulated(left, BALANCING, target_group.split(":", 5)[5], {})
+            told |= {action: answer for action, answer in found.items() if told.get(action) is not Answer.DENIED}
+        return told
 
     def may_update(self, actions: Sequence[str], cluster: str, nodegroup: str) -> Mapping[str, Answer]:
         """Whether these actions of EKS are allowed on a managed node group."""
@@ -98,6 +104,12 @@ class Rights:
             "ec2:CreateLaunchTemplateVersion": lambda: ec2.create_launch_template_version(**dry, **data),
             "ec2:ModifyLaunchTemplate": lambda: ec2.modify_launch_template(**dry, DefaultVersion="1"),
         }
+
+    def _targets(self, group: ScalingGroup) -> Tries:
+        if not group.target_groups:
+            return {}
+        balancing, asked = self._calls.elasticloadbalancing, {"TargetGroupArn": group.target_groups[0]}
+        return {"elasticloadbalancing:DescribeTargetHealth": lambda: balancing.describe_target_health(**asked)}
 
     def _updates(self, cluster: str, nodegroup: str) -> Tries:
         eks, update = self._calls.eks, {"name": cluster, "nodegroupName": nodegroup}

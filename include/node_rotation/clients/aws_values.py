@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.model import Image, TemplateVersion
-from node_rotation.world.aws import Activity, Instance, Member, ScalingGroup, TemplateSpec
+from node_rotation.world.aws import Activity, Hook, Instance, Member, ScalingGroup, TemplateSpec
 
 Answer = Mapping[str, Any]
 DEFAULT_VERSION = "$Default"
@@ -35,10 +36,10 @@ def tags(found: Answer) -> dict[str, str]:
     return {tag["Key"]: tag.get("Value", "") for tag in found.get("Tags") or ()}
 
 
-def group(found: Answer, hooks: tuple[str, ...], refresh: str) -> ScalingGroup:
+def group(found: Answer, hooks: tuple[Hook, ...], refresh: str) -> ScalingGroup:
     """An element of DescribeAutoScalingGroups.
 
-    :param hooks: names of its terminating lifecycle hooks.
+    :param hooks: its lifecycle hooks.
     :param refresh: id of the instance refresh that runs; empty if none does.
     """
     overrides = _mixed(found).get("Overrides") or ()
@@ -58,12 +59,24 @@ def group(found: Answer, hooks: tuple[str, ...], refresh: str) -> ScalingGroup:
         zones=tuple(found.get("AvailabilityZones") or ()),
         tags=tags(found),
         target_groups=_with_sources(found.get("TargetGroupARNs"), sources, "elbv2"),
-        load_balancers=_with_sources(found.get("LoadBalancerNames"), sources, "elb"),
-        terminating_hooks=hooks,
+        load_balancers=_with_sources(found.get("LoadBalancerNames"), sources, "elb", "vpc-lattice"),
+        hooks=hooks,
+        health_check_type=found.get("HealthCheckType", "EC2"),
         max_lifetime_s=found.get("MaxInstanceLifetime") or 0,
         capacity_rebalance=bool(found.get("CapacityRebalance")),
         refresh_in_progress=refresh,
         warm_pool=(found.get("WarmPoolConfiguration") or {"Status": _LEAVING}).get("Status") != _LEAVING,
+    )
+
+
+def hook(found: Answer) -> Hook:
+    """An element of DescribeLifecycleHooks."""
+    named = Hook(found["LifecycleHookName"], found["LifecycleTransition"].rpartition("_")[2].lower())
+    return replace(
+        named,
+        heartbeat_s=float(found.get("HeartbeatTimeout") or named.heartbeat_s),
+        longest_s=float(found.get("GlobalTimeout") or named.longest_s),
+        result=found.get("DefaultResult") or named.result,
     )
 
 
@@ -173,7 +186,7 @@ def _mixed(found: Answer) -> Answer:
     return launch
 
 
-def _with_sources(named: list[str] | None, sources: Any, kind: str) -> tuple[str, ...]:
+def _with_sources(named: list[str] | None, sources: Any, *kinds: str) -> tuple[str, ...]:
     """Groups made with TrafficSources list their target groups and load balancers only there."""
-    attached = [s["Identifier"] for s in sources if s.get("Type") == kind]
+    attached = [s["Identifier"] for s in sources if s.get("Type") in kinds]
     return tuple(dict.fromkeys([*(named or ()), *attached]))

@@ -35,6 +35,7 @@ class ReadOnlyCloud:
         self.parameters = cloud.parameters
         self.template = cloud.template
         self.managed_group = cloud.managed_group
+        self.targets = cloud.targets
 
     put_parameter: Any = _refused("PutParameter")
     new_template_version: Any = _refused("CreateLaunchTemplateVersion")
@@ -52,6 +53,8 @@ class ReadOnlyCloud:
     tag_group: Any = _refused("CreateOrUpdateTags")
     untag_group: Any = _refused("DeleteTags")
     update_managed_group: Any = _refused("UpdateNodegroupVersion")
+    register_targets: Any = _refused("RegisterTargets")
+    deregister_targets: Any = _refused("DeregisterTargets")
 
 
 class ReadOnlyCluster:

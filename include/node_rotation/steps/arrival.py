@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from node_rotation import lock
+from node_rotation.scaling import hooks
 from node_rotation.steps.cordon import kept_by
 from node_rotation.steps.scene import Scene
+from node_rotation.steps.usable import Problem
 
 
 def keep(place: Scene) -> None:
@@ -16,6 +20,13 @@ def keep(place: Scene) -> None:
             lock.require(place.run)
             place.run.cluster.annotate(node.name, node.uid, marks)
             place.run.look.forget()
+
+
+def patience(place: Scene, problems: Sequence[Problem]) -> float:
+    """How much longer than ``launch_timeout`` is waited because launching hooks may hold what has come, seconds."""
+    policy = place.run.settings.groups[place.claim.group]
+    held = all(problem.launched for problem in problems)
+    return hooks.patience_s(place.group, hooks.LAUNCHING, policy.hook_timeout) if held else 0.0
 
 
 def aws_says(place: Scene) -> str:

@@ -1,15 +1,17 @@
-"""Cordon: nothing new is scheduled onto the old machines, load balancers are told to leave them."""
+"""Cordon: nothing new is scheduled onto the old machines, and load balancers leave them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from node_rotation import lock, names
-from node_rotation.errors import GoneError
+from node_rotation.errors import BlockedError, GoneError
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps import traffic
 from node_rotation.steps.scene import acting, over, scene
+from node_rotation.world.aws import Instance
 from node_rotation.world.kubernetes import Node
 
 TIMEOUT_S = 300.0
@@ -18,34 +20,43 @@ OURS = "node-rotation"  # value of the label, so that only our own is taken away
 
 @dataclass(frozen=True, slots=True)
 class Cordon:
-    """Done once every old machine that still has a Node is unschedulable."""
+    """Done once every old machine that still has a Node is unschedulable and in no target group any more."""
 
     name: StepName = StepName.CORDON
 
     def act(self, run: Run, batch: Batch) -> None:
-        """Cordon what is not cordoned yet, with a mark that it was us."""
+        """Cordon what is not cordoned yet, with a mark that it was us, then take it out of its target groups."""
         if over(run, batch):
             return
         place = acting(run, batch)
         if not place.claim.open:
             return
-        for node in place.old_nodes():
-            if not node.unschedulable:
-                cordon(run, node, place.ledger.run)
+        left = [node for node in place.old_nodes() if not node.unschedulable]
+        for node in left:
+            refuse_protected(run, node.instance_id)
+        for node in left:
+            cordon(run, node, place.ledger.run)
+        if not left:
+            traffic.leave(place)
 
     def look(self, run: Run, batch: Batch) -> Outcome:
-        """Done, or the nodes that still take pods."""
+        """Done, or the nodes that still take pods and requests; Blocked once ``deregister_timeout`` has passed."""
         if over(run, batch):
             return Done("the old machines are gone")
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place
         left = tuple(f"node {n.name} is not cordoned yet" for n in place.old_nodes() if not n.unschedulable)
-        return Waiting(left, run.policy(batch).poll) if left else Done("the old machines take no new pods")
+        if left:
+            return Waiting(left, run.policy(batch).poll)
+        registered = traffic.waits(place)
+        if blocked := traffic.too_slow(place, registered):
+            return blocked
+        return Waiting(registered, run.policy(batch).poll) if registered else Done("the old machines take no new pods")
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
-        """Five minutes: these are single calls."""
-        return TIMEOUT_S
+        """Five minutes for single calls, and the policy's ``deregister_timeout``."""
+        return TIMEOUT_S + run.policy(batch).deregister_timeout
 
 
 def cordon(run: Run, node: Node, by: str) -> None:
@@ -74,17 +85,41 @@ def kept_by(node: Node, by: str) -> dict[str, str]:
     return {names.SCALE_DOWN_DISABLED: "true", names.KEPT_BY: by}
 
 
+def refuse_protected(run: Run, machine: str) -> None:
+    """Leave a machine that somebody protects against termination, before anything of it is touched.
+
+    Auto Scaling would terminate it all the same (EC2 user guide, "Change instance termination protection"). It takes
+    a call per machine, so it is asked once, here.
+
+    :raises BlockedError: if it is protected.
+    """
+    if blocked := protected(run.cloud.instances([machine]).get(machine)):
+        raise BlockedError(blocked)
+
+
+def protected(instance: Instance | None) -> Blocked | None:
+    """Why a machine must not be terminated, if EC2 said so when asked for it alone."""
+    if instance is None or not instance.termination_protected:
+        return None
+    return Blocked(
+        f"instance {instance.id} is protected from termination",
+        (f"instance {instance.id}",),
+        "Turn its termination protection off (DisableApiTermination), then clear this step.",
+    )
+
+
 def uncordon(run: Run, node: Node) -> bool:
-    """Take back a cordon of ours; the mark goes last, so no crash leaves a cordon without it.
+    """Take back a cordon of ours, and the machine's exclusion; marks go last, so no crash leaves a thing without one.
 
     :returns: True if there was one.
     """
     ours = names.CORDONED_BY in node.annotations
     labelled = node.labels.get(names.EXCLUDE_BALANCERS) == OURS
-    if not ours and not labelled:
+    if not ours and not labelled and names.LEFT_TARGETS not in node.annotations:
         return False
     lock.require(run)
     try:
+        traffic.rejoin(run, node)
         if labelled:
             run.cluster.label(node.name, node.uid, {names.EXCLUDE_BALANCERS: None})
         if ours:

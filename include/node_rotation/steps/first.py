@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from node_rotation.control_plane import quorum
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
-from node_rotation.steps.arrival import aws_says, keep
+from node_rotation.scaling import hooks
+from node_rotation.steps.arrival import aws_says, keep, patience
 from node_rotation.steps.assignment import assign, newcomers
 from node_rotation.steps.scene import Scene, gone, span, stays
 from node_rotation.steps.usable import Problem, problem
@@ -64,7 +65,8 @@ def arrived(place: Scene) -> Outcome:
     waited = place.now - (place.claim.terminate_since or place.claim.since)
     if wrong := next((p for p in problems if p.final), None):
         return wrong.blocked(waited)
-    if waited > policy.terminate_timeout + policy.launch_timeout:
+    slow = hooks.patience_s(place.group, hooks.TERMINATING, policy.hook_timeout) + patience(place, problems)
+    if waited > policy.terminate_timeout + policy.launch_timeout + slow:
         return min(problems, key=lambda p: not p.image_fault).blocked(waited)
     return Waiting(tuple(p.text for p in problems), policy.poll)
 
@@ -74,9 +76,10 @@ def _missing(place: Scene, old: str) -> Problem | None:
     if new is None or new not in place.snapshot.instances:
         if _full(place):
             return None  # the group was made smaller meanwhile
-        return Problem(f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}", (old,))
+        text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
+        return Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return _strayed(place, old, new) or problem(place.snapshot, place.group, new, old, target)
+    return _strayed(place, old, new) or problem(place.snapshot, place.group, new, old, target, place.baseline.served)
 
 
 def _full(place: Scene) -> bool:

@@ -12,6 +12,7 @@ from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps import traffic
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import Scene, gone, ledger_of, place, span, terminated
@@ -103,7 +104,9 @@ def _health(seen: Scene) -> Health:
     new = frozenset(m for m in arrived if not gone(seen.snapshot.instances.get(m)))
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
     health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
-    return replace(health, reasons=(*health.reasons, *_incomplete(seen), *_quorum(seen), *_checks(seen)))
+    return replace(
+        health, reasons=(*health.reasons, *_incomplete(seen), *traffic.unwell(seen), *_quorum(seen), *_checks(seen))
+    )
 
 
 def _incomplete(seen: Scene) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger, claim_chan
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps import sizing
+from node_rotation.steps import sizing, traffic
 from node_rotation.steps.assignment import assign, needed, newcomers, withdraw
 from node_rotation.steps.cordon import cordon, uncordon
 from node_rotation.steps.drain import evict_from
@@ -121,6 +121,8 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
         return True
     if node is not None and _give_back(scene.run, node):
         did.append(f"node {node.name} takes pods again")
+    if new is not None and traffic.irreplaceable(scene, new):
+        return False  # until the old machine serves again
     if new is not None and not _dismiss(scene, new, did):
         return False
     return _reattach(scene, old, did)

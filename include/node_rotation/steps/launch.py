@@ -11,8 +11,10 @@ from node_rotation.ledger import ClaimState
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps import first
-from node_rotation.steps.arrival import aws_says, keep
+from node_rotation.scaling.detaching import refusal
+from node_rotation.scaling.targets import labels
+from node_rotation.steps import first, traffic
+from node_rotation.steps.arrival import aws_says, keep, patience
 from node_rotation.steps.assignment import assign, raise_desired, spare, unasked
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, scene, staying
@@ -39,7 +41,7 @@ class Launch:
         place = acting(run, batch)
         if place.claim.strategy is Strategy.TERMINATE_FIRST:
             return
-        if place.claim.state is not ClaimState.ADMITTED or _behind_balancer(place):
+        if place.claim.state is not ClaimState.ADMITTED or _refused(place):
             return
         if len(place.claim.replacements) < len(place.claim.machines) or _lost(place) or unasked(place):
             _make_room(place)
@@ -57,7 +59,7 @@ class Launch:
             return Done("the batch has passed")  # what became of its replacements since is no matter of this step
         if place.claim.strategy is Strategy.TERMINATE_FIRST:
             return first.permission(place)
-        if refused := _behind_balancer(place):
+        if refused := _refused(place):
             return refused
         problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None] or _homeless(place)
         if not problems:
@@ -65,13 +67,14 @@ class Launch:
         waited = place.now - place.claim.since
         if wrong := next((p for p in problems if p.final), None):
             return wrong.blocked(waited)
-        if waited > run.policy(batch).launch_timeout:
+        if waited > run.policy(batch).launch_timeout + patience(place, problems):
             return min(problems, key=lambda p: not p.image_fault).blocked(waited)
         return Waiting(tuple(p.text for p in problems), run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
-        """The policy's ``launch_timeout`` and a margin."""
-        return run.policy(batch).launch_timeout + MARGIN_S
+        """The policy's ``launch_timeout`` and ``hook_timeout``, and a margin."""
+        policy = run.policy(batch)
+        return policy.launch_timeout + policy.hook_timeout + MARGIN_S
 
 
 def _make_room(place: Scene) -> None:
@@ -85,7 +88,7 @@ def _detach(place: Scene) -> None:
     run, asg = place.run, place.baseline.asg
     group = fresh_group(run, asg)
     inside = [m for m in place.claim.machines if _in_service(group, m)]
-    if not inside:
+    if not inside or (place.group.target_groups and not traffic.may_leave(place)):
         return
     run.cloud.tag_instances(inside, {names.DETACHED_FROM: asg, names.RUN: place.ledger.run})
     lock.require(run)
@@ -120,17 +123,22 @@ def _lost(place: Scene) -> bool:
     return any(gone(place.snapshot.instances.get(new)) for new in place.claim.replacements.values())
 
 
-def _behind_balancer(place: Scene) -> Blocked | None:
-    """Detaching deregisters at once and bypasses hooks (Auto Scaling user guide, "Detach instances")."""
-    group, policy = place.group, place.run.settings.groups[place.claim.group]
-    behind = (*group.target_groups, *group.load_balancers, *group.terminating_hooks)
-    if place.claim.strategy is not Strategy.DETACH or policy.allow_detach_behind_load_balancer or not behind:
+def _refused(place: Scene) -> Blocked | None:
+    """Detaching would cut traffic or bypass hooks; the plan said so, but the group may have got them since."""
+    policy = place.run.settings.groups[place.claim.group]
+    if place.claim.strategy is not Strategy.DETACH:
         return None
-    return Blocked(
-        f"group {group.name} has load balancers or terminating hooks, which detaching would bypass",
-        (f"asg {group.name}", *behind),
-        "Use strategy: surge, or set allow_detach_behind_load_balancer: true for this group.",
-    )
+    return refusal(place.group, allowed=policy.allow_detach_behind_load_balancer)
+
+
+def _kept(place: Scene) -> Problem | None:
+    """Machines that may be detached, but would take the last healthy target with them."""
+    inside = [m for m in place.claim.machines if _in_service(place.group, m)]
+    if place.claim.strategy is not Strategy.DETACH or not (inside and (arns := traffic.last(place))):
+        return None
+    objects = tuple(f"instance {m}" for m in inside)
+    text = f"{' and '.join(objects)} can't be detached: nobody else is healthy in {labels(arns)}"
+    return Problem(text, objects, remedy="Bring another machine there to health, or use strategy: surge.")
 
 
 def _missing(place: Scene, old: str) -> Problem | None:
@@ -140,9 +148,10 @@ def _missing(place: Scene, old: str) -> Problem | None:
     if new is None or new not in place.snapshot.instances:
         if gone(place.snapshot.instances.get(old)):
             return None  # the old machine went by itself: nothing to replace, nothing to wait for
-        return Problem(f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}", (old,))
+        text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
+        return _kept(place) or Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return problem(place.snapshot, place.group, new, old, target)
+    return problem(place.snapshot, place.group, new, old, target, place.baseline.served)
 
 
 def _homeless(place: Scene) -> list[Problem]:

@@ -12,6 +12,7 @@ from node_rotation.model import GroupPlan, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
+from node_rotation.scaling.targets import HEALTH_CHECK, by_all, checks_targets, served
 from node_rotation.steps import baseline_tag, image_run
 from node_rotation.steps.balance import unevenness
 from node_rotation.steps.image_step import run_image_step, trouble
@@ -137,6 +138,8 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
     if plan.name in ledger.groups:
         return ledger
     policy = run.settings.groups[plan.name]
+    serving = served(group, snapshot.targets)
+    everybody = by_all(group, serving)
     baseline = Baseline(
         asg=group.name,
         strategy=plan.strategy,
@@ -146,6 +149,8 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
         suspended_by_us=_to_suspend(policy, plan, group),
         uneven=unevenness(group),
         members=tuple(m.instance_id for m in group.members),
+        served=everybody,
+        served_partly={arn: count for arn, count in serving.items() if arn not in everybody},
         taken_at=run.clock.now(),
     )
     return ledger.with_group(plan.name, baseline)
@@ -154,7 +159,8 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
 def _to_suspend(policy: Policy, plan: GroupPlan, group: ScalingGroup) -> tuple[str, ...]:
     if plan.strategy is Strategy.MANAGED:
         return ()
-    return tuple(p for p in policy.suspend_processes if p not in group.suspended)
+    wanted = (*policy.suspend_processes, *((HEALTH_CHECK,) if checks_targets(group) else ()))
+    return tuple(p for p in dict.fromkeys(wanted) if p not in group.suspended)
 
 
 def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:

@@ -151,6 +151,12 @@ def staying(group: ScalingGroup) -> frozenset[str]:
     return frozenset(m.instance_id for m in group.members if stays(m.lifecycle))
 
 
+def ending(snapshot: Snapshot, machine: str) -> bool:
+    """True for a machine that its group is terminating, which a lifecycle hook may delay: its marks go with it."""
+    members = (group.member(machine) for group in snapshot.groups.values())
+    return any(member is not None and member.lifecycle.startswith("Terminating") for member in members)
+
+
 def holds_node(pod: Pod, snapshot: Snapshot) -> bool:
     """True for a pod that must be gone before its machine goes, as a drain sees it."""
     now = snapshot.taken_at

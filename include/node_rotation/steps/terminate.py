@@ -10,10 +10,14 @@ from node_rotation.ledger import ClaimState, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps import first, sizing
+from node_rotation.scaling import hooks
+from node_rotation.steps import first, sizing, traffic
+from node_rotation.steps.cordon import protected
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.workloads.attachments import still_attached
+
+_REMEDY = "Look at the owner of the machine's lifecycle hook; hook_timeout says how long we wait. Then clear this step."
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Terminate:
             if place.claim.state is not ClaimState.ADMITTED or not _now(place):
                 return
         going = _going(place)
-        ready = [m for m in going if _keeps(place, m) is None]
+        ready = [m for m in going if _keeps(place, m) is None and not _told(place, m)]
         if ready and place.claim.terminate_since is None:
             lock.change(run, claim_change(batch.name, terminate_since=run.clock.now()))
         for machine in ready:
@@ -58,24 +62,22 @@ class Terminate:
             return Done("the old machines are shutting down")
         if held := first.held_back(place):
             return Waiting(held, run.policy(batch).poll)
-        if blocked := next((b for m in going if (b := _protected(place, m)) is not None), None):
+        if blocked := next((b for m in going if (b := _hopeless(place, m)) is not None), None):
             return blocked
-        waited = place.now - (place.claim.terminate_since or place.now)
-        reasons = tuple(_keeps(place, m) or f"instance {m} still runs" for m in going)
-        if waited > run.policy(batch).terminate_timeout:
+        waited, policy = place.now - (place.claim.terminate_since or place.now), run.policy(batch)
+        reasons = tuple(_keeps(place, m) or _still(place, m) for m in going)
+        if waited > policy.terminate_timeout + hooks.patience_s(place.group, hooks.TERMINATING, policy.hook_timeout):
             objects = tuple(f"instance {m}" for m in going)
-            return Blocked(
-                f"{reasons[0]}, for {span(waited)}",
-                objects,
-                "Look at the machine's lifecycle hooks, then clear this step.",
-            )
-        return Waiting(reasons, run.policy(batch).poll)
+            return Blocked(f"{reasons[0]}, for {span(waited)}", objects, _REMEDY)
+        return Waiting(reasons, policy.poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
-        """The policy's ``terminate_timeout`` and a margin; where the replacement comes now, ``launch_timeout`` too."""
+        """``terminate_timeout``, ``hook_timeout`` and a margin; where the replacement comes now, what that may take."""
         policy = run.policy(batch)
-        last = policy.launch_timeout if run.group(batch).strategy is Strategy.TERMINATE_FIRST else 0.0
-        return policy.terminate_timeout + last + MARGIN_S
+        last = policy.launch_timeout + policy.hook_timeout
+        if run.group(batch).strategy is not Strategy.TERMINATE_FIRST:
+            last = 0.0
+        return policy.terminate_timeout + policy.hook_timeout + last + MARGIN_S
 
 
 def terminate(run: Run, asg: str, instance_id: str, *, decrement: bool) -> None:
@@ -124,16 +126,31 @@ def _keeps(place: Scene, machine: str) -> str | None:
     pods = busy_pods(place.snapshot, node)
     if pods:
         return f"pod {pods[0].key} is still on node {node.name}"
+    if served := traffic.keeps(place, machine):
+        return served
     attached = still_attached(place.snapshot, node)
     return f"volume {attached[0].name} is still attached to node {node.name}" if attached else None
 
 
-def _protected(place: Scene, machine: str) -> Blocked | None:
-    instance = place.snapshot.instances.get(machine)
-    if instance is None or not instance.termination_protected:
-        return None
+def _told(place: Scene, machine: str) -> bool:
+    """Whether its group lets go of a machine already, which a hook may delay for an hour: not told again each look."""
+    member = place.group.member(machine)
+    return member is not None and not stays(member.lifecycle)
+
+
+def _still(place: Scene, machine: str) -> str:
+    """What a machine waits for that was told to go."""
+    held = hooks.waiting(place.group, place.group.member(machine), place.claim.terminate_since or place.now)
+    return f"instance {machine} waits for {held}" if held else f"instance {machine} still runs"
+
+
+def _hopeless(place: Scene, machine: str) -> Blocked | None:
+    """What no waiting ends: somebody protects the machine, or its group was told to retain it."""
+    member = place.group.member(machine)
+    if member is None or member.lifecycle != hooks.RETAINED:
+        return protected(place.snapshot.instances.get(machine))
     return Blocked(
-        f"instance {machine} is protected from termination",
-        (f"instance {machine}",),
-        "Turn its termination protection off (DisableApiTermination), then clear this step.",
+        f"asg {place.group.name} retains instance {machine}: a terminating hook was abandoned",
+        (f"instance {machine}", f"asg {place.group.name}"),
+        "Look at what its hook's owner left to do, terminate the instance by hand, then clear this step.",
     )

@@ -9,7 +9,7 @@ from node_rotation import lock, names
 from node_rotation.errors import GoneError
 from node_rotation.run import Run
 from node_rotation.steps.cordon import OURS, uncordon
-from node_rotation.steps.scene import fresh_group
+from node_rotation.steps.scene import ending, fresh_group
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
@@ -50,7 +50,7 @@ def undo_group(run: Run, asg: str, before: Before, did: list[str], *, keep_basel
 def undo_nodes(run: Run, snapshot: Snapshot, machines: Collection[str], did: list[str]) -> None:
     """Cordons, taints and annotations of ours on the Nodes of these machines."""
     for node in snapshot.nodes:
-        if node.instance_id in machines and marked(node):
+        if node.instance_id in machines and marked(node) and not ending(snapshot, node.instance_id):
             try:
                 _undo_node(run, node)
             except GoneError:
@@ -60,7 +60,7 @@ def undo_nodes(run: Run, snapshot: Snapshot, machines: Collection[str], did: lis
 
 def marked(node: Node) -> tuple[str, ...]:
     """Which marks of ours a Node carries."""
-    marks = [key for key in (names.CORDONED_BY, names.KEPT_BY) if key in node.annotations]
+    marks = [key for key in (names.CORDONED_BY, names.KEPT_BY, names.LEFT_TARGETS) if key in node.annotations]
     marks += [f"taint {key}" for key, _, _ in node.taints if key == names.OLD_TAINT]
     if node.labels.get(names.EXCLUDE_BALANCERS) == OURS:
         marks.append(names.EXCLUDE_BALANCERS)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_rotation.outcome import Blocked
+from node_rotation.scaling import hooks
+from node_rotation.scaling.targets import label, lacking
 from node_rotation.steps.scene import gone, span
-from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.aws import Instance, Member, ScalingGroup
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
 
@@ -17,6 +20,9 @@ STARTUP_TAINTS = (
     "karpenter.sh/unregistered",
 )
 STARTUP_SUFFIX = "agent-not-ready"  # node.cilium.io/, ebs.csi.aws.com/, efs.csi.aws.com/
+_TARGET_REMEDY = (
+    "Look at the target group's health check and the machine's security groups, then clear the batch's launch step."
+)
 CORDON_TAINT = "node.kubernetes.io/unschedulable"
 
 
@@ -26,6 +32,7 @@ class Problem:
 
     :param final: waiting won't help.
     :param image_fault: if it stays like this, the image is the cause.
+    :param launched: there is a replacement, so a launching hook may hold it.
     """
 
     text: str
@@ -33,6 +40,7 @@ class Problem:
     image_fault: bool = False
     final: bool = False
     remedy: str = ""
+    launched: bool = True
 
     def blocked(self, waited: float) -> Blocked:
         """The problem, given up on after so many seconds."""
@@ -45,12 +53,15 @@ class Problem:
         return Blocked(text, self.objects, remedy, self.image_fault)
 
 
-def problem(snapshot: Snapshot, group: ScalingGroup, new: str, old: str, image_id: str) -> Problem | None:
+def problem(
+    snapshot: Snapshot, group: ScalingGroup, new: str, old: str, image_id: str, served: Sequence[str] = ()
+) -> Problem | None:
     """The first thing that keeps a replacement from being usable, or None.
 
     :param new: the replacement's instance id.
     :param old: the old machine's: the DaemonSets that run there must run on the new one too.
     :param image_id: what the plan launches.
+    :param served: target groups (ARNs) that it must serve as its predecessor did.
     """
     instance = snapshot.instances.get(new)
     if instance is None or gone(instance):
@@ -64,10 +75,27 @@ def problem(snapshot: Snapshot, group: ScalingGroup, new: str, old: str, image_i
         )
     member = group.member(new)
     if member is None or member.lifecycle != "InService":
-        state = member.lifecycle if member else "not a member"
-        hook = ", a launch hook holds it" if state == "Pending:Wait" else ""
-        return Problem(f"replacement {new} is {state} in asg {group.name}{hook}", (f"instance {new}",))
-    return _node_problem(snapshot, new, old)
+        return _not_in_service(group, instance, member)
+    return _node_problem(snapshot, new, old) or _target_problem(snapshot, new, served)
+
+
+def _not_in_service(group: ScalingGroup, instance: Instance, member: Member | None) -> Problem:
+    if held := hooks.waiting(group, member, instance.launched_at):
+        remedy = (
+            "Look at the owner of the hook; hook_timeout says how long we wait. Then clear the batch's launch step."
+        )
+        return Problem(f"replacement {instance.id} waits for {held}", (f"instance {instance.id}",), remedy=remedy)
+    state = member.lifecycle if member else "not a member"
+    return Problem(f"replacement {instance.id} is {state} in asg {group.name}", (f"instance {instance.id}",))
+
+
+def _target_problem(snapshot: Snapshot, new: str, served: Sequence[str]) -> Problem | None:
+    """Load balancers may not reach it for many reasons: never held against the image."""
+    for arn, target in lacking(served, snapshot.targets, new):
+        why = f" ({target.reason})" if target.reason else ""
+        objects = (f"instance {new}", label(arn))
+        return Problem(f"replacement {new} is {target.state} in {label(arn)}{why}", objects, remedy=_TARGET_REMEDY)
+    return None
 
 
 def _node_problem(snapshot: Snapshot, new: str, old: str) -> Problem | None:

@@ -10,7 +10,7 @@ from node_rotation.ledger import ClaimState
 from node_rotation.managed.planning import busy
 from node_rotation.model import Strategy
 from node_rotation.run import Run
-from node_rotation.steps.scene import gone, ledger_of, stays
+from node_rotation.steps.scene import ending, gone, ledger_of, stays
 from node_rotation.steps.undo import marked
 from node_rotation.steps.warm import stale
 from node_rotation.world.snapshot import Snapshot
@@ -99,7 +99,8 @@ def residue(snapshot: Snapshot) -> Iterator[str]:
             tags = [key for key in names.INSTANCE_TAGS if instance and not gone(instance) and key in instance.tags]
             yield from (f"instance {member.instance_id}: tag {key}" for key in tags)
     for node in snapshot.nodes:
-        yield from (f"node {node.name}: {mark}" for mark in marked(node))
+        if not ending(snapshot, node.instance_id):
+            yield from (f"node {node.name}: {mark}" for mark in marked(node))
 
 
 def _problems(run: Run, snapshot: Snapshot) -> Iterator[str]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from node_rotation.model import Image
 from node_rotation.testing import seeds
 from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.ec2 import Ec2, TemplateVersions, epoch, fake_id
 from node_rotation.testing.managed_groups import ManagedGroups
 from node_rotation.testing.managed_values import CUSTOM, Nodegroup
+from node_rotation.testing.scaling_transitions import OWNER_AFTER
+from node_rotation.testing.scaling_transitions import hook as hook_of
 from node_rotation.testing.scaling_values import Group, GroupTag, LaunchSource, Override, Place, TemplateRef
+from node_rotation.testing.targets import TargetGroup, Targets
 
 AMAZON = "602401143452"
+SILENT = ("never-joins", "joins-not-ready")
 
 
 class Account:
@@ -20,8 +26,8 @@ class Account:
     :param groups: filled here, by Auto Scaling group name.
     """
 
-    def __init__(self, seed: seeds.WorldSeed, ec2: Ec2, scaling: AutoScaling) -> None:
-        self._seed, self._ec2, self._scaling = seed, ec2, scaling
+    def __init__(self, seed: seeds.WorldSeed, ec2: Ec2, scaling: AutoScaling, targets: Targets) -> None:
+        self._seed, self._ec2, self._scaling, self._targets = seed, ec2, scaling, targets
         self.images: dict[str, seeds.Image] = {}
         self.groups: dict[str, seeds.Group] = {}
 
@@ -31,12 +37,25 @@ class Account:
             self.add_image(image)
         for parameter in self._seed.parameters:
             self.put_parameter(parameter)
+        for targets in self._seed.target_groups:
+            arn = self.target_group(targets.name)
+            self._targets.create(TargetGroup(arn, targets.deregistration_delay, targets.healthy_after))
         for group in self._seed.groups:
             self.add_group(group)
 
     def asg(self, group: str) -> str:
         """The Auto Scaling group's name of a node group."""
         return f"{self._seed.cluster}-{group}"
+
+    def target_group(self, name: str) -> str:
+        """The ARN of a target group, by its name in the seed."""
+        where = f"arn:aws:elasticloadbalancing:{self._seed.region}:{self._seed.account}"
+        return f"{where}:targetgroup/{name}/{fake_id('tg', name)[3:]}"
+
+    def answers(self, instance_id: str) -> bool:
+        """Whether what runs on a machine answers the health checks of load balancers."""
+        instance = self._ec2.found.get(instance_id)
+        return instance is not None and self.images[instance.image_id].behaviour not in SILENT
 
     def image_id(self, name: str) -> str:
         """The id of an image, by its name in the seed.
@@ -134,6 +153,11 @@ class Account:
                 places=tuple(Place(f"{self._seed.region}{zone}") for zone in group.zones),
                 tags={key: GroupTag(key, value, propagate=True) for key, value in self._tags(group).items()},
                 new_instances_protected=group.new_instances_protected,
+                attributes={
+                    "TargetGroupARNs": [self.target_group(named) for named in group.target_groups],
+                    "HealthCheckType": group.health_check,
+                },
+                hooks={hook.name: hook_of(told(hook)) for hook in group.hooks},
             )
         )
 
@@ -163,3 +187,14 @@ class Account:
             for o in group.overrides
         )
         return LaunchSource(template=ref, mixed=group.template == "mixed_instances", overrides=overrides)
+
+
+def told(hook: seeds.Hook) -> dict[str, Any]:
+    """A hook of a seed as PutLifecycleHook is told it."""
+    return {
+        "LifecycleHookName": hook.name,
+        "LifecycleTransition": f"autoscaling:EC2_INSTANCE_{hook.transition.upper()}",
+        "HeartbeatTimeout": hook.heartbeat,
+        "DefaultResult": hook.result,
+        OWNER_AFTER: hook.completes_after,
+    }

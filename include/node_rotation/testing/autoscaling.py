@@ -14,6 +14,7 @@ from node_rotation.testing import scaling_activity as words
 from node_rotation.testing import scaling_refresh, scaling_warm
 from node_rotation.testing.scaling_activity import Activity, Status
 from node_rotation.testing.scaling_reconciler import Reconciler
+from node_rotation.testing.scaling_transitions import hook
 from node_rotation.testing.scaling_values import (
     PROCESSES,
     AwsFault,
@@ -29,6 +30,8 @@ from node_rotation.testing.scaling_values import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from node_rotation.testing.targets import Targets
 
 __all__ = ["AutoScaling"]
 
@@ -47,6 +50,7 @@ class AutoScaling:
     :param capacity_retry_s: seconds after a failed launch until the next try.
     :param detach_s: seconds that a member stays listed as Detaching; 0: it is out at once.
     :param seed: of the activity ids.
+    :param targets: the target groups that members are registered in.
     """
 
     def __init__(
@@ -59,11 +63,14 @@ class AutoScaling:
         capacity_retry_s: float = 2.0,
         detach_s: float = 0.0,
         seed: int = 1,
+        targets: Targets | None = None,
     ) -> None:
         self.compute, self.clock, self._detach_s = compute, clock, detach_s
-        self.reconciler = Reconciler(
-            compute, clock, faults, reconcile_s=reconcile_s, retry_s=capacity_retry_s, seed=seed
-        )
+        paces = {"reconcile_s": reconcile_s, "retry_s": capacity_retry_s}
+        self.reconciler = Reconciler(compute, clock, faults, **paces, seed=seed, targets=targets)
+        self.transitions = self.reconciler.transitions
+        if targets is not None:
+            targets.on_change.append(lambda arn, instance: self.instance_changed(instance))
         self.groups: dict[str, Group] = {}
 
     def group(self, name: str) -> Group:
@@ -200,6 +207,20 @@ class AutoScaling:
             _member_of(group, instance_id).protected = protected
         self.reconciler.kick(group)
 
+    def put_hook(self, name: str, asked: Mapping[str, Any]) -> None:
+        """PutLifecycleHook, new or changed; machines that wait already go by what it was."""
+        group = self.group(name)
+        known = {k: v for k, v in group.hooks.get(asked["LifecycleHookName"], {}).items() if k != "GlobalTimeout"}
+        group.hooks[asked["LifecycleHookName"]] = hook({**known, **asked})
+
+    def attach_target_groups(self, name: str, arns: Sequence[str]) -> None:
+        """AttachLoadBalancerTargetGroups: who is in service is registered."""
+        group = self.group(name)
+        group.attributes["TargetGroupARNs"] = list(dict.fromkeys((*group.target_groups, *arns)))
+        for member in group.live():
+            if member.lifecycle is Lifecycle.IN_SERVICE:
+                self.transitions.register(group, member)
+
     def put_tags(self, name: str, tags: Iterable[GroupTag]) -> None:
         """CreateOrUpdateTags; running instances keep theirs."""
         self.group(name).tags.update({tag.key: tag for tag in tags})
@@ -261,6 +282,7 @@ class AutoScaling:
         instance_id, before = member.instance_id, group.desired
         group.desired -= decrement
         member.lifecycle = Lifecycle.DETACHING
+        self.transitions.deregister(group, member)
         cause = words.by_request(self.clock.now(), instance_id, "detached", before, group.desired)
         activity = self.reconciler.record(group, f"Detaching EC2 instance: {instance_id}", cause, zone=member.zone)
 
@@ -290,7 +312,9 @@ class AutoScaling:
     def _attach(self, group: Group, instance_id: str) -> None:
         blueprint, zone = self.compute.describe(instance_id)
         member = Member(instance_id, blueprint, zone, self.clock.now(), lifecycle=Lifecycle.IN_SERVICE)
+        member.in_service_at = self.clock.now()
         group.members[instance_id] = member
+        self.transitions.register(group, member)
         group.desired += 1
         self.compute.set_group_tag(instance_id, group.name)
         cause = words.by_request(self.clock.now(), instance_id, "attached", group.desired - 1, group.desired)

@@ -14,6 +14,7 @@ from node_rotation.model import Image, TemplateVersion
 from node_rotation.outcome import Blocked
 from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.cloud_nodegroups import MemoryNodegroups
+from node_rotation.testing.cloud_targets import MemoryTargets
 from node_rotation.testing.ec2 import Ec2
 from node_rotation.testing.faults import Journal
 from node_rotation.testing.managed_groups import ManagedGroups
@@ -25,22 +26,30 @@ from node_rotation.testing.scaling_values import (
     TemplateRef,
 )
 from node_rotation.testing.shapes import Shapes
+from node_rotation.testing.targets import Targets
 from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Template, TemplateSpec
 
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
 _GONE_TEXT = re.compile("AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found")
 
 
-class MemoryCloud(MemoryNodegroups):
+class MemoryCloud(MemoryNodegroups, MemoryTargets):
     """AWS as a rotation sees it; every call goes through the journal.
 
     :param owners: account ids behind ``self`` and ``amazon``.
     """
 
     def __init__(
-        self, ec2: Ec2, scaling: AutoScaling, eks: ManagedGroups, journal: Journal, owners: Mapping[str, str]
+        self,
+        ec2: Ec2,
+        scaling: AutoScaling,
+        eks: ManagedGroups,
+        journal: Journal,
+        owners: Mapping[str, str],
+        targets: Targets,
     ) -> None:
-        super().__init__(eks, journal)
+        MemoryNodegroups.__init__(self, eks, journal)
+        MemoryTargets.__init__(self, targets, journal)
         self._ec2, self._scaling, self._journal = ec2, scaling, journal
         self._owners = owners
         self._shapes = Shapes()

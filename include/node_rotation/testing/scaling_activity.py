@@ -23,6 +23,8 @@ class Status(StrEnum):
     """Where an activity stands."""
 
     IN_PROGRESS = "InProgress"
+    DRAINING = "WaitingForELBConnectionDraining"
+    MID_LIFECYCLE = "MidLifecycleAction"
     SUCCESSFUL = "Successful"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
@@ -111,8 +113,15 @@ def shrink(at: float, have: int, want: int, instance_id: str) -> str:
     )
 
 
-def unhealthy(at: float, *, by_user: bool) -> str:
+def abandoned(at: float, instance_id: str) -> str:
+    """Why an instance that a launching hook gave up was terminated."""
+    return f"At {stamp(at)} instance {instance_id} was taken out of service: its lifecycle action was abandoned."
+
+
+def unhealthy(at: float, *, by_user: bool, by_balancer: bool = False) -> str:
     """Why an unhealthy instance was terminated."""
+    if by_balancer:
+        return f"At {stamp(at)} an instance was taken out of service in response to an ELB system health check failure."
     if by_user:
         return f"At {stamp(at)} an instance was taken out of service in response to a user health-check."
     return (

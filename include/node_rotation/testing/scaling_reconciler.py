@@ -15,6 +15,7 @@ from node_rotation.testing import scaling_activity as words
 from node_rotation.testing import scaling_warm
 from node_rotation.testing.scaling_activity import Activity, Status
 from node_rotation.testing.scaling_placement import imbalance, poorest_first, victims
+from node_rotation.testing.scaling_transitions import Transitions
 from node_rotation.testing.scaling_values import Launch, LaunchFailed, Lifecycle, Member, Override
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Place,
         TemplateRef,
     )
+    from node_rotation.testing.targets import Targets
 
 _RUNS = ("pending", "running")
 
@@ -49,10 +51,12 @@ class Reconciler:
         reconcile_s: float = 0.2,
         retry_s: float = 2.0,
         seed: int = 1,
+        targets: Targets | None = None,
     ) -> None:
         self.compute, self.clock, self.faults = compute, clock, faults
         self.reconcile_s, self.retry_s = reconcile_s, retry_s
         self._ids = random.Random(seed)
+        self.transitions = Transitions(clock, targets, self.new_id)
 
     def new_id(self) -> str:
         """An identifier, reproducible by the seed."""
@@ -75,19 +79,19 @@ class Reconciler:
         return activity
 
     def take_out(self, group: Group, member: Member, cause: str) -> Activity:
-        """Terminate a member; it leaves the group when EC2 says that it is gone."""
+        """Terminate a member, once target groups and hooks let it; it leaves the group when EC2 says it is gone."""
         now = self.clock.now()
         activity = self.record(group, f"Terminating EC2 instance: {member.instance_id}", cause, zone=member.zone)
         if member.activity:
             member.activity.finish(now, Status.CANCELLED)
-        member.lifecycle = Lifecycle.TERMINATING
+        member.lifecycle, member.activity = Lifecycle.TERMINATING, activity
 
         def gone() -> None:
             group.members.pop(member.instance_id, None)
             activity.finish(self.clock.now())
             self.kick(group)
 
-        self.compute.terminate(member.instance_id, gone)
+        self.transitions.leave(group, member, lambda: self.compute.terminate(member.instance_id, gone))
         self.kick(group)
         return activity
 
@@ -97,7 +101,7 @@ class Reconciler:
         group.asked.clear()
         self._check_health(group)
         self._replace_unhealthy(group)
-        arriving = sum(m.weight for m in group.live() if m.rebalances and m.lifecycle is Lifecycle.PENDING)
+        arriving = sum(m.weight for m in group.live() if m.rebalances and m.arriving)
         surplus = group.capacity() - arriving - group.desired
         if surplus < 0:
             self._grow(group, asked)
@@ -113,16 +117,19 @@ class Reconciler:
         if not group.runs("HealthCheck"):
             return
         for member in group.live():
-            if self.compute.state(member.instance_id) not in _RUNS:
-                member.healthy = False
+            runs = self.compute.state(member.instance_id) in _RUNS
+            if not runs or self.transitions.unserved(group, member):
+                member.healthy = False  # AWS never takes this back by itself
 
     def _replace_unhealthy(self, group: Group) -> None:
         if not (group.runs("ReplaceUnhealthy") and group.runs("Terminate")):
             return
         for member in group.live():
             if not member.healthy:
-                by_user = self.compute.state(member.instance_id) in _RUNS
-                self.take_out(group, member, words.unhealthy(self.clock.now(), by_user=by_user))
+                runs = self.compute.state(member.instance_id) in _RUNS
+                by_balancer = runs and self.transitions.unserved(group, member)
+                cause = words.unhealthy(self.clock.now(), by_user=runs, by_balancer=by_balancer)
+                self.take_out(group, member, cause)
 
     def _grow(self, group: Group, asked: str) -> None:
         now = self.clock.now()
@@ -223,12 +230,25 @@ class Reconciler:
             activity=activity,
         )
         group.members[instance_id] = member
-        self.compute.on_running(instance_id, lambda: self._in_service(group, member))
+        self.compute.on_running(instance_id, lambda: self._runs(group, member))
         return member
 
-    def _in_service(self, group: Group, member: Member) -> None:
+    def _runs(self, group: Group, member: Member) -> None:
         if member.lifecycle is Lifecycle.PENDING and member.instance_id in group.members:
-            member.lifecycle, member.rebalances = Lifecycle.IN_SERVICE, False
-            if member.activity:
-                member.activity.finish(self.clock.now())
-            self.kick(group)
+            serve, abandon = lambda: self._in_service(group, member), lambda: self._abandoned(group, member)
+            self.transitions.arrive(group, member, serve, abandon)
+
+    def _in_service(self, group: Group, member: Member) -> None:
+        member.lifecycle, member.rebalances = Lifecycle.IN_SERVICE, False
+        member.in_service_at = self.clock.now()
+        if member.activity:
+            member.activity.finish(self.clock.now())
+        grace_s = float(group.attributes.get("HealthCheckGracePeriod") or 0)
+        if grace_s and group.target_groups:
+            self.clock.after(grace_s, lambda: self.kick(group))
+        self.kick(group)
+
+    def _abandoned(self, group: Group, member: Member) -> None:
+        """Its launch is cancelled, and another one comes."""
+        if member.instance_id in group.members and member.arriving:
+            self.take_out(group, member, words.abandoned(self.clock.now(), member.instance_id))

@@ -45,8 +45,13 @@ class Lifecycle(StrEnum):
     """A member's lifecycle state, as DescribeAutoScalingGroups names it."""
 
     PENDING = "Pending"
+    PENDING_WAIT = "Pending:Wait"
+    PENDING_PROCEED = "Pending:Proceed"
     IN_SERVICE = "InService"
     TERMINATING = "Terminating"
+    TERMINATING_WAIT = "Terminating:Wait"
+    TERMINATING_PROCEED = "Terminating:Proceed"
+    TERMINATING_RETAINED = "Terminating:Retained"
     DETACHING = "Detaching"
     WARMED_PENDING = "Warmed:Pending"
     WARMED_STOPPED = "Warmed:Stopped"
@@ -115,6 +120,18 @@ class Launch:
 
 
 @dataclass
+class HookWait:
+    """One lifecycle action that is not completed yet; ``beats`` counts its heartbeats."""
+
+    name: str
+    transition: str
+    hook: Mapping[str, Any]
+    token: str
+    since: float
+    beats: int = 0
+
+
+@dataclass
 class Member:
     """An instance of a group, with the version it was really launched from."""
 
@@ -128,11 +145,19 @@ class Member:
     weight: int = 1
     rebalances: bool = False
     activity: Activity | None = None
+    in_service_at: float | None = None
+    waits: dict[str, HookWait] = field(default_factory=dict)
+    on_complete: Callable[[str], None] | None = None
+
+    @property
+    def arriving(self) -> bool:
+        """Whether it is on its way into service."""
+        return self.lifecycle in (Lifecycle.PENDING, Lifecycle.PENDING_WAIT, Lifecycle.PENDING_PROCEED)
 
     @property
     def alive(self) -> bool:
         """Whether it counts towards the group's capacity."""
-        return self.lifecycle in (Lifecycle.PENDING, Lifecycle.IN_SERVICE)
+        return self.arriving or self.lifecycle is Lifecycle.IN_SERVICE
 
 
 @dataclass(frozen=True)
@@ -172,6 +197,11 @@ class Group:
     asked: list[str] = field(default_factory=list)
     """How desired was changed since the last pass; what follows from it says so in its cause."""
     kicked: bool = False
+
+    @property
+    def target_groups(self) -> tuple[str, ...]:
+        """The target groups (ARNs) that its machines are registered in."""
+        return tuple(self.attributes.get("TargetGroupARNs") or ())
 
     def live(self) -> list[Member]:
         """Members that are not on their way out."""

@@ -88,9 +88,37 @@ class Override:
 
 
 @dataclass(frozen=True)
+class TargetGroup:
+    """A target group behind a load balancer.
+
+    :param healthy_after: from registration to the first checks being over.
+    """
+
+    name: str
+    deregistration_delay: float = 300.0
+    healthy_after: float = 1.0
+
+
+@dataclass(frozen=True)
+class Hook:
+    """A lifecycle hook; ``transition`` is launching or terminating.
+
+    :param completes_after: its owner says CONTINUE so long after a machine has begun to wait; None: nobody does.
+    """
+
+    name: str
+    transition: str
+    heartbeat: float = 3600.0
+    result: str = "ABANDON"
+    completes_after: float | None = None
+
+
+@dataclass(frozen=True)
 class Group:
     """A node group; its Auto Scaling group is named ``<cluster>-<name>``.
 
+    :param target_groups: names of those that its machines are registered in.
+    :param health_check: EC2, or ELB for those of its target groups too.
     :param ami_type: and the next four: of kind eks-managed. CUSTOM has a user's template ``<cluster>-<name>-user``.
     """
 
@@ -112,6 +140,9 @@ class Group:
     taints: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     new_instances_protected: bool = False
+    target_groups: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    health_check: str = "EC2"
     ami_type: str = "AL2023_x86_64_STANDARD"
     kubernetes: str = "1.36"
     max_unavailable: int | None = None
@@ -188,6 +219,7 @@ class WorldSeed:
     workloads: tuple[Workload, ...] = ()
     budgets: tuple[DisruptionBudget, ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    target_groups: tuple[TargetGroup, ...] = ()
     faults: tuple[Fault, ...] = ()
     timing: Timing = Timing()
     cluster: str = "dev"
@@ -210,6 +242,7 @@ def from_scenario(scenario: Any, cluster: str | None = None) -> WorldSeed:
         images=_all(Image, data["images"]),
         workloads=_all(Workload, chosen.get("workloads", ())),
         parameters=_all(Parameter, data.get("parameters", ())),
+        target_groups=_all(TargetGroup, data.get("target_groups", ())),
         faults=_all(Fault, data.get("faults", ())),
         timing=_read(Timing, data.get("timing", {})),
         cluster=chosen["name"],
@@ -243,6 +276,8 @@ def _value(key: str, annotation: str, value: Any) -> Any:
         return _read(DisruptionBudget, value)
     if key == "overrides":
         return _all(Override, value)
+    if key == "hooks":
+        return _all(Hook, value)
     if annotation.startswith("float") and isinstance(value, str):
         return _seconds(value)
     return tuple(value) if isinstance(value, list) else value

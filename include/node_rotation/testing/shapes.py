@@ -9,7 +9,7 @@ from node_rotation.testing.ec2 import template_version
 from node_rotation.testing.scaling_refresh import ACTIVE
 from node_rotation.testing.scaling_values import Group, LaunchSource, TemplateRef
 from node_rotation.testing.scaling_values import Member as ScalingMember
-from node_rotation.world.aws import Member, ScalingGroup, TemplateSpec
+from node_rotation.world.aws import Hook, Member, ScalingGroup, TemplateSpec
 
 
 class Shapes:
@@ -35,9 +35,10 @@ class Shapes:
             suspended=dict(group.suspended),
             zones=tuple(place.zone for place in group.places),
             tags={tag.key: tag.value for tag in group.tags.values()},
-            terminating_hooks=_terminating(group.hooks),
-            target_groups=tuple(group.attributes.get("TargetGroupARNs", ())),
+            hooks=tuple(_hook(name, hook) for name, hook in group.hooks.items()),
+            target_groups=group.target_groups,
             load_balancers=tuple(group.attributes.get("LoadBalancerNames", ())),
+            health_check_type=str(group.attributes.get("HealthCheckType", "EC2")),
             max_lifetime_s=int(group.attributes.get("MaxInstanceLifetime", 0)),
             capacity_rebalance=bool(group.attributes.get("CapacityRebalance", False)),
             refresh_in_progress=str(refresh["InstanceRefreshId"]) if refresh else "",
@@ -65,12 +66,9 @@ class Shapes:
         return known
 
 
-def _terminating(hooks: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name, hook in hooks.items()
-        if hook.get("LifecycleTransition") == "autoscaling:EC2_INSTANCE_TERMINATING"
-    )
+def _hook(name: str, hook: Mapping[str, Any]) -> Hook:
+    transition = str(hook["LifecycleTransition"]).rpartition("_")[2].lower()
+    return Hook(name, transition, hook["HeartbeatTimeout"], hook["GlobalTimeout"], hook["DefaultResult"])
 
 
 def _spec(source: LaunchSource) -> TemplateSpec:

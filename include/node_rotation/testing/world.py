@@ -37,6 +37,7 @@ from node_rotation.testing.monitor import Monitor
 from node_rotation.testing.objects import Objects
 from node_rotation.testing.outside import MemoryOutside
 from node_rotation.testing.residue import orphans, residue
+from node_rotation.testing.targets import Targets
 
 SETTLE_LIMIT_S = 7200.0
 
@@ -53,6 +54,7 @@ class MemoryWorld:
         self.clock = VirtualClock(start)
         self.journal = Journal(self.clock)
         self.ec2 = Ec2(self.clock, seed.timing, seed.region, seed.seed)
+        self.targets = Targets(self.ec2, self.clock, lambda instance: self.account.answers(instance))
         self.scaling = AutoScaling(
             self.ec2,
             self.clock,
@@ -61,15 +63,16 @@ class MemoryWorld:
             capacity_retry_s=seed.timing.capacity_retry,
             detach_s=seed.timing.detach,
             seed=seed.seed,
+            targets=self.targets,
         )
         self.objects = Objects(self.clock)
         self.controllers = Controllers(self.objects, seed.timing, seed.seed)
         self.disruption = Disruption(self.objects, self.controllers, seed.timing.sync)
         self.outside = MemoryOutside.of(self.journal)
-        self.account = Account(seed, self.ec2, self.scaling)
+        self.account = Account(seed, self.ec2, self.scaling, self.targets)
         self.eks = self._eks()
         owners = {"self": seed.account, "amazon": AMAZON}
-        self.cloud = MemoryCloud(self.ec2, self.scaling, self.eks, self.journal, owners)
+        self.cloud = MemoryCloud(self.ec2, self.scaling, self.eks, self.journal, owners, self.targets)
         self.cluster = MemoryCluster(self.objects, self.controllers, self.disruption, self.journal)
         self.machines = Machines(self.ec2, self.objects, self.controllers, self.cluster, self.account)
         self.monitor = Monitor(self.objects, self.disruption, self.ec2)
@@ -252,11 +255,12 @@ class MemoryWorld:
             raise ValueError("The world does not settle: its first machines or pods never become Ready.")
 
     def settled(self) -> bool:
-        """Whether every group is full, every node Ready and every pod Ready."""
+        """Whether every group is full, every node Ready, every pod Ready, and no target on its way."""
         nodes = self.objects.nodes.values()
         return (
             all(len(group.live()) == group.desired for group in self.scaling.groups.values())
             and len(nodes) >= len(self.ec2.alive)
             and all(node.ready for node in nodes)
             and all(pod.ready and pod.terminating_since is None for pod in self.objects.pods.values())
+            and self.targets.settled()
         )

@@ -57,6 +57,33 @@ class Template:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """A lifecycle hook; ``transition`` is ``launching`` or ``terminating``.
+
+    Without a heartbeat AWS ends its wait after ``heartbeat_s`` with ``result``, and after ``longest_s`` in any case.
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LifecycleHook.html
+    """
+
+    name: str
+    transition: str
+    heartbeat_s: float = 3600.0
+    longest_s: float = 172800.0
+    result: str = "ABANDON"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A machine as a target group shows it; ``state`` and ``reason`` are AWS' own words."""
+
+    state: str
+    reason: str = ""
+
+
+Targets = Mapping[str, Target]
+"""What a target group shows, by instance id; who is not in it is not registered."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScalingGroup:
     """An Auto Scaling group as it stands."""
 
@@ -74,7 +101,8 @@ class ScalingGroup:
     tags: Mapping[str, str] = field(default_factory=dict)
     target_groups: tuple[str, ...] = ()
     load_balancers: tuple[str, ...] = ()
-    terminating_hooks: tuple[str, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    health_check_type: str = "EC2"
     max_lifetime_s: int = 0
     capacity_rebalance: bool = False
     refresh_in_progress: str = ""
@@ -83,6 +111,10 @@ class ScalingGroup:
     def member(self, instance_id: str) -> Member | None:
         """The member with this instance id, or None."""
         return next((m for m in self.members if m.instance_id == instance_id), None)
+
+    def hooks_of(self, transition: str) -> tuple[Hook, ...]:
+        """Its hooks of one transition."""
+        return tuple(hook for hook in self.hooks if hook.transition == transition)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
 from node_rotation.workloads.volume import Volume
 from node_rotation.world.answers import EvictionAnswer
-from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Template, TemplateSpec
+from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Targets, Template, TemplateSpec
 from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Taint, Workload
 
 
@@ -56,6 +56,18 @@ class Cloud(ManagedGroups, Protocol):
 
     def activities(self, group: str, since: float) -> tuple[Activity, ...]:
         """Scaling activities that started after ``since``, newest first."""
+        ...
+
+    def targets(self, target_groups: Sequence[str]) -> Mapping[str, Targets]:
+        """Who is in these target groups (ARNs), and how each does; one that does not exist is left out."""
+        ...
+
+    def deregister_targets(self, target_group: str, instance_ids: Sequence[str]) -> None:
+        """DeregisterTargets; who is not registered may be named."""
+        ...
+
+    def register_targets(self, target_group: str, instance_ids: Sequence[str]) -> None:
+        """RegisterTargets; :raises GoneError: if there is no such target group or machine."""
         ...
 
     def image(self, image_id: str) -> Image | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from node_rotation.control_plane.values import ControlPlane
 from node_rotation.managed.nodegroup import ManagedGroup
 from node_rotation.workloads.volume import Volume
-from node_rotation.world.aws import Activity, Instance, ScalingGroup
+from node_rotation.world.aws import Activity, Instance, ScalingGroup, Targets
 from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Workload
 
 
@@ -30,6 +30,8 @@ class Snapshot:
     checks: Mapping[str, str] = field(default_factory=dict)
     """The gate's own checks that are not green: label → why."""
     managed: Mapping[str, ManagedGroup] = field(default_factory=dict)  # by Auto Scaling group
+    targets: Mapping[str, Targets] = field(default_factory=dict)
+    """Of the groups that we roll ourselves, by target group (ARN)."""
 
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""

@@ -167,12 +167,20 @@ class AutoScalingPhysics(Physics, AutoScalingResponse):  # type: ignore[misc]
         page, token = _page(found, asked, 50)
         return ActionResult({"Tags": page, "NextToken": token})
 
-    # Kept and shown, not acted upon
+    # Load balancers and lifecycle hooks
+
+    def attach_load_balancer_target_groups(self) -> ActionResult:
+        arns = self.asked()["TargetGroupARNs"]
+        for arn in arns:
+            self.world.targets.group(arn)
+        self._scaling.attach_target_groups(self._name, arns)
+        return EmptyResult()
 
     def put_lifecycle_hook(self) -> ActionResult:
         asked = self.asked()
-        defaults = {"HeartbeatTimeout": 3600, "GlobalTimeout": 172800, "DefaultResult": "ABANDON"}
-        self._group.hooks[asked["LifecycleHookName"]] = {**defaults, **asked}
+        known = self._group.hooks.get(asked["LifecycleHookName"], {})
+        shapes.check_hook({**known, **asked})
+        self._scaling.put_hook(self._name, {k: v for k, v in asked.items() if k != "AutoScalingGroupName"})
         return EmptyResult()
 
     def describe_lifecycle_hooks(self) -> ActionResult:
@@ -185,8 +193,21 @@ class AutoScalingPhysics(Physics, AutoScalingResponse):  # type: ignore[misc]
         return ActionResult({"LifecycleHooks": hooks})
 
     def delete_lifecycle_hook(self) -> ActionResult:
-        self._group.hooks.pop(self.asked()["LifecycleHookName"], None)
+        self._scaling.transitions.hook_deleted(self._group, self.asked()["LifecycleHookName"])
         return EmptyResult()
+
+    def complete_lifecycle_action(self) -> ActionResult:
+        asked = self.asked()
+        result = asked["LifecycleActionResult"]
+        self._scaling.transitions.complete(self._group, asked["LifecycleHookName"], result, **shapes.action_of(asked))
+        return EmptyResult()
+
+    def record_lifecycle_action_heartbeat(self) -> ActionResult:
+        asked = self.asked()
+        self._scaling.transitions.heartbeat(self._group, asked["LifecycleHookName"], **shapes.action_of(asked))
+        return EmptyResult()
+
+    # Kept and shown, not acted upon
 
     def put_warm_pool(self) -> ActionResult:
         asked = {key: value for key, value in self.asked().items() if key != "AutoScalingGroupName"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import ec2_backends
 
+from node_rotation.testing.account import SILENT
 from node_rotation.testing.scaling_values import AwsFault, Blueprint, Launch, LaunchFailed, TemplateRef
 from proving_ground.aws.events import InstanceEvent
 
@@ -121,6 +122,11 @@ class Machines:
     def state(self, instance_id: str) -> str:
         """EC2's state name."""
         return str(self._machine(instance_id).record.state)
+
+    def answers(self, instance_id: str) -> bool:
+        """Whether what runs on it answers the health checks of load balancers."""
+        behaviour, _ = self._images.behaviour(self._machine(instance_id).record.image_id)
+        return behaviour not in SILENT
 
     def describe(self, instance_id: str) -> tuple[Blueprint, str]:
         """What an instance runs, and its zone."""

@@ -17,6 +17,7 @@ from moto.servicequotas.responses import ServiceQuotasResponse
 from node_rotation.testing.scaling_values import AwsFault
 from proving_ground.aws.physics import ActionResult, Physics
 
+_OWN_NAMES = {"elasticloadbalancing": "elbv2"}  # IAM's name of a service, and that of its API
 VCPUS = 1920.0
 _VCPU_QUOTAS = {"L-1216C47A": "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"}
 
@@ -31,7 +32,7 @@ class RightsPhysics(Physics, IamResponse):  # type: ignore[misc]
 
     def _decision(self, action: str) -> dict[str, Any]:
         service, _, operation = action.partition(":")
-        denied = self.world.faults.denies(service, operation)
+        denied = self.world.faults.denies(_OWN_NAMES.get(service, service), operation)
         return {"EvalActionName": action, "EvalDecision": "implicitDeny" if denied else "allowed"}
 
 

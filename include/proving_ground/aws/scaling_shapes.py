@@ -6,6 +6,7 @@ import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from node_rotation.testing.scaling_transitions import hook
 from node_rotation.testing.scaling_values import (
     AwsFault,
     Blueprint,
@@ -92,8 +93,21 @@ def group_of(asked: Mapping[str, Any], source: LaunchSource, places: tuple[Place
         new_instances_protected=bool(asked.get("NewInstancesProtectedFromScaleIn")),
         termination_policies=tuple(asked.get("TerminationPolicies") or ("Default",)),
         attributes={**_DEFAULTS, **attributes_of(asked)},
-        hooks={hook["LifecycleHookName"]: dict(hook) for hook in hooks},
+        hooks={asked_hook["LifecycleHookName"]: hook(asked_hook) for asked_hook in hooks},
     )
+
+
+def check_hook(asked: Mapping[str, Any]) -> None:
+    """:raises AwsFault: for a hook without a transition, or with a timeout that AWS does not take."""
+    if not asked.get("LifecycleTransition"):
+        raise AwsFault("ValidationError", "Lifecycle Transition is required to create a lifecycle hook.")
+    if not 30 <= int(asked.get("HeartbeatTimeout") or 3600) <= 7200:
+        raise AwsFault("ValidationError", "Heartbeat timeout must be between 30 and 7200 seconds.")
+
+
+def action_of(asked: Mapping[str, Any]) -> dict[str, str]:
+    """How a request names a lifecycle action: by its machine or by its token."""
+    return {"instance": asked.get("InstanceId") or "", "token": asked.get("LifecycleActionToken") or ""}
 
 
 def attributes_of(asked: Mapping[str, Any]) -> dict[str, Any]:

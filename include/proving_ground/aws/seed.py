@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from node_rotation.testing import seeds
+from node_rotation.testing.account import told
 from node_rotation.testing.managed_values import CUSTOM, Nodegroup
 from node_rotation.testing.scaling_values import TemplateRef
 from proving_ground.aws.images import RESOLVE
 
 if TYPE_CHECKING:
     from proving_ground.aws.world import AwsWorld
-    from proving_ground.scenario import Cluster, Image, NodeGroup, Override, Scenario
+    from proving_ground.scenario import Cluster, Image, NodeGroup, Override, Scenario, TargetGroup
 
 _LAUNCH_DEADLINE_S = 60.0
 
@@ -31,6 +33,9 @@ class _Seeder:
         self._autoscaling = world.client("autoscaling")
         self._images: dict[str, str] = {}
         self._subnets: dict[str, str] = {}
+        self._vpc = ""
+        self._targets: dict[str, str] = {}
+        self._balancers = world.client("elbv2")
         self._parameters = {p.name: p for p in scenario.parameters}
 
     def run(self) -> None:
@@ -40,6 +45,8 @@ class _Seeder:
         for name in self._parameters.keys() - resolved:
             self._point(name)
         self._network()
+        for target_group in self._scenario.target_groups:
+            self._targets[target_group.name] = self._target_group(target_group)
         for cluster in self._scenario.clusters:
             for group in cluster.groups:
                 self._group(cluster, group)
@@ -67,7 +74,7 @@ class _Seeder:
         self._world.point(name, self._images[parameter.image], parameter.modified)
 
     def _network(self) -> None:
-        vpc = self._ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+        vpc = self._vpc = self._ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
         letters = sorted({z for c in self._scenario.clusters for g in c.groups for z in g.zones})
         for number, letter in enumerate(letters):
             # A /20 per zone leaves room for thousands of machines.
@@ -77,6 +84,23 @@ class _Seeder:
                 AvailabilityZone=f"{self._scenario.region}{letter}",
             )
             self._subnets[letter] = subnet["Subnet"]["SubnetId"]
+
+    def _target_group(self, target_group: TargetGroup) -> str:
+        """A target group behind a load balancer of its own: without one its targets would be unused."""
+        elb, name = self._balancers, target_group.name
+        made = elb.create_target_group(Name=name, Protocol="TCP", Port=30080, VpcId=self._vpc)["TargetGroups"][0]
+        arn = str(made["TargetGroupArn"])
+        balancer = elb.create_load_balancer(Name=name, Type="network", Subnets=list(self._subnets.values()))
+        elb.create_listener(
+            LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
+            Protocol="TCP",
+            Port=80,
+            DefaultActions=[{"Type": "forward", "TargetGroupArn": arn}],
+        )
+        with self._world.lock:  # the API takes whole seconds of delay, and no time of health checks
+            record = self._world.targets.group(arn)
+            record.delay_s, record.healthy_s = target_group.deregistration_delay, target_group.healthy_after
+        return arn
 
     def _group(self, cluster: Cluster, group: NodeGroup) -> None:
         name = f"{cluster.name}-{group.name}"
@@ -94,6 +118,8 @@ class _Seeder:
             DesiredCapacity=group.desired,
             VPCZoneIdentifier=",".join(self._subnets[letter] for letter in group.zones),
             NewInstancesProtectedFromScaleIn=group.new_instances_protected,
+            TargetGroupARNs=[self._targets[name] for name in group.target_groups],
+            HealthCheckType=group.health_check,
             Tags=[
                 {
                     "ResourceId": name,
@@ -106,6 +132,9 @@ class _Seeder:
             ],
             **source,
         )
+        with self._world.lock:  # heartbeats shorter than AWS' API takes, for worlds in a hurry
+            for hook in group.hooks:
+                self._world.autoscaling.put_hook(name, told(seeds.Hook(**hook.model_dump())))
         if group.next_image or group.resolve_ssm:
             self._wait_launched(name, group.desired)
         if group.kind == "eks-managed":

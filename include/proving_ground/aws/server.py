@@ -19,6 +19,8 @@ import moto.autoscaling.urls
 import moto.backends
 import moto.ec2.urls
 import moto.eks.urls
+import moto.elb.urls
+import moto.elbv2.urls
 import moto.iam.urls
 import moto.servicequotas.urls
 import moto.ssm.urls
@@ -31,7 +33,7 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from proving_ground.aws import control
+from proving_ground.aws import balancers, control
 from proving_ground.aws.autoscaling import AutoScalingPhysics
 from proving_ground.aws.clusters import ClusterPhysics, TokenPhysics
 from proving_ground.aws.ec2 import Ec2Physics
@@ -57,6 +59,7 @@ _PHYSICS: tuple[tuple[Any, Any], ...] = (
     (moto.ssm.urls, ParameterPhysics),
     (moto.sts.urls, TokenPhysics),
 )
+_BALANCING: tuple[Any, ...] = (moto.elb.urls, moto.elbv2.urls)
 _MORE_PATHS: dict[Any, tuple[str, ...]] = {ClusterPhysics: PATHS}
 _RESET: tuple[Any, ...] = ("autoscaling", "ec2", "eks", "ssm", "sts", "elbv2", "iam")
 
@@ -204,5 +207,7 @@ def _install(account: str) -> None:
     """Put our responses in place of moto's, and empty what an earlier world left of this account."""
     for urls, physics in _PHYSICS:
         urls.url_paths = dict.fromkeys((*urls.url_paths, *_MORE_PATHS.get(physics, ())), physics.dispatch)
+    for urls in _BALANCING:
+        urls.url_paths = dict.fromkeys(urls.url_paths, balancers.by_version)
     for service in _RESET:
         moto.backends.get_backend(service)[account].reset()

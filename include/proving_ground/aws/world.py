@@ -11,6 +11,7 @@ from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.managed_groups import ManagedGroups
 from node_rotation.testing.managed_roller import Roller
 from node_rotation.testing.managed_values import Pace
+from node_rotation.testing.targets import Targets
 from proving_ground.aws.clock import RealClock
 from proving_ground.aws.events import EventStream, InstanceEvent
 from proving_ground.aws.faults import FaultBook
@@ -65,6 +66,7 @@ class AwsWorld:
             stream=self.events,
             seed=scenario.seed,
         )
+        self.targets = Targets(self.machines, self.clock, self.machines.answers)
         self.autoscaling = AutoScaling(
             self.machines,
             self.clock,
@@ -73,6 +75,7 @@ class AwsWorld:
             capacity_retry_s=scenario.timing.capacity_retry,
             detach_s=scenario.timing.detach,
             seed=scenario.seed,
+            targets=self.targets,
         )
         self.machines.changed = self.autoscaling.instance_changed
         timing = scenario.timing

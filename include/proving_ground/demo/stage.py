@@ -19,38 +19,52 @@ from proving_ground import airflow, lifecycle
 from proving_ground.state import DIRECTORY, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Progress = Callable[[str], None]
 
-SCENARIO = "demo"
 GROUND = Path(DIRECTORY)
 HOME = Path(".airflow")
 OUT = Path("out/demo")
-FLEET = Path(__file__).parent / "fleet.yaml"
 WATCHING_WITHIN_S = 60.0
 
 
-def ground(progress: Progress) -> State:
+@dataclass(frozen=True)
+class Form:
+    """A form of the demo: its world, and the fleet file that Airflow reads."""
+
+    scenario: str
+    fleet: Path
+
+
+SHORT = Form("demo", Path(__file__).parent / "fleet.yaml")
+"""One environment."""
+ENVIRONMENTS = Form("demo-environments", GROUND.resolve() / "fleet.yaml")
+"""All three; the fleet file is written once the ground runs (``fleet_file``)."""
+
+
+def ground(form: Form, progress: Progress) -> State:
     """The proving ground, started unless it runs."""
-    return lifecycle.up(SCENARIO, GROUND, progress)
+    return lifecycle.up(form.scenario, GROUND, progress)
 
 
-def publish(running: State) -> str:
+def publish(running: State, behaviour: str = "good") -> tuple[str, str]:
     """Let a newer image come out.
 
-    :return: its name.
+    :param behaviour: of the machines that boot from it.
+    :return: its id and its name.
     """
     name = f"base-{datetime.now(UTC):%Y-%m-%d-%H%M%S}"
-    answer = requests.post(f"{running.endpoint}/_proving-ground/publish", json={"name": name}, timeout=30)
+    body = {"name": name, "behaviour": behaviour}
+    answer = requests.post(f"{running.endpoint}/_proving-ground/publish", json=body, timeout=30)
     answer.raise_for_status()
-    return name
+    return str(answer.json()["image_id"]), name
 
 
-def start_airflow(running: State, progress: Progress) -> airflow.Airflow:
+def start_airflow(form: Form, running: State, progress: Progress) -> airflow.Airflow:
     """Airflow with connections to this ground, started unless it runs."""
     home = HOME.resolve()
-    env = environment(running)
+    env = environment(form, running)
     if home.exists() and not _belongs(home, running):  # its runs would go on with a world that is gone
         airflow.stop(home)
         shutil.rmtree(home, ignore_errors=True)
@@ -65,7 +79,7 @@ def _belongs(home: Path, running: State) -> bool:
     return said.exists() and json.loads(said.read_text())["env"].get("AWS_ENDPOINT_URL") == running.endpoint
 
 
-def environment(running: State) -> dict[str, str]:
+def environment(form: Form, running: State) -> dict[str, str]:
     """What Airflow's processes get: AWS access, one connection per cluster, the demo's fleet."""
     connections = {
         f"AIRFLOW_CONN_KUBERNETES_{name.upper()}": json.dumps(
@@ -81,7 +95,8 @@ def environment(running: State) -> dict[str, str]:
         **running.environment,
         **connections,
         "AIRFLOW_CONN_AWS_DEFAULT": json.dumps(aws),
-        "NODE_ROTATION_FLEET": str(FLEET),
+        "AIRFLOW_CONN_INSTALLER": json.dumps({"conn_type": "http", "host": running.endpoint}),
+        "NODE_ROTATION_FLEET": str(form.fleet),
         "NODE_ROTATION_UNPAUSED": "1",
         "NODE_ROTATION_REPORTS": str(OUT.resolve()),
     }
@@ -102,15 +117,15 @@ class Observer:
 
     process: subprocess.Popen[str]
 
-    def finish(self, environment: str, run_id: str, at: float) -> tuple[dict[str, Any], int]:
+    def finish(self, environment: str, run_id: str, at: float, *, refused: bool = False) -> tuple[dict[str, Any], int]:
         """Have it report.
 
         :param at: when verify ended, epoch seconds.
+        :param refused: the image was bad: the rotation was to end where it began.
         :return: its figures, and its exit code: 0 if all is well.
         """
-        said, _ = self.process.communicate(
-            json.dumps({"environment": environment, "run_id": run_id, "at": at}) + "\n", timeout=60
-        )
+        told = {"environment": environment, "run_id": run_id, "at": at, "refused": refused}
+        said, _ = self.process.communicate(json.dumps(told) + "\n", timeout=60)
         return json.loads(said.strip().splitlines()[-1]), self.process.returncode
 
     def stop(self) -> None:
@@ -119,24 +134,34 @@ class Observer:
         self.process.wait()
 
 
-def observe(cluster: str, running: State, *, directory: Path = GROUND, out: Path = OUT) -> Observer:
-    """Start the observer and wait until it watches."""
-    command = ["--cluster", cluster, "--scenario", running.scenario, "--directory", str(directory), "--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "proving_ground.observer", *command],
+def observe(clusters: Sequence[str], running: State, *, directory: Path = GROUND, out: Path = OUT) -> list[Observer]:
+    """Start an observer for each cluster and wait until all of them watch."""
+    options = ["--scenario", running.scenario, "--directory", str(directory), "--out", str(out)]
+    observers = [Observer(_observer(cluster, options, running)) for cluster in clusters]
+    late = threading.Timer(WATCHING_WITHIN_S, _stop, [observers])  # then their output ends, and so does the reading
+    late.start()
+    try:
+        for observer in observers:
+            assert observer.process.stdout is not None
+            if observer.process.stdout.readline().strip() != "watching":
+                _stop(observers)
+                code = observer.process.returncode
+                raise RuntimeError(f"an observer did not watch within {WATCHING_WITHIN_S:.0f} s; it ended with {code}")
+    finally:
+        late.cancel()
+    return observers
+
+
+def _stop(observers: Sequence[Observer]) -> None:
+    for observer in observers:
+        observer.stop()
+
+
+def _observer(cluster: str, options: Sequence[str], running: State) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "proving_ground.observer", "--cluster", cluster, *options],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | running.environment,
     )
-    assert process.stdout is not None
-    late = threading.Timer(WATCHING_WITHIN_S, process.kill)  # then its output ends, and so does the read
-    late.start()
-    said = process.stdout.readline().strip()
-    late.cancel()
-    if said != "watching":
-        process.kill()
-        raise RuntimeError(
-            f"the observer did not watch within {WATCHING_WITHIN_S:.0f} s; it ended with {process.wait()}"
-        )
-    return Observer(process)

@@ -1,8 +1,9 @@
 """``python -m proving_ground.observer``: watches until told on standard input that the run has ended.
 
 Prints ``watching`` once the initial lists are complete. A line of JSON on standard input,
-``{"environment": ..., "run_id": ..., "at": <epoch seconds>}``, ends it: it writes ``report.json`` and
-``report.html`` and exits 0 only if drift, orphans, residue and violations are all 0.
+``{"environment": ..., "run_id": ..., "at": <epoch seconds>}``, ends it: it adds the environment to ``report.json`` and
+``report.html`` and exits 0 only if drift, orphans, residue and violations are all 0. With ``"refused": true`` the
+rotation was to end where it began, for its image is bad: ``refused.json``, and 0 only if nothing was lost.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-from proving_ground.observer import residue, watching
-from proving_ground.observer.figures import Figures, figures
-from proving_ground.observer.page import page
+from proving_ground.observer import report, residue, watching
+from proving_ground.observer.bound import Bound, bound
+from proving_ground.observer.figures import Figures, Refusal, figures, refusal
 from proving_ground.observer.seen import Seen
-from proving_ground.scenario import load
+from proving_ground.scenario import Scenario, load
 
 SETTLE_S = 1.0
 
@@ -35,8 +36,8 @@ def main() -> int:
     scenario = load(options.scenario)
     parameter = scenario.parameters[0].name
     queue: Queue[watching.Item] = Queue()
-    seen = Seen(options.cluster)
     before = residue.read_aws(options.cluster, parameter)
+    seen = Seen(options.cluster, before.owned)
     tails = [
         watching.follow(options.directory / "aws-events.jsonl", "aws", queue, from_start=True),
         watching.follow(options.directory / "aws-requests.jsonl", "request", queue, from_start=False),
@@ -49,16 +50,33 @@ def main() -> int:
         threading.Thread(target=_listen, args=(queue,), daemon=True).start()
         finished = _fold(queue, seen)
         _drain(queue, seen)
-        after = residue.read_aws(options.cluster, parameter)
-        left = residue.residue(before, after, seen.nodes, seen.lease)
-        result = figures(seen, before, after, left, finished, scenario.observer)
-        _write(options.out, result, seen, left + _problems(seen, after), finished["at"])
+        after, shut = residue.read_aws(options.cluster, parameter), residue.shut(options.cluster)
     finally:
         for tail in tails:
             tail.kill()
             tail.wait()
+    left = residue.residue(before, after, seen.nodes, seen.lease) + shut
+    problems = left + _problems(seen, after)
+    if finished.get("refused"):
+        refused = refusal(seen, before, after, left, finished)
+        report.add_refusal(options.out, refused, seen, problems, finished["at"])
+        return _said(refused)
+    least = _bound(scenario, before)
+    result = figures(seen, before, after, left, finished, least.seconds)
+    report.add(options.out, result, least, seen, problems, finished["at"])
+    return _said(result)
+
+
+def _said(result: Figures | Refusal) -> int:
     print(result.model_dump_json(), flush=True)
     return 0 if result.good else 1
+
+
+def _bound(scenario: Scenario, before: residue.Aws) -> Bound:
+    """Of the cluster as the scenario tells it; none where it says nothing of its pace."""
+    cluster = next(one for one in scenario.clusters if one.name == before.cluster)
+    constants = cluster.observer or scenario.observer
+    return bound(cluster, scenario.timing, constants, before.old_by_group) if constants else Bound()
 
 
 def _options() -> argparse.Namespace:
@@ -110,16 +128,6 @@ def _problems(seen: Seen, after: residue.Aws) -> list[str]:
     orphans = [f"instance {orphan} runs outside of every group" for orphan in after.orphans]
     broken = [f"budget {name}: {healthy} Ready, at least {least} wanted" for _, name, healthy, least in seen.violations]
     return orphans + broken
-
-
-def _write(out: Path, result: Figures, seen: Seen, problems: list[str], finished_at: float) -> None:
-    """Add this environment to the report; another one's figures in it are kept."""
-    out.mkdir(parents=True, exist_ok=True)
-    report = out / "report.json"
-    lines = json.loads(report.read_text())["environments"] if report.exists() else []
-    lines = [line for line in lines if line["environment"] != result.environment]
-    report.write_text(json.dumps({"environments": [*lines, result.model_dump()]}, indent=2) + "\n")
-    (out / "report.html").write_text(page(result, seen, problems, finished_at))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 ZERO = ("drift_after", "orphans", "residue", "pdb_violations")
 """The figures that must be 0 for a rotation to count as well done."""
+NOTHING_LOST = ("machines_lost", "machines_on_it", "orphans", "residue", "pdb_violations")
+"""The figures that must be 0 where an image was refused."""
 
 
 class Figures(BaseModel):
@@ -43,28 +45,61 @@ class Figures(BaseModel):
         return not any(getattr(self, name) for name in ZERO)
 
 
-def bound(constants: dict[str, float], machines: int) -> float:
-    """The shortest time that the scenario's constants allow, with a canary first.
+class Refusal(BaseModel):
+    """What became of an image that is bad: nothing of what was there before may be lost to it."""
 
-    :param constants: ``boot``, ``drain``, ``gate`` in seconds and ``slots``.
-    :param machines: how many are to be replaced.
-    """
-    if not machines:
-        return 0.0
-    one = constants["boot"] + constants["drain"] + constants["gate"]
-    return one + (machines - 1) * one / constants["slots"]
+    model_config = ConfigDict(frozen=True)
+
+    environment: str
+    cluster: str
+    run_id: str
+    refused_image: str
+    machines: int
+    machines_lost: int
+    machines_on_it: int
+    orphans: int
+    residue: int
+    pdb_violations: int
+    min_available_pct: float
+    unready_pod_seconds: float
+    started_at: str
+    finished_at: str
+
+    @property
+    def good(self) -> bool:
+        """Whether everything is as it was."""
+        return not any(getattr(self, name) for name in NOTHING_LOST)
 
 
-def figures(
-    seen: Seen, before: Aws, after: Aws, left: list[str], finished: dict[str, Any], constants: dict[str, float]
-) -> Figures:
+def refusal(seen: Seen, before: Aws, after: Aws, left: list[str], finished: dict[str, Any]) -> Refusal:
+    """The figures of a rotation that was to end where it began; parameters as of :func:`figures`."""
+    on_it = [i for i, instance in after.instances.items() if instance["ImageId"] == before.target_image]
+    return Refusal(
+        environment=finished["environment"],
+        cluster=seen.cluster,
+        run_id=finished["run_id"],
+        refused_image=before.target_image,
+        machines=len(before.instances),
+        machines_lost=len(set(before.instances) - set(after.instances)),
+        machines_on_it=len(on_it),
+        orphans=len(after.orphans),
+        residue=len(left),
+        pdb_violations=len(seen.violations),
+        min_available_pct=round(100 * seen.min_available, 1),
+        unready_pod_seconds=round(seen.unready_pod_seconds, 1),
+        started_at=_iso(seen.first_change or finished["at"]),
+        finished_at=_iso(finished["at"]),
+    )
+
+
+def figures(seen: Seen, before: Aws, after: Aws, left: list[str], finished: dict[str, Any], bound_s: float) -> Figures:
     """Fold everything into the figures.
 
     :param left: the residue, one line each.
     :param finished: ``environment``, ``run_id`` and ``at`` (epoch seconds, when verify ended).
+    :param bound_s: the shortest time possible, in seconds.
     """
-    target = before.target_image
-    old = {i for i, instance in before.instances.items() if instance["ImageId"] != target}
+    target, old = before.target_image, before.old
     started = seen.first_change or finished["at"]
     return Figures(
         environment=finished["environment"],
@@ -80,7 +115,7 @@ def figures(
         min_available_pct=round(100 * seen.min_available, 1),
         unready_pod_seconds=round(seen.unready_pod_seconds, 1),
         makespan_s=round(finished["at"] - started, 1),
-        bound_s=round(bound(constants, len(old)), 1),
+        bound_s=round(bound_s, 1),
         started_at=_iso(started),
         finished_at=_iso(finished["at"]),
     )

@@ -1,14 +1,17 @@
-"""One self-contained HTML page: the figures, and the rotation as a picture."""
+"""One self-contained HTML page: the figures, and each rotation as a picture."""
 
 from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
 
-from proving_ground.observer.figures import ZERO
+from proving_ground.observer.figures import NOTHING_LOST, ZERO
 
 if TYPE_CHECKING:
-    from proving_ground.observer.figures import Figures
+    from collections.abc import Iterable, Mapping
+
+    from proving_ground.observer.bound import Bound
+    from proving_ground.observer.figures import Figures, Refusal
     from proving_ground.observer.seen import BudgetState, Machine, Seen
 
 WIDTH, LEFT, ROW = 1080, 230, 16
@@ -28,45 +31,93 @@ h1{font-size:1.4rem;margin:0}h2{font-size:1.05rem;margin:2rem 0 .5rem}p{margin:.
 .card b{display:block;font-size:1.35rem}.bad{border-color:#ef4444;color:#b91c1c}.good b{color:#15803d}
 svg{width:100%;height:auto}text{font:11px system-ui,sans-serif;fill:#475569}
 .key{display:inline-block;width:.8rem;height:.8rem;border-radius:2px;margin:0 .3rem 0 1rem;vertical-align:-1px}
-ul{color:#b91c1c}
-@media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0}text,p{fill:#94a3b8;color:#94a3b8}
+ul{color:#b91c1c}section{margin-bottom:3.5rem}details{color:#475569}ol{margin:.3rem 0}
+@media(prefers-color-scheme:dark){body{background:#0f172a;color:#e2e8f0}text,p,details{fill:#94a3b8;color:#94a3b8}
 .card{border-color:#334155}.good b{color:#4ade80}}
 """
 
 
-def page(figures: Figures, seen: Seen, problems: list[str], finished_at: float) -> str:
-    """The page.
+def page(sections: Iterable[str]) -> str:
+    """The whole page.
+
+    :param sections: what :func:`rotation` and :func:`refused` made.
+    """
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>What the observer saw</title>"
+        f"<style>{STYLE}</style>{''.join(sections)}</html>"
+    )
+
+
+def rotation(figures: Figures, bound: Bound, seen: Seen, problems: list[str], finished_at: float) -> str:
+    """The section of one environment.
 
     :param problems: residue, orphans and violations, one line each.
     :param finished_at: epoch seconds; where the picture ends.
     """
-    started = seen.first_change or seen.watching_since or finished_at
     title = f"{figures.environment} / {figures.cluster}: {figures.machines_rotated} machines on {figures.target_image}"
-    listed = f"<ul>{''.join(f'<li>{escape(p)}</li>' for p in problems)}</ul>" if problems else ""
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>"
-        f"<h1>{escape(title)}</h1><p>run {escape(figures.run_id)}, {figures.started_at} to {figures.finished_at}</p>"
-        f"<div class=cards>{_cards(figures)}</div>{listed}"
-        f"<h2>Machines</h2><p>{_legend()}</p>{_timeline(seen, started, finished_at)}"
-        f"<h2>Disruption budgets: Ready pods, and the least allowed</h2>{_budgets(seen, started, finished_at)}</html>"
-    )
-
-
-def _cards(figures: Figures) -> str:
     ratio = f"{figures.makespan_s / figures.bound_s:.2f}" if figures.bound_s else "-"
     shown = {
         "machines rotated": figures.machines_rotated,
         "makespan": f"{figures.makespan_s:.0f} s",
         "bound": f"{figures.bound_s:.0f} s",
         "makespan / bound": ratio,
-        "least available": f"{figures.min_available_pct:.0f} %",
-        "unready pod-seconds": f"{figures.unready_pod_seconds:.0f}",
+        **_availability(figures),
     }
+    zeros = {name: getattr(figures, name) for name in ZERO}
+    return _section(title, figures, _cards(shown, zeros) + _made_of(bound), seen, problems, finished_at)
+
+
+def refused(refusal: Refusal, seen: Seen, problems: list[str], finished_at: float) -> str:
+    """The section of an image that was refused; parameters as of :func:`rotation`."""
+    title = f"{refusal.environment} / {refusal.cluster}: {refusal.refused_image} is bad, and refused after one machine"
+    shown = {"machines before": refusal.machines, **_availability(refusal)}
+    zeros = {name: getattr(refusal, name) for name in NOTHING_LOST}
+    return _section(title, refusal, _cards(shown, zeros), seen, problems, finished_at)
+
+
+def _section(
+    title: str, told: Figures | Refusal, cards: str, seen: Seen, problems: list[str], finished_at: float
+) -> str:
+    started = seen.first_change or seen.watching_since or finished_at
+    listed = f"<ul>{''.join(f'<li>{escape(p)}</li>' for p in problems)}</ul>" if problems else ""
+    return (
+        f"<section><h1>{escape(title)}</h1>"
+        f"<p>run {escape(told.run_id)}, {told.started_at} to {told.finished_at}</p>{cards}{listed}"
+        f"<h2>Machines</h2><p>{_legend()}</p>{_timeline(seen, started, finished_at)}"
+        "<h2>Disruption budgets: Ready pods, and the least allowed</h2>"
+        f"{_budgets(seen, started, finished_at)}</section>"
+    )
+
+
+def _availability(told: Figures | Refusal) -> dict[str, object]:
+    return {
+        "least available": f"{told.min_available_pct:.0f} %",
+        "unready pod-seconds": f"{told.unready_pod_seconds:.0f}",
+    }
+
+
+def _cards(shown: Mapping[str, object], zeros: Mapping[str, int]) -> str:
     cards = [f"<div class=card>{name}<b>{value}</b></div>" for name, value in shown.items()]
-    for name in ZERO:
-        value = getattr(figures, name)
+    for name, value in zeros.items():
         cards.append(f'<div class="card {"bad" if value else "good"}">{name.replace("_", " ")}<b>{value}</b></div>')
-    return "".join(cards)
+    return f"<div class=cards>{''.join(cards)}</div>"
+
+
+def _made_of(bound: Bound) -> str:
+    """What the bound is made of; nothing where there is none."""
+    if not bound.parts:
+        return ""
+    ends = {max((p for p in bound.parts if p.beside), key=lambda p: p.seconds, default=None)}
+    rows = "".join(
+        f"<li>{escape(part.text)} = {part.seconds:.0f} s"
+        f"{'' if not part.beside or part in ends else ' (meanwhile, not counted)'}</li>"
+        for part in bound.parts
+    )
+    return (
+        f"<details open><summary>The bound, {bound.seconds:.0f} s: the shortest time that boot, drain, gate and slots "
+        "of the scenario file allow; what looking, Airflow and AWS take on top is not in it</summary>"
+        f"<ol>{rows}</ol></details>"
+    )
 
 
 def _legend() -> str:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
+import requests
 
 PREFIX = "node-rotation/"
 BORROWED = (
     "cluster-autoscaler.kubernetes.io/scale-down-disabled",
     "node.kubernetes.io/exclude-from-external-load-balancers",
 )
+TIMEOUT_S = 20.0
 Json = dict[str, Any]
 
 
@@ -20,6 +23,7 @@ Json = dict[str, Any]
 class Aws:
     """One reading of the AWS side: groups by name, live instances by id, ids that some group lists."""
 
+    cluster: str
     groups: Mapping[str, Json]
     instances: Mapping[str, Json]
     grouped: frozenset[str]
@@ -29,6 +33,22 @@ class Aws:
     def orphans(self) -> list[str]:
         """Live instances that no group lists."""
         return sorted(set(self.instances) - self.grouped)
+
+    @property
+    def old(self) -> frozenset[str]:
+        """Live instances on another image than the target."""
+        return frozenset(i for i, instance in self.instances.items() if instance["ImageId"] != self.target_image)
+
+    @property
+    def old_by_group(self) -> dict[str, int]:
+        """How many of each group's members are old."""
+        members = {name: {i["InstanceId"] for i in group["Instances"]} for name, group in self.groups.items()}
+        return {name: len(ids & self.old) for name, ids in members.items()}
+
+    @property
+    def owned(self) -> frozenset[str]:
+        """What a call to AWS that is about this cluster names: its groups, their templates, its instances."""
+        return frozenset(self.groups) | self.instances.keys() | _templates(list(self.groups.values()))
 
 
 def read_aws(cluster: str, parameter: str) -> Aws:
@@ -52,7 +72,14 @@ def read_aws(cluster: str, parameter: str) -> Aws:
     }
     grouped = frozenset(i["InstanceId"] for g in groups.values() for i in g["Instances"])
     target = ssm.get_parameter(Name=parameter)["Parameter"]["Value"]
-    return Aws(groups, instances, grouped, target)
+    return Aws(cluster, groups, instances, grouped, target)
+
+
+def shut(cluster: str) -> list[str]:
+    """Whether nobody may install into a cluster, by whoever plays its installer: beside AWS, at the same address."""
+    answer = requests.get(f"{os.environ['AWS_ENDPOINT_URL']}/_proving-ground/intake", timeout=TIMEOUT_S)
+    answer.raise_for_status()
+    return [f"the intake of {cluster} is closed"] if cluster in answer.json()["closed"] else []
 
 
 def residue(before: Aws, after: Aws, nodes: Mapping[str, Json], lease: Json | None) -> list[str]:
@@ -63,6 +90,17 @@ def residue(before: Aws, after: Aws, nodes: Mapping[str, Json], lease: Json | No
     if lease and lease["spec"].get("holderIdentity"):
         found.append(f"lease kube-system/node-rotation is still held by {lease['spec']['holderIdentity']}")
     return found
+
+
+def _templates(found: Any) -> frozenset[str]:
+    """Names and ids of launch templates and configurations, wherever a group's description has them."""
+    if isinstance(found, list):
+        return frozenset(name for one in found for name in _templates(one))
+    if not isinstance(found, dict):
+        return frozenset()
+    keys = ("LaunchTemplateId", "LaunchTemplateName", "LaunchConfigurationName")
+    own = frozenset(str(found[key]) for key in keys if found.get(key))
+    return own.union(*(_templates(value) for value in found.values()))
 
 
 def _of_groups(before: Aws, after: Aws) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,7 @@ class BudgetState:
     selector: Json
     desired: int
     expected: int
+    size: int = 0  # expected pods when the watch began: with a number as minAvailable, leaving pods are expected too
     healthy: int = 0
     broken: bool = False
     history: list[tuple[float, int]] = field(default_factory=list)
@@ -46,9 +48,13 @@ class BudgetState:
 
 @dataclass
 class Seen:
-    """Everything seen so far. Feed it with ``aws``, ``request`` and ``kubernetes``; times are epoch seconds."""
+    """Everything seen so far. Feed it with ``aws``, ``request`` and ``kubernetes``; times are epoch seconds.
+
+    :param owned: what a call to AWS that is about this cluster names, beside its machines.
+    """
 
     cluster: str
+    owned: frozenset[str] = frozenset()
     machines: dict[str, Machine] = field(default_factory=dict)
     nodes: dict[str, Json] = field(default_factory=dict)
     pods: dict[str, Json] = field(default_factory=dict)
@@ -66,6 +72,7 @@ class Seen:
         """From here on it counts: the initial lists are complete."""
         self.watching_since = self._unready_since = now
         for budget in self.budgets.values():
+            budget.size = budget.expected
             self._recount(budget, now)
 
     def aws(self, event: Json) -> None:
@@ -84,8 +91,8 @@ class Seen:
             machine.gone_at = event["t"]
 
     def request(self, call: Json) -> None:
-        """A call to AWS."""
-        if call["mutating"]:
+        """A call to AWS; other clusters may share the account."""
+        if call["mutating"] and not self._known.isdisjoint(_words(call["parameters"])):
             self._changed(call["t"])
 
     def kubernetes(self, now: float, kind: str, change: str, found: Json) -> None:
@@ -93,6 +100,10 @@ class Seen:
         metadata = found["metadata"]
         key = f"{metadata.get('namespace', '')}/{metadata['name']}"
         getattr(self, f"_on_{kind}")(now, key, None if change == "DELETED" else found)
+
+    @property
+    def _known(self) -> frozenset[str]:
+        return self.owned | self.machines.keys() | {self.cluster}
 
     def _changed(self, at: float) -> None:
         if self.watching_since is not None and self.first_change is None:
@@ -156,11 +167,22 @@ class Seen:
         if self.watching_since is None or not budget.expected:
             return
         budget.history.append((now, budget.healthy))
-        self.min_available = min(self.min_available, budget.healthy / budget.expected)
+        size = min(budget.size or budget.expected, budget.expected)
+        self.min_available = min(self.min_available, budget.healthy / size)
         broken = budget.healthy < budget.desired
         if broken and not budget.broken:
             self.violations.append((now, f"{budget.namespace}/{budget.name}", budget.healthy, budget.desired))
         budget.broken = broken
+
+
+def _words(found: Any) -> Iterator[str]:
+    """Every text in a call's parameters."""
+    if isinstance(found, str):
+        yield found
+    elif isinstance(found, dict):
+        yield from (word for value in found.values() for word in _words(value))
+    elif isinstance(found, list):
+        yield from (word for value in found for word in _words(value))
 
 
 def is_ready(found: Json) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_calls import chunks
 from node_rotation.errors import BlockedError, TransientError
-from node_rotation.world.aws import TemplateSpec
+from node_rotation.world.aws import Hook, TemplateSpec
 from proving_ground.aws import request_log
 from proving_ground.aws.server import AwsServer, serve
 from proving_ground.scenario import Fault, Scenario
@@ -154,16 +154,19 @@ def test_hooks_and_refreshes_are_believed_for_a_while(aws):
     assert aws.calls("DescribeLifecycleHooks") == 3
 
 
-def test_only_terminating_hooks_are_listed(aws):
+def test_hooks_say_when_aws_ends_them_by_itself(aws):
     owner = aws.server.client("autoscaling")
-    for name, transition in (("out", "TERMINATING"), ("in", "LAUNCHING")):
+    for name, transition, more in (("out", "TERMINATING", {"HeartbeatTimeout": 60}), ("in", "LAUNCHING", {})):
         owner.put_lifecycle_hook(
             AutoScalingGroupName=WORKERS,
             LifecycleHookName=name,
             LifecycleTransition=f"autoscaling:EC2_INSTANCE_{transition}",
+            **more,
         )
 
-    assert aws.cloud.groups([WORKERS])[WORKERS].terminating_hooks == ("out",)
+    group = aws.cloud.groups([WORKERS])[WORKERS]
+    assert group.hooks_of("terminating") == (Hook("out", "terminating", 60.0, 6000.0, "ABANDON"),)
+    assert group.hooks_of("launching") == (Hook("in", "launching", 3600.0, 172800.0, "ABANDON"),)
 
 
 def test_more_than_twenty_are_detached_in_pieces(aws):

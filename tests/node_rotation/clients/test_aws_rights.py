@@ -1,4 +1,4 @@
-"""Rights on managed node groups and on the record of frozen images, against the proving ground's AWS."""
+"""Rights on managed node groups, target groups and the record of frozen images, against the proving ground's AWS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from typing import Any
 import boto3
 import pytest
 
-from node_rotation.checkup.rights import FREEZE_CHANGES, FREEZE_READS, NODEGROUP_ACTIONS, Answer
+from node_rotation.checkup.rights import (
+    FREEZE_CHANGES,
+    FREEZE_READS,
+    NODEGROUP_ACTIONS,
+    TARGET_ACTIONS,
+    Answer,
+    aws_actions,
+)
 from node_rotation.clearance.freeze import PATH
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
@@ -29,6 +36,7 @@ SCENARIO = {
     "images": [
         {"name": RELEASE, "created": "2026-11-01T06:00:00.000Z", "owner": "amazon", "release": "1.36.1-20261101"}
     ],
+    "target_groups": [{"name": "dev-web"}],
     "clusters": [
         {
             "name": "dev",
@@ -36,7 +44,8 @@ SCENARIO = {
             "groups": [
                 {"name": name, "kind": "eks-managed", "image": RELEASE, "min": 0, "max": 2, "desired": 0}
                 for name in ("workers", "updated")
-            ],
+            ]
+            + [{"name": "served", "image": RELEASE, "min": 0, "max": 2, "desired": 0, "target_groups": ["dev-web"]}],
         }
     ],
 }
@@ -68,7 +77,7 @@ def account(session: boto3.Session) -> AwsAccount:
 
 
 def denied(server: AwsServer, action: str) -> None:
-    service, operation = action.split(":")
+    service, operation = action.replace("elasticloadbalancing:", "elbv2:").split(":")
     fault = {"service": service, "action": operation, "code": "AccessDeniedException", "status": 403}
     server.world.faults.add(Fault.model_validate({"kind": "error", **fault}))
 
@@ -88,7 +97,8 @@ def granted(action: str, resource: str) -> bool:
     """Whether docs/iam-policy.json allows an action on a resource of the cluster dev."""
     text = POLICY.read_text().replace("ACCOUNT", ACCOUNT).replace("CLUSTER", "dev")
     statements = [s for s in json.loads(text)["Statement"] if action in s["Action"]]
-    return any(fnmatchcase(resource, pattern) for s in statements for pattern in s["Resource"])
+    patterns = (p for s in statements for p in ([s["Resource"]] if isinstance(s["Resource"], str) else s["Resource"]))
+    return any(fnmatchcase(resource, pattern) for pattern in patterns)
 
 
 def test_all_rights_on_a_managed_group_are_told_and_it_is_not_updated(
@@ -124,6 +134,26 @@ def test_without_the_simulator_reads_stand_in_and_the_update_is_unknown(
     assert those(updated, Answer.UNKNOWN) == {"eks:UpdateNodegroupVersion"}
     never = account.may_update(NODEGROUP_ACTIONS, "dev", "workers")
     assert those(never, Answer.UNKNOWN) == {"eks:DescribeUpdate", "eks:UpdateNodegroupVersion"}
+
+
+def test_all_rights_on_target_groups_are_told_and_nobody_is_taken_out(
+    server: AwsServer, session: boto3.Session, account: AwsAccount
+) -> None:
+    group = AwsCloud(session).groups(["dev-served"])["dev-served"]
+    assert set(TARGET_ACTIONS) <= set(aws_actions(group, image_step=False))
+    assert account.may(TARGET_ACTIONS, group) == dict.fromkeys(TARGET_ACTIONS, Answer.ALLOWED)
+    assert granted("elasticloadbalancing:DeregisterTargets", simulated(server, TARGET_ACTIONS[1]))
+    changes = {r.action for r in request_log.mutations(server.world.requests.path)}
+    assert not changes & {"DeregisterTargets", "RegisterTargets"}
+
+
+@pytest.mark.parametrize("action", TARGET_ACTIONS)
+def test_each_denial_of_load_balancing_is_told(
+    server: AwsServer, session: boto3.Session, account: AwsAccount, action: str
+) -> None:
+    group = AwsCloud(session).groups(["dev-served"])["dev-served"]
+    denied(server, action)
+    assert those(account.may(TARGET_ACTIONS, group), Answer.DENIED) == {action}
 
 
 def test_the_record_of_frozen_images_is_read_and_nothing_is_written_there(

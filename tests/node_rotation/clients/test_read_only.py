@@ -14,7 +14,7 @@ from node_rotation.world.clients import Cloud, Cluster
 
 CLOUD_READS = {
     "groups", "find_groups", "instances", "tagged_instances", "activities", "image", "images", "parameter",
-    "parameters", "template", "managed_group", "warm_members",
+    "parameters", "template", "managed_group", "warm_members", "targets",
 }  # fmt: skip
 CLUSTER_READS = {"nodes", "pods", "budgets", "workloads", "volumes", "minor_version", "control_plane", "lease"}
 

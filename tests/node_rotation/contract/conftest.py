@@ -31,6 +31,7 @@ WITHIN_S = 120.0  # a pod whose node has gone is collected after up to 60 s (pod
 CALM_WITHIN_S = 120.0
 CALM_LOOKS = 5
 WORKERS, MIXED, CONFIGURED, ALIASED = "dev-workers", "dev-mixed", "dev-configured", "dev-aliased"
+SERVED = "dev-served"
 RECOMMENDED = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
 OLD_IMAGE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
 NEW_IMAGE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
@@ -54,6 +55,7 @@ SCENARIO: dict[str, Any] = {
         {"name": f"{RECOMMENDED}/image_id", "image": NEW_IMAGE},
         {"name": f"{RECOMMENDED}/release_version", "image": NEW_IMAGE},
     ],
+    "target_groups": [{"name": "web", "deregistration_delay": "1s", "healthy_after": "500ms"}],
     "clusters": [
         {
             "name": "dev",
@@ -88,6 +90,19 @@ SCENARIO: dict[str, Any] = {
                     "min": 0,
                     "max": 2,
                     "desired": 1,
+                },
+                {
+                    "name": "served",
+                    "image": "base-1",
+                    "zones": ["a"],
+                    "min": 0,
+                    "max": 2,
+                    "desired": 0,
+                    "target_groups": ["web"],
+                    "hooks": [
+                        {"name": "hello", "transition": "launching", "heartbeat": "2s", "result": "CONTINUE"},
+                        {"name": "bye", "transition": "terminating", "completes_after": "2s"},
+                    ],
                 },
                 {
                     "name": "managed",
@@ -233,7 +248,7 @@ def ground_world(ground: Ground) -> World:
 
 
 def _make_all_clients(cloud: AwsCloud) -> None:
-    for service in ("autoscaling", "autoscaling_once", "ec2", "ec2_once", "ssm", "eks"):
+    for service in ("autoscaling", "autoscaling_once", "ec2", "ec2_once", "ssm", "eks", "elasticloadbalancing"):
         getattr(cloud._calls, service)
 
 

@@ -21,7 +21,7 @@ def test_a_group_says_what_it_is(world):
     assert group.template.version == "$Latest"
     assert not group.template.launch_configuration
     assert [zone[-1] for zone in sorted(group.zones)] == ["a", "b", "c"]
-    assert (group.suspended, group.terminating_hooks, group.refresh_in_progress) == ({}, (), "")
+    assert (group.suspended, group.hooks, group.refresh_in_progress) == ({}, (), "")
 
 
 def test_its_members_are_spread_and_know_their_template(world):
@@ -44,7 +44,7 @@ def test_a_group_that_does_not_exist_is_left_out(world):
 
 def test_groups_are_found_by_all_their_tags(world):
     assert world.cloud.find_groups({"pool": "main"}) == (WORKERS,)
-    assert len(world.cloud.find_groups({"kubernetes.io/cluster/dev": "owned"})) == 6
+    assert len(world.cloud.find_groups({"kubernetes.io/cluster/dev": "owned"})) == 7
     assert world.cloud.find_groups({"pool": "main", "kubernetes.io/cluster/dev": "other"}) == ()
 
 

@@ -1,0 +1,1 @@
+"""What an Auto Scaling group brings along: target groups, lifecycle hooks, what detaching would do to both. Pure."""

@@ -1,0 +1,163 @@
+"""Take old machines out of their group's target groups before they are drained, and put them back if they stay.
+
+Auto Scaling registers what it launches and deregisters what it terminates, but that would be after the drain: pods
+would leave a machine that still gets requests. Never the last healthy target, whoever else is leaving.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from node_rotation import lock, names
+from node_rotation.control_plane import quorum
+from node_rotation.errors import GoneError
+from node_rotation.ledger import ClaimState, Ledger
+from node_rotation.outcome import Blocked
+from node_rotation.run import Run
+from node_rotation.scaling.targets import DRAINING, label, lacking, last_of, still_in, too_few
+from node_rotation.steps.scene import Scene, span
+from node_rotation.world.kubernetes import Node
+
+
+def leave(place: Scene) -> None:
+    """Deregister the batch's old machines wherever they still get requests, unless nobody healthy would be left.
+
+    That is decided on the ledger, by compare-and-swap, so two batches can't take out each other's last one.
+    """
+    if place.claim.state is not ClaimState.ADMITTED:
+        return  # it is being healed: what left comes back
+    nodes = {node.instance_id: node for node in place.old_nodes()}
+    serving = {arn: [m for m in nodes if _registered(place, arn, m)] for arn in place.group.target_groups}
+    if not any(serving.values()) or not may_leave(place):
+        return
+    for node in nodes.values():
+        _mark(place.run, node, [arn for arn, machines in serving.items() if node.instance_id in machines])
+    for arn, machines in serving.items():
+        if machines:
+            lock.require(place.run)
+            with suppress(GoneError):  # somebody deleted the target group
+                place.run.cloud.deregister_targets(arn, machines)
+    place.run.look.forget()
+
+
+def may_leave(place: Scene) -> bool:
+    """Whether the batch's machines leave now, which is written down first; not while nobody healthy would be left."""
+    ledger = place.ledger
+    if place.claim.leaving_since is None:
+        ledger = lock.change(place.run, lambda now: _leaving(place, now))
+    claim = ledger.claim(place.claim.batch)
+    return claim is not None and claim.leaving_since is not None and not last(place, ledger)
+
+
+def rejoin(run: Run, node: Node) -> None:
+    """Register a machine where we took it out; its mark goes last, so no crash leaves it out for good."""
+    for arn in _left(node):
+        lock.require(run)
+        try:
+            run.cloud.register_targets(arn, [node.instance_id])
+        except GoneError:  # the target group is gone, or the machine goes: nothing to put back
+            continue
+    if names.LEFT_TARGETS in node.annotations:
+        run.cluster.annotate(node.name, node.uid, {names.LEFT_TARGETS: None})
+
+
+def last(place: Scene, ledger: Ledger | None = None) -> tuple[str, ...]:
+    """The target groups that keep the batch's machines because nobody else healthy would be left.
+
+    With ``control_plane.allow_outage`` a master may be the last: that outage was accepted.
+    """
+    settings, claim = place.run.settings, place.claim
+    if quorum.guards(settings, claim.group, claim.strategy) and settings.policy.control_plane.allow_outage:
+        return ()
+    others = _away(place, ledger or place.ledger)
+    return last_of(place.group.target_groups, place.snapshot.targets, claim.machines, others)
+
+
+def waits(place: Scene) -> tuple[str, ...]:
+    """What the old machines have not left yet, one line each; nothing once no request can reach them."""
+    kept = last(place)
+    found = []
+    for node in place.old_nodes():
+        for arn, target in still_in(place.group, place.snapshot.targets, node.instance_id):
+            if target.state == DRAINING:
+                found.append(f"instance {node.instance_id} still drains connections of {label(arn)}")
+            elif arn in kept:
+                found.append(f"instance {node.instance_id} is the last healthy one in {label(arn)}")
+            else:
+                found.append(f"instance {node.instance_id} is still {target.state} in {label(arn)}")
+    return tuple(found)
+
+
+def too_slow(place: Scene, reasons: tuple[str, ...]) -> Blocked | None:
+    """Given up on, once ``deregister_timeout`` is over.
+
+    For machines that may not leave it begins once a launch would have been given up on.
+    """
+    policy, leaving = place.run.settings.groups[place.claim.group], place.claim.leaving_since
+    since = leaving if leaving is not None else place.claim.since + policy.launch_timeout
+    if not reasons or place.now - since <= policy.deregister_timeout:
+        return None
+    remedy = "Bring another machine of the target group to health, then clear this step."
+    if leaving is not None:
+        remedy = "Shorten the target group's deregistration delay, or raise deregister_timeout; then clear this step."
+    objects = tuple(f"instance {machine}" for machine in place.claim.machines)
+    return Blocked(f"{reasons[0]}, for {span(place.now - since)}", objects, remedy)
+
+
+def keeps(place: Scene, machine: str) -> str:
+    """Why a machine still gets requests, for whoever is about to terminate it; empty if it does not."""
+    for arn, target in still_in(place.group, place.snapshot.targets, machine):
+        return f"instance {machine} is still {target.state} in {label(arn)}"
+    return ""
+
+
+def irreplaceable(place: Scene, machine: str) -> bool:
+    """Whether a replacement that is to be sent away is the last healthy one in a target group."""
+    return bool(last_of(place.group.target_groups, place.snapshot.targets, [machine], _away(place, place.ledger)))
+
+
+def unwell(place: Scene) -> tuple[str, ...]:
+    """Where the batch's replacements don't serve as their predecessors did, and who is missed; for the gate."""
+    seen, baseline = place.snapshot.targets, place.baseline
+    found = [
+        f"instance {new} is {target.state} in {label(arn)}{f' ({target.reason})' if target.reason else ''}"
+        for new in place.claim.replacements.values()
+        for arn, target in lacking(baseline.served, seen, new)
+    ]
+    others = [c for c in place.ledger.claims_of(place.claim.group) if c.open and c.batch != place.claim.batch]
+    away = sum(len(c.machines) for c in others)
+    for arn, now, before in too_few(baseline.served_partly, place.group, seen, away):
+        found.append(f"{label(arn)} has {now} healthy machines of asg {place.group.name}, it had {before}")
+    return tuple(found)
+
+
+def _registered(place: Scene, arn: str, machine: str) -> bool:
+    return any(a == arn and t.state != DRAINING for a, t in still_in(place.group, place.snapshot.targets, machine))
+
+
+def _leaving(place: Scene, ledger: Ledger) -> Ledger:
+    claim = ledger.claim(place.claim.batch)
+    if claim is None or claim.state is not ClaimState.ADMITTED or last(place, ledger):
+        return ledger
+    return ledger.with_claim(claim.model_copy(update={"leaving_since": place.now}))
+
+
+def _away(place: Scene, ledger: Ledger) -> set[str]:
+    """Machines that other batches are taking out right now."""
+    others = (c for c in ledger.claims if c.open and c.batch != place.claim.batch and c.leaving_since is not None)
+    return {machine for claim in others for machine in claim.machines}
+
+
+def _left(node: Node) -> tuple[str, ...]:
+    return tuple(filter(None, node.annotations.get(names.LEFT_TARGETS, "").split(",")))
+
+
+def _mark(run: Run, node: Node, target_groups: list[str]) -> None:
+    wanted = ",".join(dict.fromkeys((*_left(node), *target_groups)))
+    if not target_groups or node.annotations.get(names.LEFT_TARGETS) == wanted:
+        return
+    lock.require(run)
+    try:
+        run.cluster.annotate(node.name, node.uid, {names.LEFT_TARGETS: wanted})
+    except GoneError:  # its machine went away meanwhile
+        return
