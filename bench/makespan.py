@@ -20,7 +20,7 @@ from node_rotation.planning import make_plan
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
-MACHINES, SLOTS, ZONES = 60, 6, 3
+MACHINES, SLOTS = 60, 6
 BOOT_S, DRAIN_S, GATE_S, JITTER = 150.0, 90.0, 15.0, 0.2
 WANTED_MEAN, WANTED_WORST = 1.04, 1.08
 BATCH_S = BOOT_S + DRAIN_S + GATE_S

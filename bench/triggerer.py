@@ -82,7 +82,7 @@ async def share_of_a_core(seconds: float) -> float:
 
 async def wait_for(index: int, done: dict[int, asyncio.Future[float]]) -> None:
     """Run one batch's trigger as the triggerer does; note when it ended its task."""
-    trigger = AdmitTrigger(GATE)
+    trigger = AdmitTrigger(GATE, "bench")
     ti: Any = SimpleNamespace(dag_id="rotate_nodes", run_id="run", task_id="batch.admit", map_index=index)
     trigger._task_instance = ti
     async with contextlib.aclosing(trigger.run()) as events:  # type: ignore[type-var]

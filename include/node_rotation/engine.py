@@ -236,7 +236,7 @@ class _Rotation:
         heard = self.run.clock.now()
         while self.moving:
             try:
-                lock.renew(self.run)
+                lock.require(self.run)
                 pauses = [self._advance(moving) for moving in self._in_turn()]
                 heard = self.run.clock.now()
             except TransientError as error:
@@ -270,7 +270,7 @@ class _Rotation:
             except TransientError as error:
                 outcome = Waiting((str(error),), error.retry_after_s)
             except BlockedError as error:
-                lock.renew(self.run)  # a lost lock ends the run, not the batch
+                lock.require(self.run)  # a lost lock ends the run, not the batch
                 outcome = error.blocked
             except PermanentError as error:
                 outcome = Blocked(str(error), (f"batch {moving.batch.name}",))

@@ -94,7 +94,7 @@ def workload_of(pod: Pod, workloads: Iterable[Workload]) -> str | None:
 
     A ReplicaSet's Deployment is known by its name: the Deployment controller appends one hash to it.
     """
-    key = _key(pod)
+    key = owner_key(pod)
     return key if any(w.key == key for w in workloads) else None
 
 
@@ -128,7 +128,7 @@ def _workloads(snapshot: Snapshot, baseline: Baseline, evicted: Collection[str],
         return
     unready: dict[str, list[Pod]] = {key: [] for key in lagging}
     for pod in snapshot.pods:
-        key = _key(pod)
+        key = owner_key(pod)
         if key in unready and _unready(pod):
             unready[key].append(pod)
     for key, workload in lagging.items():
@@ -148,7 +148,7 @@ def _system_pods(snapshot: Snapshot, baseline: Baseline, new: set[str], away: se
     for pod in snapshot.pods:
         if not _system(pod) or not _unready(pod) or pod.node in away:
             continue
-        if pod.key not in baseline.unready_system_pods and _key(pod) not in baseline.unhealthy:
+        if pod.key not in baseline.unready_system_pods and owner_key(pod) not in baseline.unhealthy:
             yield f"{_place(pod)} is not Ready", pod.node in new
 
 
@@ -156,7 +156,7 @@ def _daemons(snapshot: Snapshot, baseline: Baseline, new: set[str]) -> Iterator[
     for pod in snapshot.pods:
         if pod.node not in new or pod.owner is None or pod.owner.kind != "DaemonSet" or not _unready(pod):
             continue
-        if _key(pod) not in baseline.unhealthy:
+        if owner_key(pod) not in baseline.unhealthy:
             yield f"{_place(pod)} is not Ready", True
 
 
@@ -172,7 +172,7 @@ def _place(pod: Pod) -> str:
     return f"pod {pod.key} on {pod.node}" if pod.node else f"pod {pod.key}, not scheduled,"
 
 
-def _key(pod: Pod) -> str:
+def owner_key(pod: Pod) -> str:
     """As :func:`workload_of`, without asking whether the workload exists."""
     if pod.owner is None:
         return ""

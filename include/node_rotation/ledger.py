@@ -14,7 +14,8 @@ from node_rotation.errors import BlockedError
 from node_rotation.model import ImageStep, Strategy, TemplateVersion, Value
 from node_rotation.outcome import Blocked
 
-LEDGER_SCHEMA_VERSION = 1
+MAX_BYTES = 262_144
+"""What the annotations of one object may hold, names included (Kubernetes, apimachinery: TotalAnnotationSizeLimitB)."""
 MOST_HEARD = 50  # an annotation holds 256 KiB
 
 
@@ -218,6 +219,8 @@ class Ledger(Value):
     def taken_up(self, now: float) -> Ledger:
         """The same ledger for whoever goes on after a pause: in it nobody worked, so it counts against no timeout.
 
+        Its open batches are healed, for which nobody asks what they evicted: it must not outgrow the annotation.
+
         :param now: epoch seconds.
         """
         ledger = self
@@ -229,7 +232,7 @@ class Ledger(Value):
             }
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
-            ledger = ledger.with_claim(claim.model_copy(update=again))
+            ledger = ledger.with_claim(claim.model_copy(update={**again, "evicted": ()}))
         for field, closed in (("intake", self.intake), ("autoscaler", self.autoscaler)):
             if closed is not None:
                 ledger = ledger.model_copy(update={field: closed.model_copy(update={"opening_since": None})})
@@ -246,9 +249,14 @@ Change = Callable[[Ledger], Ledger]
 def claim_change(batch: str, **fields: object) -> Change:
     """A change that sets fields of one batch's claim; nothing if there is no claim.
 
+    A batch that passes, fails or is healed forgets what it evicted: only who is in flight is asked for it, and an
+    annotation holds 256 KiB.
+
     :param batch: the batch's name.
     :param fields: of ``Claim``.
     """
+    if fields.get("state", ClaimState.ADMITTED) is not ClaimState.ADMITTED:
+        fields = {"evicted": (), **fields}
 
     def change(ledger: Ledger) -> Ledger:
         claim = ledger.claim(batch)

@@ -111,14 +111,6 @@ def require(run: Run) -> Held:
     return Held(_renew(run, found.lease), found.ledger)
 
 
-def renew(run: Run) -> None:
-    """Say that this run is alive, if the last time is longer ago than a third of the lock's duration.
-
-    :raises BlockedError: if the lock is not this run's (any more).
-    """
-    require(run)
-
-
 def keep(run: Run, seen: Lease | None) -> None:
     """Renew by what a shared look showed, so that a step that only waits keeps the run alive without a call each time.
 

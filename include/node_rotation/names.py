@@ -17,10 +17,7 @@ RUN = "node-rotation/run"
 DETACHED_FROM = "node-rotation/detached-from"
 """Tag of an instance, written before it is detached: the Auto Scaling group it came from."""
 
-DRAINED = "node-rotation/drained"
-"""Tag of an instance: it was verified drained, so it only goes forward."""
-
-INSTANCE_TAGS = (RUN, DETACHED_FROM, DRAINED)
+INSTANCE_TAGS = (RUN, DETACHED_FROM)
 
 OLD_TAINT = "node-rotation/old"
 OLD_EFFECT = "PreferNoSchedule"

@@ -14,6 +14,7 @@ from node_rotation.clearance.fitting import several_nights, too_long
 from node_rotation.control_plane import quorum
 from node_rotation.drift import cluster_notes
 from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.ledger_size import too_large
 from node_rotation.managed.planning import managed_plan
 from node_rotation.model import (
     MAX_BATCHES,
@@ -87,6 +88,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
             *blockers(subjects, drifts, snapshot),
             *quorum.blockers(settings, groups, snapshot),
             *too_long(batches, groups, settings.groups),
+            *too_large(groups, batches, cluster_slots, snapshot),
         ),
         notes=(
             *(n for drift in drifts for n in drift.notes),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from node_rotation import intake, lock, names
-from node_rotation.detect import make_run
+from node_rotation.detect import asg_name, make_run
 from node_rotation.errors import BlockedError, ConflictError
 from node_rotation.fleet import Settings
 from node_rotation.outcome import Blocked, Waiting
@@ -13,12 +13,13 @@ from node_rotation.outside import Outside
 from node_rotation.planning import empty_plan
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
+from node_rotation.steps.baseline_tag import Sizes
 from node_rotation.steps.heal import send_away
 from node_rotation.steps.restore import restore, restored
 from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
 from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
 from node_rotation.steps.verify import orphans, residue
-from node_rotation.world.aws import Instance
+from node_rotation.world.aws import Instance, ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
 
 LONGEST_S = 1800.0
@@ -104,32 +105,45 @@ def _stray(run: Run, did: list[str]) -> list[str]:
         return []
     lock.acquire(run)
     try:
-        for group in snapshot.groups.values():
-            _settle_orphans(run, group.name, did)
-            sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
-            before = Before(*(sizes.min, sizes.max, sizes.suspended) if sizes else (group.min, group.max, ()))
-            tagged = any(
-                names.RUN in i.tags for m in group.members if (i := snapshot.instances.get(m.instance_id)) is not None
-            )
-            if sizes or tagged or names.BASELINE in group.tags:
-                undo_group(run, group.name, before, did)
+        larger = [line for asg in snapshot.groups if (line := _settle_group(run, asg, did))]
         snapshot = run.look()
         leaving = {i.id for i in snapshot.instances.values() if names.DETACHED_FROM in i.tags}
         undo_nodes(run, snapshot, {n.instance_id for n in snapshot.nodes if marked(n)} - leaving, did)
     finally:
         lock.release(run)
     run.look.forget()
-    return [*residue(run.look()), *orphans(run.look())]
+    return [*larger, *residue(run.look()), *orphans(run.look())]
 
 
-def _settle_orphans(run: Run, asg: str, did: list[str]) -> None:
+def _settle_group(run: Run, asg: str, did: list[str]) -> str:
+    """A group's orphans, sizes, processes and tags; what has to be left to a person, or ""."""
     for instance in run.look().instances.values():
         if instance.tags.get(names.DETACHED_FROM) == asg and not gone(instance):
             _settle(run, asg, instance, did)
+    group, instances = fresh_group(run, asg), run.look().instances
+    sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
+    before = Before(*(sizes.min, sizes.max, sizes.suspended) if sizes else (group.min, group.max, ()))
+    larger = sizes is not None and group.desired > sizes.desired
+    tagged = any(names.RUN in i.tags for m in group.members if (i := instances.get(m.instance_id)) is not None)
+    if tagged or names.BASELINE in group.tags:
+        undo_group(run, asg, before, did, keep_baseline=larger)
+    return _larger(group, sizes) if larger and sizes else ""
+
+
+def _larger(group: ScalingGroup, sizes: Sizes) -> str:
+    """Without the run's ledger nobody knows which machine it added, or whether somebody else did."""
+    return (
+        f"asg {group.name}: desired {group.desired}, was {sizes.desired} before run {sizes.run}, whose Lease is gone. "
+        f"If nobody else wants that many, set desired to {sizes.desired}; else remove its tag {names.BASELINE}"
+    )
 
 
 def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
-    """An orphan goes where it is nearer: back into a group that lacks it, else drained and away."""
+    """An orphan goes where it is nearer: back into a group that lacks it, else drained and away.
+
+    What the group had is written into its tag first: attaching raises desired, so desired is lowered before, and
+    whoever comes after a crash in between must not take the smaller group for a whole one.
+    """
     snapshot = run.look()
     group, node = fresh_group(run, asg), snapshot.node_of(orphan.id)
     member = group.member(orphan.id)
@@ -140,13 +154,23 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
         return
     drained = node is not None and node.unschedulable and not busy_pods(snapshot, node)
     serving = sum(1 for m in group.members if stays(m.lifecycle))
-    if drained or serving >= group.desired:
-        if send_away(run, snapshot, ("", asg), orphan.id, did):
+    sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
+    if drained or serving >= max(group.desired, sizes.desired if sizes else 0):
+        if send_away(run, snapshot, (_node_group(run, asg), asg), orphan.id, did):
             run.look.forget()
         return
     lock.require(run)
-    run.cloud.set_sizes(asg, desired=group.desired - 1, min=min(group.min, group.desired - 1))
+    if sizes is None:
+        run.cloud.tag_group(asg, {names.BASELINE: baseline_tag.write(baseline_tag.sizes_of(group), run.id)})
+    if group.desired > serving:
+        run.cloud.set_sizes(asg, desired=group.desired - 1, min=min(group.min, group.desired - 1))
     run.cloud.attach(asg, [orphan.id])
     run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
     run.look.forget()
     did.append(f"instance {orphan.id} is back in group {asg}")
+
+
+def _node_group(run: Run, asg: str) -> str:
+    """The node group of an Auto Scaling group, for its drain policy; "" if the fleet has none any more."""
+    groups = run.settings.cluster.groups
+    return next((group.name for group in groups if asg_name(group, run.settings, run.cloud) == asg), "")

@@ -9,6 +9,7 @@ from airflow.sdk import Variable
 from node_rotation_airflow.documents import Document, Rotation
 
 KEY = "node_rotation_newest_{cluster}"
+TRIES = 5
 
 
 class Waiter(Document):
@@ -39,10 +40,14 @@ def waiter(run_id: str, since: datetime, rotation: Rotation) -> Waiter:
 def announce(cluster: str, mine: Waiter) -> None:
     """Say that this run is the newest of its cluster, if it is.
 
+    A Variable knows no compare-and-swap: an older run that looked before may write after, so it is read once more.
+
     :param cluster: ``environment.cluster``.
     """
-    known = _read(cluster)
-    if known is None or known.since < mine.since:
+    for _ in range(TRIES):
+        known = _read(cluster)
+        if known is not None and known.since >= mine.since:
+            return
         Variable.set(KEY.format(cluster=cluster), mine.model_dump_json(), "node-rotation: the newest run here")
 
 

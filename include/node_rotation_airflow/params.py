@@ -195,11 +195,11 @@ POLICY_PATHS: Mapping[str, tuple[str, ...]] = {
 
 
 def policy_of(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The partial policy that a form says; what is left empty or "by policy" is not in it."""
+    """The partial policy that a form says; what is left empty is not in it."""
     policy: dict[str, Any] = {}
     for name, path in POLICY_PATHS.items():
         value = params.get(name)
-        if value in (None, "", BY_POLICY):
+        if value in (None, ""):
             continue
         place = policy
         for part in path[:-1]:
@@ -228,7 +228,7 @@ def make_request(
     """
     from node_rotation_airflow.documents import Request
 
-    if unknown := sorted(set(conf) - set(params.keys() if not params else _known(params))):
+    if unknown := sorted(set(conf) - set(_known(params))):
         known = ", ".join(_known(params)) or "none"
         raise BadInputError(f"conf {', '.join(unknown)}", "is no parameter of this DAG.", f"Known: {known}.")
     partition = parse(partition_key, now) if partition_key else None

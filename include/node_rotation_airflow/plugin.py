@@ -20,8 +20,6 @@ FOR_PARSING = (
     "node_rotation_airflow.operators.admit",
     "node_rotation_airflow.operators.approve",
     "node_rotation_airflow.operators.clear",
-    "node_rotation_airflow.operators.approve",
-    "node_rotation_airflow.operators.clear",
     "node_rotation_airflow.operators.detect",
     "node_rotation_airflow.operators.heal",
     "node_rotation_airflow.operators.plan",

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 KEPT = 16
 _runs: OrderedDict[tuple[str, str, bool], Run] = OrderedDict()
+_opening: dict[tuple[str, str, bool], threading.Lock] = {}
+"""One for each run that is being opened: an account that does not answer keeps no other run waiting."""
 _lock = threading.Lock()
 
 
@@ -36,9 +38,17 @@ def connect(settings: Settings) -> World:
     return World(account(settings.cluster.aws), ClusterHook.of(settings).cluster(), WallClock())
 
 
+def look_only(settings: Settings) -> World:
+    """As :func:`connect`, for who plans: clients that can't change anything."""
+    from node_rotation.clients.read_only import read_only
+
+    world = connect(settings)
+    return World(*read_only(world.cloud, world.cluster), world.clock)
+
+
 def others(settings: Settings) -> tuple[Cloud, Cluster]:
     """The clients of another cluster of the fleet, for what only it can tell."""
-    world = connect(settings)
+    world = look_only(settings)
     return world.cloud, world.cluster
 
 
@@ -74,22 +84,36 @@ def open_run(run_id: str, rotation: Rotation, *, commands: bool = True) -> Run:
     :param run_id: Airflow's, the lock's holder.
     :param commands: as for :func:`outside`.
     """
-    from node_rotation.detect import make_run
-
     key = (run_id, rotation.plan.id, commands)
     with _lock:
-        if key not in _runs:
-            reached, settings = connect(rotation.settings), rotation.settings
-            _runs[key] = make_run(
-                run_id,
-                rotation.plan,
-                settings,
-                *reached,
-                outside=outside(commands=commands),
-                others=others,
-                accounts=account,
-            )
+        opening = _opening.setdefault(key, threading.Lock())
+    with opening:
+        if (known := _known(key)) is not None:
+            return known
+        made = _made(run_id, rotation, commands=commands)
+        with _lock:
+            _runs[key] = made
             while len(_runs) > KEPT:
-                _runs.popitem(last=False)
-        _runs.move_to_end(key)
-        return _runs[key]
+                _opening.pop(_runs.popitem(last=False)[0], None)
+        return made
+
+
+def _known(key: tuple[str, str, bool]) -> Run | None:
+    with _lock:
+        if key in _runs:
+            _runs.move_to_end(key)
+        return _runs.get(key)
+
+
+def _made(run_id: str, rotation: Rotation, *, commands: bool) -> Run:
+    from node_rotation.detect import make_run
+
+    return make_run(
+        run_id,
+        rotation.plan,
+        rotation.settings,
+        *connect(rotation.settings),
+        outside=outside(commands=commands),
+        others=others,
+        accounts=account,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from node_rotation.configuration.image_policy import ImageCommand
 from node_rotation.policy import Policy, merge
 
 DOCS = Path(__file__).parents[2] / "docs"
+WITHIN_S = 30.0
 TOLD = {
     "NODE_ROTATION_GROUP": "nodes",
     "NODE_ROTATION_CLUSTER": "prod.example.com",
@@ -57,7 +59,8 @@ def test_the_scripts_ask_their_tool_for_the_target(
     command = ImageCommand.model_validate({**shown, "directory": str(tmp_path)})
     commands, pause = LocalCommands(), threading.Event()
     commands.begin("one", command, TOLD)
-    while (state := commands.state("one")) is not None and state.code is None:
+    until = time.monotonic() + WITHIN_S
+    while (state := commands.state("one")) is not None and state.code is None and time.monotonic() < until:
         pause.wait(0.02)
     commands.end("one")
 

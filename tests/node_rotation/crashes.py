@@ -53,6 +53,7 @@ def dies(run: Run, world: MemoryWorld, at: int, *, before: bool) -> bool:
     try:
         engine.rotate(run)
     except Crash:
+        world.journal.alive_again()
         return True
     world.journal.no_crash()
     return False

@@ -8,6 +8,7 @@ from tests.node_rotation.crashes import After, after, dies, rotate, run_for, swe
 from node_rotation import engine
 from node_rotation.testing.world import MemoryWorld
 
+LEAST = 40  # so many mutations a rotation of three machines takes at least
 STRIDE = 4  # how many crash points one test takes; together they take every one
 
 
@@ -22,6 +23,7 @@ def every_crash(strategy: str, offset: int):
         for before in (True, False):
             found = dead(strategy, at, before=before)
             if found is None:
+                assert at > LEAST, f"the rotation ended before mutation {at}: hardly a crash was tried"
                 return
             yield at, before, *found
 

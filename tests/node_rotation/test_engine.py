@@ -29,7 +29,8 @@ def test_at_most_four_calls_change_aws_for_each_machine() -> None:
         world = MemoryWorld.simple(6)
         rotate(world, strategy=strategy, budget={"max_surge": 2})
         aws = Counter(m.action for m in world.mutations if m.action[0].isupper())
-        assert sum(aws.values()) <= 4 * 6 + 4
+        assert 6 <= sum(aws.values()) <= 4 * 6 + 4
+        assert after(world).old == 0
 
 
 def test_claims_never_take_more_than_the_slots() -> None:
@@ -139,6 +140,7 @@ def test_a_reason_that_lasts_is_said_once() -> None:
     events: list[engine.Event] = []
     engine.rotate(run_for(world, launch_timeout="300s", gate={"settle": "30s", "timeout": "90s"}), events.append)
     said = Counter((e.batch, e.step, r) for e in events if isinstance(e, engine.BatchWaits) for r in e.reasons)
+    assert said
     for (batch, step, reason), times in said.items():
         assert times <= 3, f"{batch} {step}: {reason!r}"  # again only when another reason came or went
 

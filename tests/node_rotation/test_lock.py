@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.node_rotation.crashes import run_for
+from tests.node_rotation.crashes import rotate, run_for
 
-from node_rotation import lock
-from node_rotation.errors import BlockedError, ConflictError
-from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change, dump, parse
+from node_rotation import lock, names
+from node_rotation.errors import BlockedError, ConflictError, PermanentError
+from node_rotation.ledger import MAX_BYTES, Claim, ClaimState, Ledger, claim_change, dump, parse
 from node_rotation.model import Strategy
+from node_rotation.steps.prepare import prepare
+from node_rotation.sweep import sweep
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.world.kubernetes import Lease
@@ -156,3 +158,48 @@ def test_a_claim_changes_in_its_place() -> None:
     changed = claim_change("a", state=ClaimState.PASSED)(ledger)
     assert [(c.batch, c.state) for c in changed.claims] == [("a", "passed"), ("b", "admitted")]
     assert claim_change("c", state=ClaimState.PASSED)(ledger) == ledger
+
+
+@pytest.mark.parametrize("state", [ClaimState.PASSED, ClaimState.FAILED, ClaimState.HEALED])
+def test_a_batch_that_has_ended_forgets_what_it_evicted(state: ClaimState) -> None:
+    flying = claim().model_copy(update={"evicted": tuple(f"Deployment web/site-{n}" for n in range(99))})
+    ledger = Ledger(run="r", plan="p", cluster="c").with_claim(flying)
+    ended = claim_change(flying.batch, state=state, why="its image never joined")(ledger)
+    assert ended.claims[0].evicted == ()
+    assert len(dump(ended)) < len(dump(ledger))
+
+
+def test_a_ledger_that_is_taken_over_shrinks() -> None:
+    flying = claim().model_copy(update={"evicted": ("Deployment web/site",), "drain_since": 1.0, "gate_since": 1.0})
+    ledger = Ledger(run="r", plan="p", cluster="c").with_claim(flying)
+    assert len(dump(ledger.taken_up(1_762_650_000.123))) < len(dump(ledger))
+
+
+def test_a_run_s_ledger_names_the_workloads_of_machines_in_flight_only() -> None:
+    world = MemoryWorld.simple(4, replicas=8)
+    seen: list[Ledger] = []
+    world.cluster.on_lease = lambda lease: seen.append(parse(lease.annotations[names.LEDGER])) if lease else None
+    assert rotate(world).ok
+    claims = [c for ledger in seen for c in ledger.claims]
+    assert any(c.evicted for c in claims if c.open)
+    assert not any(c.evicted for c in claims if not c.open)
+    assert len(seen[-1].claims) == 4
+
+
+def test_a_large_ledger_is_refused_by_the_api_server_and_its_run_can_still_be_swept() -> None:
+    world = MemoryWorld.simple(2)
+    run = run_for(world, lock_duration="60s")
+    prepare(run, "workers")
+    key = "Deployment web/site"
+    full = (names.LEDGER, lock.require(run).ledger.with_claim(claim()))
+    room = (MAX_BYTES - len(full[0]) - len(dump(full[1])) - 100) // (len(key) + 3)
+    lock.change(run, lambda now: now.with_claim(claim().model_copy(update={"evicted": (key,) * room})))
+    with pytest.raises(PermanentError, match="Too long"):
+        lock.change(run, claim_change("workers/1", why="x" * 200))
+    world.clock.wait(200.0)
+    for _ in range(9):
+        swept = sweep(world.settings(), world.cloud, world.cluster, world.clock, "sweep-1")
+        world.clock.wait(5.0)
+    assert not swept.left
+    assert world.cluster.lease() is None
+    assert not world.residue()

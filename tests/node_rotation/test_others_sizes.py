@@ -171,6 +171,7 @@ def every_death(strategy: str, other: Other, acts_after: str | None, *, before: 
         try:
             engine.rotate(run)
         except Crash:
+            world.journal.alive_again()
             world.journal.on_mutation = None
         else:
             return

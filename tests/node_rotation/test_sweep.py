@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 from tests.node_rotation.crashes import after, dies, run_for
 
 from node_rotation import lock, names
+from node_rotation.fleet import Settings
 from node_rotation.steps.prepare import prepare
+from node_rotation.steps.undo import marked
 from node_rotation.sweep import Swept, sweep
 from node_rotation.testing import seeds
 from node_rotation.testing.faults import Crash
@@ -96,3 +99,99 @@ def test_a_sweep_that_died_is_swept_by_the_next() -> None:
     world.journal.no_crash()
     world.clock.wait(60.0)
     assert after(world).clean
+
+
+def renamed(world: MemoryWorld, group: str, asg: str) -> Settings:
+    """Terraform replaced an Auto Scaling group by one of another name, and the fleet file says so."""
+    old = world.scaling.groups.pop(world.asg(group))
+    world.scaling.groups[asg] = replace(old, name=asg)
+    settings = world.settings()
+    groups = tuple(g.model_copy(update={"asg": asg}) for g in settings.cluster.groups)
+    return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"groups": groups})})
+
+
+def test_a_dead_run_whose_group_was_deleted_meanwhile_is_swept_and_blocks_nobody() -> None:
+    world = MemoryWorld.simple(3, replicas=3)
+    run = run_for(world, budget={"max_surge": 2})
+    assert dies(run, world, 12, before=False)
+    asg = world.asg("workers")
+    world.clock.wait(1000.0)
+    settings = renamed(world, "workers", "dev-workers-v2")
+    found = sweep(settings, world.cloud, world.cluster, world.clock, "sweep-1")
+    assert any(f"asg {asg} does not exist any more" in line for line in found.did)
+    assert world.cluster.lease() is None
+    nodes = {node.name: marked(node) for node in world.cluster.nodes() if marked(node)}
+    assert not nodes
+
+
+def orphaned(world: MemoryWorld) -> str:
+    """A machine that somebody died over: detached by us, and no Lease tells of it."""
+    asg, machine = world.asg("workers"), world.on_image("base-old")[0]
+    world.cloud.tag_instances([machine], {names.DETACHED_FROM: asg})
+    world.cloud.detach(asg, [machine])
+    world.clock.wait(0.5)
+    return machine
+
+
+def test_a_sweep_that_dies_over_an_orphan_leaves_the_group_as_large_as_it_was() -> None:
+    died = 0
+    for at in range(1, 9):
+        world = MemoryWorld.simple(3, faults=[seeds.Fault(kind="capacity")])
+        machine = orphaned(world)
+        world.crash_after(at)
+        with suppress(Crash):
+            swept(world)
+            world.journal.no_crash()
+            break
+        world.journal.alive_again()
+        died += 1
+        for _ in range(9):
+            world.clock.wait(1000.0)
+            if swept(world) == Swept():
+                break
+        group = world.cloud.groups([world.asg("workers")])[world.asg("workers")]
+        assert (group.min, group.desired, len(group.members)) == (0, 3, 3), at
+        assert group.member(machine), at
+        assert after(world).clean, at
+    assert died >= 4
+
+
+def test_an_orphan_that_goes_is_drained_as_its_group_s_policy_says() -> None:
+    world = MemoryWorld.simple(3, replicas=6)
+    world.add_workload(seeds.Workload(name="bare", kind="Pod"))
+    world.clock.wait(30.0)
+    (home,) = [pod.node for pod in world.cluster.pods() if pod.name.startswith("bare")]
+    machine = next(node.instance_id for node in world.cluster.nodes() if node.name == home)
+    asg = world.asg("workers")
+    world.cloud.tag_instances([machine], {names.DETACHED_FROM: asg})
+    world.cloud.detach(asg, [machine])
+    world.clock.wait(60.0)
+    settings = world.settings()
+    groups = {"workers": world.settings(drain={"bare_pods": "evict"}).groups["workers"]}
+    settings = settings.model_copy(update={"groups": groups})
+    for _ in range(20):
+        if not sweep(settings, world.cloud, world.cluster, world.clock, "sweep-1").left:
+            break
+        world.clock.wait(5.0)
+    world.clock.wait(60.0)
+    assert after(world).clean
+    assert machine not in world.on_image("base-old")
+
+
+def test_sizes_that_nobody_can_tell_whose_they_are_are_reported_until_somebody_decides() -> None:
+    world = MemoryWorld.simple(3, replicas=6)
+    asg = world.asg("workers")
+    run = run_for(world, canary=False, budget={"max_surge": 1})
+    prepare(run, "workers")
+    world.cloud.set_sizes(asg, max=4, desired=4)  # the run's last call, before it died
+    lease = world.cluster.lease()
+    assert lease is not None
+    world.cluster.delete_lease(lease)  # by hand
+    for _ in range(20):
+        world.clock.wait(60.0)
+        found = swept(world)
+    assert any(f"asg {asg}: desired 4, was 3 before run run-1" in line for line in found.left)
+    assert names.BASELINE in world.cloud.groups([asg])[asg].tags
+    world.cloud.set_sizes(asg, desired=3)
+    assert not swept(world).left
+    assert not world.residue()

@@ -11,6 +11,7 @@ from node_rotation.checkup.examine import Patient, examine
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
+from node_rotation.clients.read_only import read_only
 from node_rotation.errors import RotationError
 from node_rotation.fleet import Settings
 from node_rotation.kops.discovery import discover
@@ -34,7 +35,7 @@ def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCo
 
 def _examined(settings: Settings) -> Sequence[Finding]:
     try:
-        reached, askers = session.connect(settings), session.askers(settings)
+        reached, askers = read_only(*session.connect(settings)), session.askers(settings)
     except RotationError as error:
         return (failed(settings.name, Check.CREDENTIALS, f"cluster {settings.name}", error),)
     try:

@@ -17,6 +17,7 @@ from typing import Any
 from node_rotation import detect, fleet
 from node_rotation.checkup.rights import Access, Account
 from node_rotation.clearance.freezes import Freezes
+from node_rotation.clients.read_only import read_only
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.kops.discovery import discover
@@ -77,11 +78,11 @@ class Session:
         :raises BadInputError: if the fleet file names what is not there.
         """
         with _said_of(self.file):
-            return detect.observe(self.settings, self.cloud, self.cluster, self.clock)
+            return detect.observe(self.settings, *read_only(self.cloud, self.cluster), self.clock)
 
     def drift(self, snapshot: Snapshot) -> tuple[GroupDrift, ...]:
         """The drift of every chosen group, all from one observation."""
-        world, frozen = (self.cloud, self.cluster, self.clock), self.freezes()()
+        world, frozen = (*read_only(self.cloud, self.cluster), self.clock), self.freezes()()
         return tuple(
             detect.detect(self.settings, group, *world, snapshot=snapshot, frozen=frozen) for group in self.groups
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation.ledger import Baseline
+from node_rotation.world.aws import ScalingGroup
 
 MAX_LENGTH = 256
 
@@ -21,13 +22,23 @@ class Sizes:
     max: int
     desired: int
     suspended: tuple[str, ...]
+    run: str = ""
 
 
-def write(baseline: Baseline, run: str) -> str:
+def before(baseline: Baseline) -> Sizes:
+    """What the ledger says of a group."""
+    return Sizes(baseline.min, baseline.max, baseline.desired, baseline.suspended_by_us)
+
+
+def sizes_of(group: ScalingGroup) -> Sizes:
+    """What a group is now, nothing suspended by us."""
+    return Sizes(group.min, group.max, group.desired, ())
+
+
+def write(sizes: Sizes, run: str) -> str:
     """The tag's value."""
-    suspended = "/".join(baseline.suspended_by_us)
-    sizes = f"min={baseline.min} max={baseline.max} desired={baseline.desired}"
-    return f"{sizes} suspended={suspended} run={run}"[:MAX_LENGTH]
+    said = f"min={sizes.min} max={sizes.max} desired={sizes.desired}"
+    return f"{said} suspended={'/'.join(sizes.suspended)} run={run}"[:MAX_LENGTH]
 
 
 def read(value: str) -> Sizes | None:
@@ -35,6 +46,6 @@ def read(value: str) -> Sizes | None:
     said = dict(part.partition("=")[::2] for part in value.split(" ") if "=" in part)
     suspended = tuple(name for name in said.get("suspended", "").split("/") if name)
     try:
-        return Sizes(int(said["min"]), int(said["max"]), int(said["desired"]), suspended)
+        return Sizes(int(said["min"]), int(said["max"]), int(said["desired"]), suspended, said.get("run", ""))
     except (KeyError, ValueError):
         return None

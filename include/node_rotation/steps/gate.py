@@ -70,17 +70,19 @@ def _seen(run: Run, batch: Batch, *, again: bool) -> Scene | Blocked:
     if held or not again or any(not gone(snapshot.instances.get(m.instance_id)) for m in batch.machines):
         return found
     ensure(run, batch.group)
-    lock.change(run, lambda now: _anew(run, batch, now))
+    unwell = tuple(sorted(w.key for w in run.look().workloads if w.ready < w.desired))
+    lock.change(run, lambda now: _anew(run, batch, unwell, now))
     snapshot = run.look()
     return place(run, batch.name, snapshot, ledger_of(snapshot.lease, run.id))
 
 
-def _anew(run: Run, batch: Batch, ledger: Ledger) -> Ledger:
+def _anew(run: Run, batch: Batch, unwell: tuple[str, ...], ledger: Ledger) -> Ledger:
+    """What the batch evicted was forgotten when it failed: it answers for every workload that is not well now."""
     old = ledger.claim(batch.name)
     claim = old or Claim(
         batch=batch.name, group=batch.group, machines=(), strategy=run.group(batch).strategy, since=run.clock.now()
     )
-    fresh = {"state": ClaimState.ADMITTED, "gate_since": None, "green_since": None, "why": ""}
+    fresh = {"state": ClaimState.ADMITTED, "gate_since": None, "green_since": None, "why": "", "evicted": unwell}
     return ledger.with_claim(claim.model_copy(update=fresh))
 
 

@@ -189,7 +189,9 @@ def let_go(run: Run, claim: Claim, why: str, *, image_fault: bool) -> tuple[str,
     running = update_in_flight(run.look(), ledger, claim)
     lines = (goes_on(claim, running),) if running is not None else ()
     reason = "; ".join(part for part in (why or claim.why, *lines) if part)
-    fields = {"state": ClaimState.HEALED, "why": reason, "image_fault": image_fault or claim.image_fault}
+    # A cleared batch takes up the update that EKS goes on with, and its gate answers for what that evicted.
+    kept = {"evicted": claim.evicted, "image_fault": image_fault or claim.image_fault}
+    fields = {"state": ClaimState.HEALED, "why": reason, **kept}
     lock.change(run, claim_change(claim.batch, **fields))
     return (*lines, f"batch {claim.batch} is healed: no further update is started")
 

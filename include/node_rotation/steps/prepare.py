@@ -115,7 +115,7 @@ def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
     ledger = lock.change(run, lambda now: _with_baseline(run, plan, group, snapshot, now))
     if plan.strategy is Strategy.MANAGED:
         return
-    value = baseline_tag.write(ledger.groups[plan.name], ledger.run)
+    value = baseline_tag.write(baseline_tag.before(ledger.groups[plan.name]), ledger.run)
     if group.tags.get(names.BASELINE) != value:
         run.cloud.tag_group(group.name, {names.BASELINE: value})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from node_rotation import intake, lock
-from node_rotation.ledger import Claim, ClaimState, Ledger
+from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Strategy
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
@@ -80,6 +80,9 @@ def _unfinished(claim: Claim) -> str:
 
 def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *, giving_up: bool) -> Ledger:
     image_run.clear(run, group_name)
+    baseline = ledger.groups[group_name]
+    if baseline.strategy is not Strategy.MANAGED and not run.cloud.groups([baseline.asg]):
+        return _forget(run, group_name, ledger, did)
     _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up)
     run.look.forget()
     if ledger.groups[group_name].strategy is Strategy.MANAGED:  # nothing of it was changed
@@ -97,6 +100,18 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
     if group.warm_pool:  # warmed meanwhile on an image that was taken back
         did.extend(renew(run, fresh_group(run, baseline.asg)))
     undo_group(run, baseline.asg, Before(baseline.min, baseline.max, baseline.suspended_by_us), did)
+    return lock.change(run, lambda now: now.without_group(group_name))
+
+
+def _forget(run: Run, group_name: str, ledger: Ledger, did: list[str]) -> Ledger:
+    """Its Auto Scaling group was deleted meanwhile: its sizes are nobody's, only our marks on Nodes are left."""
+    for claim in ledger.claims_of(group_name):
+        if claim.open:
+            lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED, why="its group was deleted"))
+    run.look.forget()
+    baseline = ledger.groups[group_name]
+    undo_nodes(run, run.look(), _machines(ledger, group_name) | set(baseline.members), did)
+    did.append(f"group {group_name}: asg {baseline.asg} does not exist any more, nothing of it can be restored")
     return lock.change(run, lambda now: now.without_group(group_name))
 
 

@@ -23,8 +23,11 @@ class Before:
     suspended_by_us: tuple[str, ...]
 
 
-def undo_group(run: Run, asg: str, before: Before, did: list[str]) -> None:
-    """Sizes, processes and tags of a group; its baseline tag goes last."""
+def undo_group(run: Run, asg: str, before: Before, did: list[str], *, keep_baseline: bool = False) -> None:
+    """Sizes, processes and tags of a group; its baseline tag goes last.
+
+    :param keep_baseline: the tag stays: it says what is not as before.
+    """
     lock.require(run)
     group = fresh_group(run, asg)
     if resume := [p for p in before.suspended_by_us if p in group.suspended]:
@@ -38,7 +41,7 @@ def undo_group(run: Run, asg: str, before: Before, did: list[str]) -> None:
     tags = run.cloud.instances([m.instance_id for m in group.members])
     if ours := [i.id for i in tags.values() if names.RUN in i.tags or names.DETACHED_FROM in i.tags]:
         run.cloud.untag_instances(ours, list(names.INSTANCE_TAGS))
-    if names.BASELINE in group.tags:
+    if names.BASELINE in group.tags and not keep_baseline:
         lock.require(run)
         run.cloud.untag_group(asg, [names.BASELINE])
     run.look.forget()

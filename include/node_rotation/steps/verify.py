@@ -22,7 +22,8 @@ class Verdict:
 
     :param drift: machines of the plan's groups that are not on the target.
     :param orphans: machines out of every group, still running.
-    :param residue: lock, taints, tags, suspended processes, sizes that are not as before.
+    :param residue: the lock, a closed intake, our tags on groups and machines, our marks on Nodes. A group's sizes
+        and processes are not as before as long as its baseline tag is there: it goes last.
     :param problems: batches that did not pass, updates that EKS goes on with.
     """
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from node_rotation.control_plane.values import ControlPlane, EtcdAccess, EtcdCluster, EtcdMember
-from node_rotation.errors import ConflictError, GoneError
+from node_rotation.errors import ConflictError, GoneError, PermanentError
+from node_rotation.ledger import MAX_BYTES
 from node_rotation.testing.controllers import Controllers, fits_daemon
 from node_rotation.testing.disruption import Disruption
 from node_rotation.testing.faults import Journal, ThrottledError
@@ -107,7 +108,9 @@ class MemoryCluster:
         """Set annotations; None removes one."""
         with self._journal.mutation(KUBERNETES, "annotate", node=node, annotations=dict(annotations)):
             now = self._node(node, uid)
-            self._write(replace(now, annotations=_merged(now.annotations, annotations)))
+            merged = _merged(now.annotations, annotations)
+            _fits(merged)
+            self._write(replace(now, annotations=merged))
 
     def label(self, node: str, uid: str, labels: Mapping[str, str | None]) -> None:
         """Set labels; None removes one."""
@@ -164,6 +167,7 @@ class MemoryCluster:
     def create_lease(self, holder: str, duration_s: float, annotations: Mapping[str, str]) -> Lease:
         """:raises ConflictError: if there is one already."""
         with self._journal.mutation(KUBERNETES, "create_lease", holder=holder):
+            _fits(annotations)
             if self._lease:
                 raise ConflictError(f"The Lease exists already; {self._lease.holder} holds it.")
             return self._put_lease(holder, self._objects.clock.now(), duration_s, annotations)
@@ -173,6 +177,7 @@ class MemoryCluster:
     ) -> Lease:
         """:raises ConflictError: if it was changed, or deleted, meanwhile."""
         with self._journal.mutation(KUBERNETES, "update_lease", holder=holder):
+            _fits(annotations)
             self._check_lease(lease)
             return self._put_lease(holder, renewed_at, duration_s, annotations)
 
@@ -260,6 +265,12 @@ class MemoryCluster:
 
 def _no_etcd(name: str, endpoints: Sequence[str]) -> EtcdCluster:
     return EtcdCluster(name, tuple(EtcdMember(endpoint, False, "connection refused") for endpoint in endpoints))
+
+
+def _fits(annotations: Mapping[str, str]) -> None:
+    """As the API server: names and values together (apimachinery, ``ValidateAnnotationsSize``)."""
+    if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > MAX_BYTES:
+        raise PermanentError(f"metadata.annotations: Too long: may not be more than {MAX_BYTES} bytes")
 
 
 def _merged(now: Mapping[str, str], change: Mapping[str, str | None]) -> dict[str, str]:

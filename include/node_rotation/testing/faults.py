@@ -45,6 +45,7 @@ class Journal:
         self.on_mutation: Callable[[Mutation], None] | None = None
         self.away: Callable[[str], str] = lambda service: ""
         self._crash_at: tuple[int, bool] | None = None
+        self._dead: str | None = None
         self._begun = 0
         self._launches: Counter[int] = Counter()
 
@@ -65,15 +66,22 @@ class Journal:
 
     def crash_after(self, mutations: int) -> None:
         """Raise ``Crash`` right after the n-th mutation from now took effect."""
+        self.alive_again()
         self._crash_at = (self._begun + mutations, False)
 
     def crash_before(self, mutations: int) -> None:
         """Raise ``Crash`` right before the n-th mutation from now."""
+        self.alive_again()
         self._crash_at = (self._begun + mutations, True)
 
     def no_crash(self) -> None:
-        """Forget a crash that has not come yet."""
+        """Forget a crash that has not come yet, or one that has."""
+        self.alive_again()
         self._crash_at = None
+
+    def alive_again(self) -> None:
+        """Somebody new acts: who died calls nothing any more, not even from a ``finally``."""
+        self._dead = None
 
     def read(self, service: str, action: str) -> None:
         """Note a reading call, or fail it."""
@@ -106,6 +114,8 @@ class Journal:
         return None
 
     def _matching(self, service: str, action: str) -> list[Fault]:
+        if self._dead == self.actor:
+            raise Crash(f"{self.actor} is dead: it can't call {action}")
         self.calls[action] += 1
         if why := self.away(service):
             raise TransientError(f"{action}: {why}", retry_after_s=1.0)
@@ -130,7 +140,7 @@ class Journal:
 
     def _crash_if(self, *, before: bool) -> None:
         if self._crash_at and self._crash_at[1] is before and self._begun >= self._crash_at[0]:
-            self._crash_at = None
+            self._crash_at, self._dead = None, self.actor
             raise Crash(f"{self.actor} died {'before' if before else 'after'} mutation {self._begun}")
 
 

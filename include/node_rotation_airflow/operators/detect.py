@@ -27,10 +27,10 @@ class DetectOperator(RotationOperator):
         """Look, and say it in the log; returns a ``GroupDrift``."""
         from node_rotation.detect import detect, observe
         from node_rotation.drift import cluster_notes
-        from node_rotation_airflow.runs import connect, freezes
+        from node_rotation_airflow.runs import freezes, look_only
 
         request = request_of(context)
-        world = connect(request.settings)
+        world = look_only(request.settings)
         snapshot = observe(request.settings, *world)
         frozen = freezes(request.settings, world)()
         found = detect(request.settings, self.group, *world, request.as_of, snapshot=snapshot, frozen=frozen)

@@ -37,10 +37,10 @@ class PlanOperator(RotationOperator):
         from node_rotation.planning import make_plan
         from node_rotation.policy import Mode
         from node_rotation_airflow.documents import Rotation
-        from node_rotation_airflow.runs import connect
+        from node_rotation_airflow.runs import look_only
 
         request = request_of(context)
-        world = connect(request.settings)
+        world = look_only(request.settings)
         drifts = [GroupDrift.model_validate(drift) for drift in self.drifts]
         snapshot = observe(request.settings, *world)
         plan = make_plan(request.settings, drifts, snapshot, world.clock.now())

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
+from node_rotation.outcome import Blocked
 from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, PREPARE, TOOK_UP_KEY, VERDICT_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
-from node_rotation_airflow.operators.verify import ended_early, postponed
+from node_rotation_airflow.operators.verify import BAD, ended_early, postponed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,9 +20,16 @@ if TYPE_CHECKING:
 
     from node_rotation.engine import Result
     from node_rotation.model import Plan
+    from node_rotation.steps.verify import Verdict
     from node_rotation_airflow.documents import Span
 
 VARIABLE = "NODE_ROTATION_REPORTS"
+VERIFY_TASK = "verify"
+NO_VERDICT = Blocked(
+    "verify did not come to its end, so nobody has seen whether anything is left behind",
+    (f"task {VERIFY_TASK}",),
+    f"Read the log of task {VERIFY_TASK} and clear it; `node-rotation status` says what the cluster looks like.",
+)
 STEPS = tuple(f"{BATCH_GROUP}.{name}" for name in StepName if name is not StepName.ADMIT)
 
 
@@ -68,23 +76,34 @@ def _result(
 ) -> Result:
     from node_rotation.clients.wall import WallClock
     from node_rotation.engine import Result
-    from node_rotation.outcome import Blocked
-    from node_rotation.steps.verify import Verdict
 
     gates = {b.name: states.get(f"{BATCH_GROUP}.{StepName.GATE}_{i}") for i, b in enumerate(plan.batches)}
-    found, later = ti.xcom_pull(task_ids="verify", key=VERDICT_KEY), postponed(ti)
+    failed = {name: state for name, state in gates.items() if state in BAD}
+    verdict, later = _verdict(ti.xcom_pull(task_ids=VERIFY_TASK, key=VERDICT_KEY)), postponed(ti)
     now = WallClock().now()
     return Result(
         started_at=min((span.began for span in spans), default=now),
         ended_at=max((span.ended for span in spans), default=now),
         passed=tuple(name for name, state in gates.items() if state == "success"),
-        failed=tuple((n, Blocked(f"its gate is {s}")) for n, s in gates.items() if s in ("failed", "upstream_failed")),
-        skipped=tuple(n for n, state in gates.items() if state in ("skipped", None) and n not in later),
+        failed=tuple((name, Blocked(f"its gate is {state}")) for name, state in failed.items()),
+        skipped=tuple(n for n, state in gates.items() if state != "success" and n not in (*failed, *later)),
+        blocked=NO_VERDICT if verdict is None and states.get(VERIFY_TASK) != "skipped" else None,
         frozen=frozen,
         postponed=tuple(later.items()),
         took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=TOOK_UP_KEY) or ()), ""),
-        verdict=Verdict(**{k: tuple(v) for k, v in found.items() if k != "tasks"}) if found else None,
+        verdict=verdict,
     )
+
+
+def _verdict(found: Mapping[str, Any] | None) -> Verdict | None:
+    """What verify left; a task that failed is a problem like any other."""
+    from node_rotation.steps.verify import Verdict
+
+    if not found:
+        return None
+    said = {name: tuple(lines) for name, lines in found.items() if name != "tasks"}
+    said["problems"] = (*said.get("problems", ()), *(f"task {name} failed" for name in found.get("tasks", ())))
+    return Verdict(**said)
 
 
 def _ended(why: str) -> Result:

@@ -51,13 +51,13 @@ class AdmitTrigger(RotationTrigger):
     :param plan_id: the plan the task began with.
     """
 
-    def __init__(self, gate_task_id: str, plan_id: str = "") -> None:
+    def __init__(self, gate_task_id: str, plan_id: str) -> None:
         super().__init__()
         self.gate_task_id, self.plan_id = gate_task_id, plan_id
 
     def kwargs(self) -> dict[str, Any]:
         """What makes it again."""
-        return {"gate_task_id": self.gate_task_id} | ({"plan_id": self.plan_id} if self.plan_id else {})
+        return {"gate_task_id": self.gate_task_id, "plan_id": self.plan_id}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Ask until admitted or refused."""

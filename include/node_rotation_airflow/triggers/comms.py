@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom, TaskStatesResult, XComResult
 
+from node_rotation.errors import TransientError
 from node_rotation.run import Run
 from node_rotation_airflow.admission import gates_of
 from node_rotation_airflow.constants import PLAN_TASK, ROTATION_KEY
@@ -25,8 +27,11 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 THREADS = 16
 FORGET_S = 3600.0
+AWAY_S = 5.0
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="rotation")
 
 
@@ -71,12 +76,26 @@ class Shared:
 _shared = Shared()
 
 
-async def the_run(ti: TaskInstance, plan_id: str = "", ttl_s: float = 10.0) -> Run:
+async def the_run(ti: TaskInstance, plan_id: str) -> Run:
     """The run a deferred task belongs to, its plan read from XCom once for all.
+
+    While Airflow's API server or the cluster's account is away it is waited for, as long as Airflow lets the task.
 
     :param plan_id: the plan the task began with; a cached one of that id is never read again.
     :raises RuntimeError: if the plan task left nothing.
     """
+    while True:
+        try:
+            return await _opened(ti, plan_id)
+        except AirflowRuntimeError as error:
+            log.warning("Airflow's API server is waited for: %s", error)
+            await asyncio.sleep(AWAY_S)
+        except TransientError as error:
+            log.warning("waits: %s", error)
+            await asyncio.sleep(error.retry_after_s)
+
+
+async def _opened(ti: TaskInstance, plan_id: str) -> Run:
 
     async def ask() -> Rotation:
         asked = GetXCom(key=ROTATION_KEY, dag_id=ti.dag_id, run_id=ti.run_id, task_id=PLAN_TASK, map_index=-1)
@@ -86,7 +105,7 @@ async def the_run(ti: TaskInstance, plan_id: str = "", ttl_s: float = 10.0) -> R
         return Rotation.read(answer.value)
 
     key = ("rotation", ti.dag_id, ti.run_id, plan_id)
-    rotation = await _shared.get(key, FORGET_S if plan_id else ttl_s, ask)
+    rotation = await _shared.get(key, FORGET_S, ask)
     return await in_thread(open_run, ti.run_id, rotation, commands=False)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,13 +138,23 @@ def observe(clusters: Sequence[str], running: State, *, directory: Path = GROUND
     """Start an observer for each cluster and wait until all of them watch."""
     options = ["--scenario", running.scenario, "--directory", str(directory), "--out", str(out)]
     observers = [Observer(_observer(cluster, options, running)) for cluster in clusters]
-    for observer in observers:
-        assert observer.process.stdout is not None
-        if observer.process.stdout.readline().strip() != "watching":
-            for other in observers:
-                other.stop()
-            raise RuntimeError(f"an observer did not start; it ended with {observer.process.returncode}")
+    late = threading.Timer(WATCHING_WITHIN_S, _stop, [observers])  # then their output ends, and so does the reading
+    late.start()
+    try:
+        for observer in observers:
+            assert observer.process.stdout is not None
+            if observer.process.stdout.readline().strip() != "watching":
+                _stop(observers)
+                code = observer.process.returncode
+                raise RuntimeError(f"an observer did not watch within {WATCHING_WITHIN_S:.0f} s; it ended with {code}")
+    finally:
+        late.cancel()
     return observers
+
+
+def _stop(observers: Sequence[Observer]) -> None:
+    for observer in observers:
+        observer.stop()
 
 
 def _observer(cluster: str, options: Sequence[str], running: State) -> subprocess.Popen[str]:

@@ -113,6 +113,8 @@ def _drain(queue: Queue[watching.Item], seen: Seen) -> None:
 
 
 def _take(seen: Seen, at: float, kind: str, change: str, found: dict[str, Any]) -> None:
+    if kind == watching.FAILED:
+        raise RuntimeError(f"{found['why']}; nobody knows what happened since")
     if kind == "aws":
         if "instance_id" in found and "tags" in found:
             seen.aws(found)

@@ -14,11 +14,15 @@ from kubernetes import client, config
 from urllib3.exceptions import HTTPError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 AGAIN_S = 0.5
 Item = tuple[float, str, str, dict[str, Any]]
 """when, kind ("aws", "request", "node", …), change, object"""
+
+FAILED = "failed"
+"""The kind of an item that says that something is not seen any more."""
 
 PATHS = {
     "node": "/api/v1/nodes",
@@ -42,8 +46,20 @@ def kubernetes(kubeconfig: Path, queue: Queue[Item]) -> threading.Event:
         api = config.new_client_from_config(str(kubeconfig))
         watch = _Watch(api, path, _kind(kind), queue, over)
         watch.read()
-        threading.Thread(target=watch.run, daemon=True).start()
+        _begin(queue, path, watch.run)
     return over
+
+
+def _begin(queue: Queue[Item], what: str, go_on: Callable[..., None], *args: Any) -> None:
+    """Watch on a thread of its own; who can't see any more says so, or its zeros would be taken for what it saw."""
+
+    def until_it_breaks() -> None:
+        try:
+            go_on(*args)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread's end must not go unseen
+            queue.put((time.time(), FAILED, "", {"why": f"{what} can't be watched any more: {error!r}"}))
+
+    threading.Thread(target=until_it_breaks, daemon=True).start()
 
 
 class _Watch:
@@ -136,7 +152,7 @@ def follow(path: Path, kind: str, queue: Queue[Item], *, from_start: bool) -> su
     """
     lines = "+1" if from_start else "0"
     tail = subprocess.Popen(["tail", "-n", lines, "-F", str(path)], stdout=subprocess.PIPE, text=True)
-    threading.Thread(target=_read, args=(tail, kind, queue), daemon=True).start()
+    _begin(queue, str(path), _read, tail, kind, queue)
     return tail
 
 

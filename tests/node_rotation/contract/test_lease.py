@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from node_rotation.errors import ConflictError
+from node_rotation.errors import ConflictError, PermanentError
 
 LEDGER = "node-rotation/ledger"
 
@@ -70,3 +70,18 @@ def test_a_deleted_lease_does_not_come_back_by_renewing_it(world):
         world.cluster.update_lease(made, holder="run-1", duration_s=600.0, annotations={}, renewed_at=1.8e9)
 
     assert world.cluster.lease() is None
+
+
+def test_annotations_hold_256_kib_names_included(world):
+    made = world.cluster.create_lease("run-1", 600.0, {})
+    most = 262_144 - len(LEDGER)
+
+    full = world.cluster.update_lease(
+        made, holder="run-1", duration_s=600.0, annotations={LEDGER: "x" * most}, renewed_at=1_800_000_000.0
+    )
+    with pytest.raises(PermanentError, match="262144"):
+        world.cluster.update_lease(
+            full, holder="run-1", duration_s=600.0, annotations={LEDGER: "x" * (most + 1)}, renewed_at=1_800_000_000.0
+        )
+
+    assert world.cluster.lease() == full

@@ -78,5 +78,5 @@ def test_the_tag_reads_back() -> None:
     prepare(run_for(world), "workers")
     asg = world.asg("workers")
     value = world.cloud.groups([asg])[asg].tags[names.BASELINE]
-    assert baseline_tag.read(value) == baseline_tag.Sizes(0, 7, 3, ("AZRebalance",))
+    assert baseline_tag.read(value) == baseline_tag.Sizes(0, 7, 3, ("AZRebalance",), "run-1")
     assert baseline_tag.read("written by somebody else") is None

@@ -100,6 +100,7 @@ def test_a_crash_after_a_mutation_leaves_it_done(build):
         world.cloud.detach(GROUP, old[:1])
 
     assert world.orphans() == (old[0],)
+    world.journal.alive_again()
     world.cloud.detach(GROUP, old[1:2])  # the next actor lives
 
 
@@ -146,3 +147,21 @@ def test_a_taint_that_is_there_is_not_written_again(build):
         world.cluster.taint(node.name, node.uid, ("node-rotation/old", "", "PreferNoSchedule"))
 
     assert [m.action for m in world.mutations] == ["taint"]
+
+
+def test_who_died_calls_nothing_any_more_not_even_from_a_finally(build):
+    world = build()
+    old = world.on_image("old")
+    world.crash_after(1)
+
+    def dies():
+        try:
+            world.cloud.tag_instances(old, {"a": "b"})
+        finally:
+            world.cloud.untag_instances(old, ["a"])
+
+    with pytest.raises(Crash, match="is dead: it can't call"):
+        dies()
+
+    world.journal.alive_again()
+    assert all(i.tags.get("a") == "b" for i in world.cloud.instances(old).values())

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
 
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow import newest
 from node_rotation_airflow.documents import Request
 from node_rotation_airflow.newest import Waiter, supersedes
 from node_rotation_airflow.operators.clear import ClearOperator
@@ -144,3 +145,19 @@ def test_only_a_newer_run_that_does_all_the_same_supersedes(
 ) -> None:
     mine = Waiter(run_id="mine", since=NIGHT, groups=("a", "b"))
     assert supersedes(Waiter(run_id=run_id, since=NIGHT + timedelta(seconds=later_s), groups=groups), mine) is does
+
+
+def test_an_older_run_that_writes_a_moment_later_does_not_take_its_place(airflow: Any) -> None:
+    run = airflow(MemoryWorld.simple(1))
+    newer = Waiter(run_id="newer", since=datetime(2026, 11, 9, 3, tzinfo=UTC), groups=("workers",))
+    older = newer.model_copy(update={"run_id": "older", "since": datetime(2026, 11, 9, 2, tzinfo=UTC)})
+    late = [older.model_dump_json()]  # it has read before the newer one wrote
+
+    def put(message: Any) -> None:
+        run.variables[message.key] = message.value
+        if late:
+            run.variables[message.key] = late.pop()
+
+    run.comms.answers["PutVariable"] = put
+    newest.announce("dev.dev", newer)
+    assert Waiter.model_validate_json(run.variables["node_rotation_newest_dev.dev"]) == newer

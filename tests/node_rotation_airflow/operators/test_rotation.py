@@ -10,7 +10,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from tests.node_rotation.crashes import run_for
 
+from node_rotation import detect as detecting
 from node_rotation import lock
+from node_rotation.errors import PermanentError
 from node_rotation.outcome import Done, Waiting
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
@@ -43,6 +45,27 @@ def planned(airflow: Any, world: MemoryWorld, **policy: Any) -> tuple[Any, list[
     run.xcoms["request", "request"] = request.dump()
     drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
     return run, run.run(PlanOperator(task_id="plan", drifts=[drift]))
+
+
+def test_who_detects_and_plans_has_clients_that_can_not_change_anything(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    observe = detecting.observe
+
+    def remember(settings: Any, cloud: Any, cluster: Any, clock: Any) -> Any:
+        seen.append((cloud, cluster))
+        return observe(settings, cloud, cluster, clock)
+
+    monkeypatch.setattr(detecting, "observe", remember)
+    planned(airflow, MemoryWorld.simple(machines=1))
+
+    assert len(seen) == 2
+    for cloud, cluster in seen:
+        with pytest.raises(PermanentError, match="read-only"):
+            cloud.terminate(["i-1"])
+        with pytest.raises(PermanentError, match="read-only"):
+            cluster.cordon("node", "uid")
 
 
 def admitted(run: Any, batch: dict[str, str], index: int) -> Any:
@@ -87,6 +110,45 @@ def test_the_report_has_the_timeline_and_a_page(airflow: Any, tmp_path: Path, mo
     assert value["passed"] == ["workers/1"]
     assert [span["step"] for span in value["timeline"]] == [step.deed for step in STEPS]
     assert "<svg" in Path(page).read_text()
+
+
+def reported(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(folder))
+    run.pulled = []
+    page = run.run(ReportOperator(task_id="report"))
+    return json.loads(Path(page).with_suffix(".json").read_text())
+
+
+def test_a_run_that_nobody_verified_is_not_reported_well(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    run.states |= {"batch.health_gate_0": "success", "verify": "failed"}
+    value = reported(run, tmp_path, monkeypatch)
+    assert not value["ok"]
+    assert "verify did not come to its end" in value["blocked"]["reason"]
+
+
+def test_a_task_that_failed_is_a_problem_in_the_report(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    run.states |= {"batch.health_gate_0": "success", "restore_0": "failed", "verify": "failed"}
+    run.xcoms["verify", "verdict"] = {"drift": [], "orphans": [], "residue": [], "problems": [], "tasks": ["restore_0"]}
+    value = reported(run, tmp_path, monkeypatch)
+    assert not value["ok"]
+    assert value["verdict"]["problems"] == ["task restore_0 failed"]
+
+
+@pytest.mark.parametrize("state", ["removed", "running", "skipped", None])
+def test_a_batch_whose_gate_did_not_end_was_skipped(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str | None
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    run.states |= {"batch.health_gate_0": state, "verify": "success"}
+    run.xcoms["verify", "verdict"] = {"drift": [], "orphans": [], "residue": [], "problems": [], "tasks": []}
+    value = reported(run, tmp_path, monkeypatch)
+    assert (value["ok"], value["skipped"]) == (False, ["workers/1"])
 
 
 def test_what_the_window_closed_on_fails_the_run_says_so_and_is_in_the_report(

@@ -29,7 +29,7 @@ def prepared(airflow: Any, machines: int = 3, **policy: Any) -> Any:
 
 
 def ask(run: Any, index: int) -> Any:
-    return run.fire(AdmitTrigger(GATE), run.context("batch.admit", index)["ti"])
+    return run.fire(AdmitTrigger(GATE, "p1"), run.context("batch.admit", index)["ti"])
 
 
 def after(run: Any, monkeypatch: pytest.MonkeyPatch, looks: int, **states: str) -> None:
@@ -49,11 +49,10 @@ def after(run: Any, monkeypatch: pytest.MonkeyPatch, looks: int, **states: str) 
 
 
 def test_it_is_made_again_from_what_it_says() -> None:
-    assert AdmitTrigger(GATE).serialize() == (
+    assert AdmitTrigger(GATE, "p1").serialize() == (
         "node_rotation_airflow.triggers.admit.AdmitTrigger",
-        {"gate_task_id": GATE},
+        {"gate_task_id": GATE, "plan_id": "p1"},
     )
-    assert AdmitTrigger(GATE, "p1").serialize()[1] == {"gate_task_id": GATE, "plan_id": "p1"}
 
 
 def test_the_first_is_admitted_at_once_and_asking_again_changes_nothing(airflow: Any) -> None:

@@ -6,6 +6,8 @@ import logging
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from node_rotation.errors import BadInputError, TransientError
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
@@ -13,6 +15,7 @@ from node_rotation.planning import make_plan
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import deeds
 from node_rotation_airflow.documents import Rotation
+from node_rotation_airflow.triggers import comms
 from node_rotation_airflow.triggers.step import StepTrigger
 
 T0 = 1_794_189_600.0
@@ -124,3 +127,34 @@ def test_a_run_without_a_plan_says_what_to_clear(run: Any, monkeypatch: pytest.M
 
     with pytest.raises(RuntimeError, match="Clear its task plan"):
         fire(run, monkeypatch, Done())
+
+
+def test_an_account_that_is_away_while_the_run_is_opened_is_waited_for(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, tries = comms.open_run, []
+
+    def away_at_first(*args: Any, **kwargs: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise TransientError("sts does not answer", retry_after_s=0.01)
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr(comms, "open_run", away_at_first)
+    assert fire(run, monkeypatch, Done()).task_instance_state == "success"
+    assert len(tries) == 3
+
+
+def test_airflow_being_away_while_the_plan_is_read_is_waited_for(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, tries = run.comms.answers["GetXCom"], []
+
+    def away_at_first(message: Any) -> Any:
+        tries.append(1)
+        if len(tries) < 3:
+            raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+        return answer(message)
+
+    run.comms.answers["GetXCom"] = away_at_first
+    monkeypatch.setattr(comms, "AWAY_S", 0.01)
+    assert fire(run, monkeypatch, Done()).task_instance_state == "success"
+    assert len(tries) == 3

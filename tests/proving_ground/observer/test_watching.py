@@ -13,7 +13,9 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
+from proving_ground.observer import __main__ as observer
 from proving_ground.observer import watching
+from proving_ground.observer.seen import Seen
 
 NODES = "/api/v1/nodes"
 WITHIN_S = 20.0
@@ -100,3 +102,20 @@ def test_a_watch_that_expires_is_begun_anew_and_what_went_meanwhile_is_told(kube
         ("node", "DELETED", "b"),
         ("node", "ADDED", "a"),
     ]
+
+
+def test_an_observer_that_can_not_read_a_log_any_more_fails(tmp_path: Path) -> None:
+    """Its zeros would be taken for what it saw."""
+    log = tmp_path / "aws-events.jsonl"
+    log.write_text('{"t": 1.0}\nhalf a li\n')
+    queue: Queue[watching.Item] = Queue()
+    tail = watching.follow(log, "aws", queue, from_start=True)
+    try:
+        items = [queue.get(timeout=WITHIN_S) for _ in range(2)]
+    finally:
+        tail.kill()
+        tail.wait()
+    for item in items:
+        queue.put(item)
+    with pytest.raises(RuntimeError, match=r"aws-events.jsonl can't be watched any more"):
+        observer._fold(queue, Seen("dev"))

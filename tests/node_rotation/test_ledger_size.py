@@ -1,0 +1,37 @@
+"""A plan whose ledger would outgrow the Lease is refused before it begins."""
+
+from __future__ import annotations
+
+from tests.node_rotation.builders import Machine, plan, settings, world
+from tests.node_rotation.crashes import run_for
+
+from node_rotation import engine, names
+from node_rotation.ledger_size import size
+from node_rotation.testing.world import MemoryWorld
+
+
+def machines(count: int) -> list[Machine]:
+    return [Machine(f"i-{n:017x}") for n in range(count)]
+
+
+def test_a_thousand_machines_fit() -> None:
+    made = plan(settings(budget={"max_surge": 20}), world({"dev-workers": machines(1000)}, max=2000))
+    assert not made.blockers
+
+
+def test_more_machines_than_a_run_can_write_down_are_refused_with_what_to_do() -> None:
+    made = plan(settings(budget={"max_surge": 20}), world({"dev-workers": machines(4000)}, max=8000))
+    (blocker,) = made.blockers
+    assert "4000 machines are too many for one run" in blocker.reason
+    assert "group workers" in blocker.objects
+    assert "fewer node groups" in blocker.remedy
+
+
+def test_no_run_writes_more_than_its_plan_foresaw() -> None:
+    there = MemoryWorld.simple(6, replicas=30)
+    run = run_for(there, budget={"max_surge": 2})
+    foreseen = size(run.plan.groups, run.plan.batches, run.plan.slots, run.look())
+    written: list[int] = []
+    there.cluster.on_lease = lambda lease: written.append(len(lease.annotations[names.LEDGER])) if lease else None
+    assert engine.rotate(run).ok
+    assert foreseen / 2 < max(written) <= foreseen
