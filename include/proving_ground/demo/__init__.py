@@ -1,4 +1,4 @@
-"""`make demo`: an image goes through three environments, rotated by Airflow and watched by observers.
+"""`make demo`: one environment that has drifted already, rotated by Airflow and watched by an observer.
 
-``make demo ENVIRONMENT=dev`` is the short form: one environment that has drifted already.
+``make demo ENVIRONMENT=all``: an image goes through three environments, after a bad one that dev finds out.
 """

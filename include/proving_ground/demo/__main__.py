@@ -1,4 +1,4 @@
-"""``python -m proving_ground.demo [dev | down]``: everything, the short form, or stop what was started."""
+"""``python -m proving_ground.demo dev | all | down``: one environment, all of them, or stop what was started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from proving_ground.demo import environments, short, stage
 from proving_ground.demo.rotations import DemoError
 from proving_ground.demo.teller import Teller
 
-FORMS = {"": environments.run, short.ENVIRONMENT: short.run}
+FORMS = {short.ENVIRONMENT: short.run, "all": environments.run}
 
 
 def main() -> int:
@@ -28,7 +28,7 @@ def main() -> int:
         console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
         return 0
     if asked not in FORMS:
-        console.print(f"[red]demo: there is no form {asked!r}: make demo, or make demo ENVIRONMENT=dev[/red]")
+        console.print(f"[red]demo: there is no form {asked!r}: make demo, or make demo ENVIRONMENT=all[/red]")
         return 1
     try:
         return FORMS[asked](Teller(console))
