@@ -21,7 +21,7 @@ pytestmark = pytest.mark.proving_ground
 DELAY_S, HOOK_S = 3.0, 4.0
 SCENARIO: dict[str, Any] = {
     "name": "balanced",
-    "account": "510987654321",
+    "account": "510987650002",
     "timing": {"boot": "500ms", "shutdown": "300ms", "node_removal": "300ms"},
     "images": [
         {"name": "base-1", "created": "2026-11-01T06:00:00.000Z"},

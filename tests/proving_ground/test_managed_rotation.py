@@ -24,7 +24,7 @@ OLD = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
 NEW = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
 SCENARIO: dict[str, Any] = {
     "name": "managed",
-    "account": "410987654321",
+    "account": "410987650004",
     "timing": {
         "boot": "500ms",
         "shutdown": "300ms",

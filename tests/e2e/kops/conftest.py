@@ -9,7 +9,7 @@ import pytest
 from proving_ground.ground import Ground, start
 from proving_ground.scenario import load
 
-ACCOUNT = "510987654321"  # each AWS of a process has an account of its own
+ACCOUNT = "510987650003"  # each AWS of a process has an account of its own
 
 
 @pytest.fixture(scope="package")

@@ -73,7 +73,7 @@ def world(request: pytest.FixtureRequest) -> World:
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     told = scenario.load("kops")
-    account = told.model_copy(update={"account": "410987654321"})
+    account = told.model_copy(update={"account": "410987650005"})
     with start(account, tmp_path_factory.mktemp("kops")) as running:
         yield running
 
