@@ -20,7 +20,7 @@ from tests.e2e.land import ROTATE, Land, eventually
 
 from proving_ground import airflow, ground, scenario
 
-pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 PAGE = (ROOT / "docs" / "pipelines.md").read_text()
 SCENARIO: dict[str, Any] = {
