@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SCENARIO ?= demo
-ENVIRONMENT ?= dev
+ENVIRONMENT ?= all
 export PYTHONPATH := include
 export NO_PROXY := 127.0.0.1,localhost
 export no_proxy := 127.0.0.1,localhost
@@ -25,7 +25,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml tools/setup
 	@tools/setup "$(PYTHON)" "$(VENV)"
 	@touch $@
 
-demo: setup ## Airflow finds image drift and replaces every drifted node, watched by an observer; ENVIRONMENT=all: dev, staging, prod
+demo: setup ## Airflow takes an image through dev, staging and prod, watched by observers; ENVIRONMENT=dev: one group, 6 minutes
 	@$(BIN)/python -m proving_ground.demo $(ENVIRONMENT)
 
 test: setup ## every test, on the real control plane and a real Airflow
