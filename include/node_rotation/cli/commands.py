@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from node_rotation import engine, machine
+from node_rotation import engine, machine, notify
 from node_rotation.cli import exits, plan_file, render
 from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
@@ -19,6 +19,7 @@ from node_rotation.drift import cluster_notes
 from node_rotation.errors import BadInputError, RotationError
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.policy import Mode
+from node_rotation.report import report
 from node_rotation.run import Run
 from node_rotation.sweep import Swept, until_done
 
@@ -139,11 +140,17 @@ def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> Ex
     approved_by = approve(made, session.settings.policy.approval, out, yes=yes)
     with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
         result = engine.rotate(run, on_event)
+    receivers = [one for one in session.settings.policy.notify if one.http.url]
+    notify.send(run.outside.http, receivers, notify.ended(report(made, result), run_id), _warn)
     if output is Output.JSON:
         render.write_json({**render.result_document(run_id, made, result), "approved_by": approved_by})
     else:
         render.show_result(out, session.settings.name, result)
     return exits.of_result(result)
+
+
+def _warn(line: str) -> None:
+    print(f"node-rotation: {line}", file=sys.stderr)
 
 
 def _show_plan(output: Output, made: Plan, *, refused: bool = False) -> None:

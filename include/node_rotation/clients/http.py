@@ -6,12 +6,13 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError, LocationParseError
 
 from node_rotation.clients.text import short
-from node_rotation.configuration.intake_policy import HttpCall, HttpIntake
+from node_rotation.configuration.intake_policy import HttpCall, HttpPlace
 from node_rotation.errors import BlockedError, TransientError
 from node_rotation.outcome import Blocked
 
@@ -31,23 +32,33 @@ class Endpoint:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def origin(self) -> str:
+        """What of the address may be shown: a webhook's path is its secret."""
+        try:
+            parts = urlsplit(self.url)
+            port = f":{parts.port}" if parts.port else ""
+        except ValueError:
+            return "the url"
+        return f"{parts.scheme}://{parts.hostname}{port}"
 
-def from_environment(intake: HttpIntake) -> Endpoint:
+
+def from_environment(intake: HttpPlace) -> Endpoint:
     """The address in the fleet file, and a bearer token in the environment.
 
     :raises BlockedError: if either is missing.
     """
-    where = (f"intake.http ({intake.close.path})",)
+    where = (intake.setting,)
     if not intake.url:
         raise BlockedError(
-            Blocked("the intake has no url", where, "Give it in the fleet file for use without Airflow.")
+            Blocked(f"the {intake.noun} has no url", where, "Give it in the fleet file for use without Airflow.")
         )
     if intake.token_variable is None:
         return Endpoint(intake.url.rstrip("/"))
     token = os.environ.get(intake.token_variable)
     if not token:
         problem = f"the environment variable {intake.token_variable} is not set"
-        raise BlockedError(Blocked(problem, where, "Set it to the intake's bearer token."))
+        raise BlockedError(Blocked(problem, where, f"Set it to the {intake.noun}'s bearer token."))
     return Endpoint(intake.url.rstrip("/"), {"Authorization": f"Bearer {token}"})
 
 
@@ -57,24 +68,24 @@ class HttpClient:
     :param endpoint: finds address and credentials, each time anew.
     """
 
-    def __init__(self, endpoint: Callable[[HttpIntake], Endpoint]) -> None:
+    def __init__(self, endpoint: Callable[[HttpPlace], Endpoint]) -> None:
         self._endpoint, self._pool = endpoint, PoolManager()
 
-    def check(self, intake: HttpIntake) -> None:
+    def check(self, intake: HttpPlace) -> None:
         """See that its address is known; sends nothing.
 
         :raises BlockedError: if it is not.
         """
         self._endpoint(intake)
 
-    def send(self, intake: HttpIntake, call: HttpCall) -> None:
+    def send(self, intake: HttpPlace, call: HttpCall) -> None:
         """Send one request.
 
         :raises TransientError: no answer, or one that may change by itself.
         :raises BlockedError: a refusal: nothing was done.
         """
         to = self._endpoint(intake)
-        what = f"{call.method} {to.url}{call.path}"
+        what = f"{call.method} {to.origin}{call.path}"
         try:
             answer = self._pool.request(
                 call.method,
@@ -89,7 +100,7 @@ class HttpClient:
             said = short(answer.read(SAID).decode(errors="replace"), 200)
             answer.close()
         except LocationParseError as error:
-            raise BlockedError(Blocked(f"{to.url} is no address", (what,), "Correct it.")) from error
+            raise BlockedError(Blocked(f"{to.origin} is no address", (what,), "Correct it.")) from error
         except (HTTPError, OSError) as error:
             raise TransientError(f"{what}: no answer: {short(error, 160)}", RETRY_S) from error
         _judge(answer.status, what, said)
@@ -104,5 +115,5 @@ def _judge(status: int, what: str, said: str) -> None:
     if status in (401, 403):
         remedy = "Give the connection, or the token's environment variable, credentials that may do this."
     else:
-        remedy = "Correct the intake's url, path or body."
+        remedy = "Correct its url, path or body."
     raise BlockedError(Blocked(line, (what,), remedy))

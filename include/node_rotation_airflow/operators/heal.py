@@ -34,8 +34,11 @@ class HealOperator(StepOperator):
 
     def work(self, context: Context) -> dict[str, Any] | None:
         """Heal if needed; the cause goes to the ledger, for whoever asks later."""
+        from node_rotation.notify import held
+        from node_rotation.policy import OnGateFailure
         from node_rotation.steps.heal import heal
         from node_rotation_airflow.deeds import batch_of
+        from node_rotation_airflow.notices import run_url, tell
         from node_rotation_airflow.operators.base import run_of
 
         ti: Any = context["ti"]
@@ -51,4 +54,7 @@ class HealOperator(StepOperator):
             batch = batch_of(run, self.subject(context))
             for line in heal(run, batch, cause.reason, image_fault=cause.image_fault):
                 self.log.info("%s", line)
+            if run.policy(batch).gate.on_failure is OnGateFailure.HOLD and batch.name != run.plan.batches[-1].name:
+                notice = held(run.settings.name, run.id, batch.name, cause, run_url(context))
+                tell(run.settings, [notice], self.log)
         return super().work(context)

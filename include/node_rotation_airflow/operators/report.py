@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from node_rotation.model import StepName
 from node_rotation.outcome import Blocked
 from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, PREPARE, TOOK_UP_KEY, VERDICT_KEY
+from node_rotation_airflow.notices import run_url, tell
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
 from node_rotation_airflow.operators.verify import BAD, ended_early, postponed
 
@@ -39,6 +40,7 @@ class ReportOperator(RotationOperator):
     def work(self, context: Context) -> str | None:
         """Write both files; nothing without a plan."""
         from node_rotation.engine import frozen_targets
+        from node_rotation.notify import ended as ended_notices
         from node_rotation.report import others_of, page, report
 
         rotation = rotation_of(context)
@@ -61,6 +63,8 @@ class ReportOperator(RotationOperator):
         }
         file = _write(ti.run_id, value, page(value))
         self.log.info("report: %s", file)
+        # the last thing: no retry of what is before it sends anything twice
+        tell(rotation.settings, ended_notices(value, ti.run_id, run_url(context), str(file)), self.log)
         return str(file)
 
 

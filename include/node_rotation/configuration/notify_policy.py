@@ -1,0 +1,46 @@
+"""Who is told what of a rotation, and where."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from node_rotation.configuration.intake_policy import HttpCall, HttpPlace
+from node_rotation.model import Value
+
+
+class Kind(StrEnum):
+    """What there is to tell."""
+
+    APPROVAL = "approval"
+    HELD = "held"
+    FAILED = "failed"
+    FROZEN = "frozen"
+    DONE = "done"
+
+
+class Post(HttpCall):
+    """One message; its path may be the connection's own, as webhooks' secret ones are."""
+
+    path: str = Field(default="", pattern=r"^(/.*)?$")
+
+
+class HttpNotify(HttpPlace):
+    """A webhook that takes JSON with a ``text`` field. A secret path belongs into the connection's host."""
+
+    setting: ClassVar[str] = "notify.http"
+    noun: ClassVar[str] = "notification"
+    path: str = Field(default="", pattern=r"^(/.*)?$", description="below the endpoint's address")
+
+
+class Notify(Value):
+    """One receiver."""
+
+    on: tuple[Kind, ...] = Field(
+        default=tuple(Kind),
+        min_length=1,
+        description="approval: waits for somebody; held: a batch failed, later ones wait; failed: failed or not finished; frozen: an image; done",
+    )
+    http: HttpNotify
