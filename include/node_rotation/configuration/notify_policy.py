@@ -41,6 +41,6 @@ class Notify(Value):
     on: tuple[Kind, ...] = Field(
         default=tuple(Kind),
         min_length=1,
-        description="approval: waits for somebody; held: a batch failed, later ones wait; failed: failed or not finished; frozen: an image; done",
+        description="what to tell; the kinds are explained in docs/notifications.md",
     )
     http: HttpNotify
