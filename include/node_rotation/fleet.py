@@ -11,7 +11,7 @@ from pydantic import Field, PlainSerializer, SerializationInfo, ValidationError,
 
 from node_rotation.clearance.lineage import alike
 from node_rotation.clearance.promotion_order import no_circles, promoted_from
-from node_rotation.configuration import document, flow_checks
+from node_rotation.configuration import document, flow_checks, safeguards
 from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.kops.tags import KopsCluster, settled
@@ -248,8 +248,8 @@ class Fleet(Value):
             for candidate in env.clusters:
                 if cluster in (candidate.name, f"{env.name}.{candidate.name}"):
                     merged = self._merged(env, candidate, run or {})
-                    before = tuple(self._before(env, candidate, merged.policy.promotion))
-                    turn = self._turn(env, candidate, merged.policy.promotion)
+                    before = tuple(self._before(env, candidate, merged.policy.promoted))
+                    turn = self._turn(env, candidate, merged.policy.promoted)
                     return merged.model_copy(update={"before": before, "turn": turn, "accounts": self.accounts})
         known = ", ".join(self.names)
         raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
@@ -262,12 +262,22 @@ class Fleet(Value):
         return (self._merged(env, cluster, {}) for env in self.environments for cluster in env.clusters)
 
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
+        safeguards.for_the_file(run)
         merged = self._laid(env, cluster, run)
+        self._keep(self._laid(env, cluster, {}), merged)
         flow_checks.some_slots(merged, run)
         not_managed(merged, run)
+        flow_checks.for_one_run(merged, run)
         flow_checks.some_hours(merged, run)
         flow_checks.check(merged, bool(run))
         return merged
+
+    def _keep(self, own: Settings, merged: Settings) -> None:
+        """Refuse a run that asks for less than the fleet file does, of the cluster or of any of its groups."""
+        environments = [env.name for env in self.environments]
+        safeguards.keep(own.name, environments, own.policy, merged.policy)
+        for name, policy in own.groups.items():
+            safeguards.keep(f"{own.name} group {name}", environments, policy, merged.groups[name])
 
     def _laid(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         """One cluster by itself: its layers over each other."""

@@ -232,6 +232,16 @@ class Policy(Value):
     outside_windows: str | None = Field(
         default=None, pattern=r"\S", description="for one run: why it may work outside its windows; goes on record"
     )
+    skip_promotion: str | None = Field(
+        default=None,
+        pattern=r"\S",
+        description="for one run: why it waits neither for the environments before nor for its turn; goes on record",
+    )
+
+    @property
+    def promoted(self) -> PromotionPolicy:
+        """What has to have proven an image first, for this run."""
+        return PromotionPolicy() if self.skip_promotion else self.promotion
 
     @property
     def hours(self) -> Hours:

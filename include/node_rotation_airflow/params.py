@@ -110,6 +110,12 @@ def rotation_params(
             "The reason goes on record. Empty: only in the windows that the fleet file gives.",
             r"^.*$",
         ),
+        "skip_promotion": _text(
+            "Promotion",
+            "Wait neither for the environments before nor for the clusters ahead because",
+            "The reason goes on record. Empty: only once they have proven the image, where the fleet file asks for it.",
+            r"^.*$",
+        ),
         "max_surge": _text(
             "Budget",
             "Extra machines at once",
@@ -190,6 +196,7 @@ POLICY_PATHS: Mapping[str, tuple[str, ...]] = {
     "on_gate_failure": ("gate", "on_failure"),
     "mode": ("mode",),
     "outside_windows": ("outside_windows",),
+    "skip_promotion": ("skip_promotion",),
 }
 """Where a parameter goes in the policy."""
 

@@ -19,7 +19,7 @@ from proving_ground.observer import residue
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(900)]
 
 STEPS = ("admit", "launch", "cordon", "drain", "terminate", "health_gate", "heal")
-SECTIONS = ["Image", "Windows", "Budget", "Strategy", "Drain", "Gates"]
+SECTIONS = ["Image", "Windows", "Promotion", "Budget", "Strategy", "Drain", "Gates"]
 STUCK = {
     "metadata": {"name": "dns"},
     "spec": {"nodeSelector": {"nowhere": "true"}, "containers": [{"name": "dns", "image": "dns"}]},

@@ -124,7 +124,8 @@ def rotate_plan(
     session = open_session(file, cluster, policy)
     groups = plan_file.groups_of(given, session.settings)
     session = replace(session, groups=groups)
-    left = plan_file.accept(given, session.settings, session.drift(session.observe()))
+    snapshot = session.observe()
+    left = plan_file.accept(given, session.settings, session.drift(snapshot), snapshot.machines)
     if left.blockers or not left.batches:
         _show_plan(output, left, refused=True)
         return exits.of_plan(left)

@@ -53,12 +53,13 @@ def _check_version(path: Path, data: Any) -> None:
         )
 
 
-def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift]) -> Plan:
+def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], cluster_machines: int | None = None) -> Plan:
     """What is left of a plan: machines that are gone, or right by now, count as done.
 
     :param plan: as it was made.
     :param settings: the cluster as the fleet file has it now, the run's policy on top.
     :param drifts: the plan's groups as they are now.
+    :param cluster_machines: of all groups, now; None believes the plan, which is a file that anybody can edit.
     :raises BadInputError: if the plan is for another cluster or names a group that is not there.
     :raises BlockedError: if a target, a budget or a template changed, or a machine was added.
     """
@@ -75,7 +76,8 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift]) -> Plan
             )
         )
     drifted = frozenset(m.instance_id for drift in drifts for m in drift.drifted)
-    return plan.model_copy(update={"batches": tuple(_left(plan.batches, drifted))})
+    counted = plan.cluster_machines if cluster_machines is None else cluster_machines
+    return plan.model_copy(update={"batches": tuple(_left(plan.batches, drifted)), "cluster_machines": counted})
 
 
 def groups_of(plan: Plan, settings: Settings) -> tuple[str, ...]:
@@ -98,6 +100,9 @@ def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) 
     elif group.target.template is not None and now.target.template != group.target.template:
         planned, current = group.target.template, now.target.template
         yield (f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}")
+    role = next(one.role for one in settings.cluster.groups if one.name == group.name)
+    if role is not group.role:
+        yield f"the role of group {group.name} is {role}, planned was {group.role}"
     if policy.strategy != group.strategy:
         yield f"the strategy of group {group.name} is {policy.strategy}, planned was {group.strategy}"
     allowed = slots(policy.budget, group.strategy, group.size)

@@ -25,6 +25,18 @@ def seconds(value: Any) -> float:
     return sum(float(number) * _UNIT_S[unit] for number, unit in parts)
 
 
+def written(duration_s: float) -> str:
+    """As a fleet file writes it: ``90s``, ``15m``, ``1h30m``.
+
+    :param duration_s: seconds.
+    """
+    left, said = duration_s, ""
+    for unit in ("d", "h", "m"):
+        whole, left = divmod(left, _UNIT_S[unit])
+        said += f"{whole:.0f}{unit}" if whole else ""
+    return said + (f"{left:g}s" if left or not said else "")
+
+
 Duration = Annotated[
     float,
     BeforeValidator(seconds),

@@ -71,6 +71,11 @@ def test_a_night_to_come_is_refused(request_of: Callable[..., list[str]]) -> Non
             "conf clutser: is no parameter of this DAG. Known: cluster, groups, roles, mode, image,",
         ),
         ({"cluster": "dev.one", "dry_run": True}, "conf dry_run: is no parameter of this DAG."),
+        (
+            {"cluster": "dev.one", "approval": {"required": False}},
+            "conf approval: is no parameter of this DAG.",
+        ),
+        ({"cluster": "dev.one", "windows": []}, "conf windows: is no parameter of this DAG."),
         ({"cluster": "dev.two"}, "cluster: there is no cluster 'dev.two' in the fleet. Known: dev.one, prod.eu-1."),
         ({"cluster": "dev.one", "groups": ["gpu"]}, "groups: dev.one has no node group gpu. Known: workers, masters."),
         (
