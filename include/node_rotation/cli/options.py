@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from node_rotation.configuration import document
 from node_rotation.errors import BadInputError
 from node_rotation.model import Role, Strategy
 from node_rotation.policy import Mode
@@ -105,6 +106,6 @@ def _put(layer: dict[str, Any], item: str) -> None:
         if not isinstance(layer, dict):
             raise BadInputError("--set", f"{item!r} lies below a setting that has a value already.")
     try:
-        layer[keys[-1]] = yaml.safe_load(text)
+        layer[keys[-1]] = document.read(text)
     except yaml.YAMLError as error:
         raise BadInputError("--set", f"the value of {item!r} is not YAML.") from error

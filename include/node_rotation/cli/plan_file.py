@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from node_rotation.budget import slots
+from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
 from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan
@@ -34,10 +35,9 @@ def read(path: Path) -> Plan:
     try:
         return Plan.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where, problem, _ = explain(error, data, Plan)
         remedy = "Make the plan again; docs/plan.schema.json describes it."
-        raise BadInputError(f"{path}: {where}", f"{first['msg']}.", remedy) from error
+        raise BadInputError(f"{path}: {where}", problem, remedy) from error
 
 
 def _check_version(path: Path, data: Any) -> None:
