@@ -26,6 +26,7 @@ from node_rotation.configuration.clusters import Environment as Environment
 from node_rotation.configuration.clusters import Layer, no_twins
 from node_rotation.configuration.clusters import NodeGroup as NodeGroup
 from node_rotation.configuration.complaint import explain
+from node_rotation.configuration.night import Night
 from node_rotation.configuration.words import said
 from node_rotation.errors import BadInputError
 from node_rotation.kops.tags import settled
@@ -128,6 +129,7 @@ class Fleet(Value):
     """Everything there is to rotate."""
 
     schema_version: Literal[1] = 1
+    night: Night = Field(default=Night(), description="when Airflow checks every cluster for drift")
     defaults: Layer = Policy()
     prices: Prices = None
     environments: tuple[Environment, ...] = Field(min_length=1)
