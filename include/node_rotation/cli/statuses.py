@@ -12,7 +12,7 @@ from node_rotation.clearance.freeze import Frozen
 from node_rotation.cli import failures, freezing, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.cli.session import open_session
+from node_rotation.cli.session import cluster_names, open_session
 from node_rotation.errors import RotationError
 from node_rotation.ledger import Ledger, parse
 from node_rotation.names import LEDGER
@@ -34,7 +34,7 @@ class _Answer:
 def status(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Show the lock and the ledger of clusters; one that can't be asked does not hide the others."""
     known = fleet.load(file)
-    answers = [_ask(file, known.settings(name).name) for name in (clusters or known.names)]
+    answers = [_ask(file, name) for name in cluster_names(file, clusters)]
     frozen, failed = freezing.recorded(known)
     if output is Output.JSON:
         _write(answers, frozen, failed)
