@@ -22,7 +22,7 @@ setup: $(VENV)/.installed ## the virtual environment and the control plane's bin
 	@$(BIN)/python -m proving_ground.control_plane.build
 
 $(VENV)/.installed: requirements.lock pyproject.toml tools/setup
-	@tools/setup "$(PYTHON)" "$(VENV)"
+	@CONTROL_PLANE="$(filter setup demo test proving-ground,$(MAKECMDGOALS))" tools/setup "$(PYTHON)" "$(VENV)"
 	@touch $@
 
 demo: setup ## Airflow takes an image through dev, staging and prod, watched by observers; ENVIRONMENT=dev: one group, 6 minutes

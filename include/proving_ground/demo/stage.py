@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from proving_ground import airflow, lifecycle
+from proving_ground import airflow, airflow_database, lifecycle
 from proving_ground.state import DIRECTORY, State
 
 if TYPE_CHECKING:
@@ -44,8 +45,12 @@ ENVIRONMENTS = Form("demo-environments", GROUND.resolve() / "fleet.yaml")
 
 
 def ground(form: Form, progress: Progress) -> State:
-    """The proving ground, started unless it runs."""
-    return lifecycle.up(form.scenario, GROUND, progress)
+    """The proving ground, started unless it runs; Airflow's database is made meanwhile where there never was one."""
+    with ThreadPoolExecutor(1) as meanwhile:
+        migrated = meanwhile.submit(airflow_database.template)
+        running = lifecycle.up(form.scenario, GROUND, progress)
+        migrated.result()
+    return running
 
 
 def publish(running: State, behaviour: str = "good") -> tuple[str, str]:
