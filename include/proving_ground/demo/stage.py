@@ -76,6 +76,7 @@ def start_airflow(form: Form, running: State, progress: Progress) -> airflow.Air
     if found := airflow.find(home):
         progress(f"Airflow already runs: {found.url}")
         return found
+    airflow.stop(home)  # a part of it that still runs would work on the same database
     return airflow.start(home, Path("dags").resolve(), Path("plugins").resolve(), env=env, progress=progress)
 
 
