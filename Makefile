@@ -29,6 +29,7 @@ demo: setup ## Airflow finds image drift and replaces every drifted node, watche
 	@$(BIN)/python -m proving_ground.demo $(ENVIRONMENT)
 
 test: setup ## every test, on the real control plane and a real Airflow
+	@$(BIN)/python -m proving_ground.control_plane.build kubectl
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(VENV)/.installed ## lint, types, layers
@@ -41,6 +42,7 @@ bench: $(VENV)/.installed ## the numbers that the documents quote
 	@for b in planning makespan conflicts peers dag_parse triggerer memory; do echo "== $$b"; $(BIN)/python -m bench.$$b; done
 
 proving-ground: setup ## a Kubernetes control plane and an AWS to play with, in the background
+	@$(BIN)/python -m proving_ground.control_plane.build kubectl
 	@$(BIN)/python -m proving_ground up $(SCENARIO)
 
 down: ## stop exactly what demo and proving-ground started

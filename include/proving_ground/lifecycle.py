@@ -79,6 +79,8 @@ def summary(directory: Path, running: state.State) -> str:
     for name, address in running.clusters.items():
         lines.append(f"  {name:<9} {address}  (export KUBECONFIG={directory / name / 'kubeconfig'})")
     lines.append(f"  shell     source {directory / 'env'}")
+    kubectl = build.cache_directory() / "kubectl"
+    lines += [f"  kubectl   {kubectl}"] if kubectl.exists() else []
     return "\n".join(lines)
 
 

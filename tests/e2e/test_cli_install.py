@@ -17,7 +17,7 @@ import yaml
 
 from proving_ground import ground, scenario
 
-pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
 INSTALL_S, ROTATE_S = 300, 200

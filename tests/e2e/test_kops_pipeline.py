@@ -29,7 +29,7 @@ from node_rotation.clients.etcd import probe
 from proving_ground.aws import request_log
 from proving_ground.control_plane.processes import Processes
 
-pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 Cli = Callable[..., Any]
 WORKERS = (f"prod.{FIRST}", "--group", "nodes")
@@ -136,7 +136,7 @@ def test_a_run_of_airflow_whose_processes_died_is_taken_up_from_a_laptop(land: L
 
     laptop = cli("rotate", *WORKERS)
 
-    said, _ = laptop.communicate(timeout=180)
+    said, _ = laptop.communicate(timeout=400)
     assert laptop.returncode == 0, said
     assert json.loads(said)["took_up"] == {"run": run, "place": "Airflow", "who": run}
     finished(land, before, image)

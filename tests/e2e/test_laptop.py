@@ -20,7 +20,7 @@ import yaml
 from proving_ground.ground import Ground, start
 from proving_ground.scenario import Fault, Scenario
 
-pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "library.md"

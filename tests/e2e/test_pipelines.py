@@ -25,7 +25,7 @@ from proving_ground import airflow, ground, scenario
 from proving_ground.aws import request_log
 from proving_ground.observer import residue
 
-pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 PAGE = (ROOT / "docs" / "pipelines.md").read_text()
 SCENARIO: dict[str, Any] = {

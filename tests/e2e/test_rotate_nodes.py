@@ -16,7 +16,7 @@ from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
 
 from proving_ground.observer import residue
 
-pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 STEPS = ("admit", "launch", "cordon", "drain", "terminate", "health_gate", "heal")
 SECTIONS = ["Image", "Windows", "Budget", "Strategy", "Drain", "Gates"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
+from bench import conflicts as benchmark
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -216,3 +217,7 @@ def test_no_two_in_flight_conflict_and_every_batch_gets_its_turn(data):
         assert moved or flying, f"nobody moves: {waiting}"
         if flying:
             ledger |= claim(made, data.draw(st.sampled_from(flying)), "passed")
+
+
+def test_by_the_graph_it_is_at_least_twice_as_fast_as_one_by_one_and_breaks_no_budget():
+    assert benchmark.main() == 0
