@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.peers import ENTRIES, OURS, OURS_ALIKE, SLOTS, Measured, Row, beaten, row, table
+from bench.peers import ENTRIES, OURS, OURS_ALIKE, SLOTS, Measured, Row, beaten, one, row, table
 from bench.peers_models import kops
 from bench.peers_world import MACHINES, measured
 
@@ -46,3 +46,11 @@ def test_a_model_that_is_told_to_take_more_machines_is_seen_to() -> None:
     assert few.fresh_s > many.fresh_s
     assert not few.violations
     assert many.fresh_s > 150.0 * MACHINES / 9
+
+
+def test_on_one_seed_nobody_who_keeps_the_budgets_is_fresh_before_ours() -> None:
+    rows = {entry.name: row(entry, [one((number, 0))]) for number, entry in enumerate(ENTRIES)}
+    assert beaten(list(rows.values())) == []
+    assert rows["kops rolling-update"].keeps_budgets
+    assert rows["Karpenter drift"].keeps_budgets
+    assert not rows["instance refresh"].keeps_budgets, "its machines go with pods on them"

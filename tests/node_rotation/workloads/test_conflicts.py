@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from bench import conflicts as benchmark
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -14,6 +13,7 @@ from tests.node_rotation.builders import Machine, budget, plan, pod, settings, w
 from tests.node_rotation.crashes import run_for
 from tests.node_rotation.test_admission import Ledger, ask, claim, why
 
+from bench import conflicts as benchmark
 from node_rotation import engine, lock
 from node_rotation.admission import Admit, Wait
 from node_rotation.estimate import USUAL
