@@ -36,6 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 from bench.peers_world import GROUP, NEW, Api, Steps, Task, carried_out, spawn
 
@@ -162,7 +163,7 @@ def _rotator(api: Api, max_scaling: int) -> Steps:
         yield 60.0
         yield from _until(lambda: len(scaling.group(api.asg).members) == desired, 5.0)
         for machine in [m for m in scaling.group(api.asg).members if m not in (*batch, *nodes)]:
-            yield from _until(lambda machine=machine: api.ready(machine), 20.0)
+            yield from _until(partial(api.ready, machine), 20.0)
         for machine in batch:
             yield from _kubectl_drain(api, machine)
             _terminate(api, machine)
