@@ -116,7 +116,7 @@ def go_on(world: MemoryWorld, run: Run, story: Story) -> None:
     world.clock.wait(60.0)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(stories)
 def test_whatever_happens_it_ends_well(story: Story) -> None:
     world = story.world()
