@@ -44,7 +44,7 @@ check: $(VENV)/.installed ## lint, types, layers
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.installed ## the numbers that the documents quote
-	@for b in planning makespan conflicts dag_parse triggerer memory; do echo "== $$b"; $(BIN)/python -m bench.$$b; done
+	@for b in planning makespan conflicts peers dag_parse triggerer memory; do echo "== $$b"; $(BIN)/python -m bench.$$b; done
 
 proving-ground: setup ## a Kubernetes control plane and an AWS to play with, in the background
 	@$(BIN)/python -m proving_ground.control_plane.build kubectl

@@ -213,17 +213,6 @@ def test_members_are_found_by_the_names_of_the_masters_nodes() -> None:
     assert world.etcd.lost_at == []
 
 
-def test_workers_may_go_first_as_well_and_spend_unavailable() -> None:
-    world = MemoryWorld.simple(6)
-    result = rotate(world, strategy="terminate_first", budget={"max_unavailable": 2})
-    assert result.ok, result
-    world.clock.wait(60.0)
-    assert after(world).clean, after(world)
-    assert after(world).old == 0
-    assert world.monitor.max_extra[world.asg("workers")] == 0
-    assert world.monitor.max_unavailable[world.asg("workers")] <= 2
-
-
 def by_tags(settings: Settings) -> Settings:
     """The same fleet, its groups found by the tag that kops puts on them."""
     cluster = settings.cluster
