@@ -33,9 +33,9 @@ class PublishDriftOperator(RotationOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Publish, or skip."""
-        from node_rotation_airflow.partitions import parse
+        from node_rotation_airflow.partitions import split
 
-        partition = parse(context["dag_run"].partition_key or "", datetime.now(UTC))
+        partition = split(context["dag_run"].partition_key or "", datetime.now(UTC))
         drifted: Mapping[str, int] = {d["group"]: len(d["drifted"]) for d in self.drifts if d["drifted"]}
         if not drifted:
             raise AirflowSkipException(f"no drift in {partition.cluster}")
