@@ -79,6 +79,8 @@ def summary(directory: Path, running: state.State) -> str:
     for name, address in running.clusters.items():
         lines.append(f"  {name:<9} {address}  (export KUBECONFIG={directory / name / 'kubeconfig'})")
     lines.append(f"  shell     source {directory / 'env'}")
+    kubectl = build.cache_directory() / "kubectl"
+    lines += [f"  kubectl   {kubectl}"] if kubectl.exists() else []
     return "\n".join(lines)
 
 
@@ -102,8 +104,8 @@ def _running(directory: Path) -> state.State | None:
 def _same(running: state.State, source: str, directory: Path) -> None:
     if running.scenario != source:
         raise LifecycleError(
-            f"{directory}: the scenario {running.scenario!r} runs there, not {source!r}; "
-            f"stop it first (python -m proving_ground down --directory {directory})"
+            f"{directory}: the scenario {running.scenario!r} runs there, not {source!r}; stop it first: make down"
+            f" (or python -m proving_ground down --directory {directory})"
         )
 
 

@@ -157,7 +157,7 @@ class Land:
         """Start a rotation by hand."""
         return self.airflow.trigger(ROTATE, conf)
 
-    def ends(self, run_id: str, timeout_s: float = 300.0, dag_id: str = ROTATE) -> str:
+    def ends(self, run_id: str, timeout_s: float = 700.0, dag_id: str = ROTATE) -> str:
         """The state a run ends in, with what its failed tasks said."""
         state = self.airflow.wait_run(dag_id, run_id, timeout_s)
         return state if state == "success" else f"{state}\n{self.story(dag_id, run_id)}"
@@ -201,7 +201,7 @@ class Land:
                 yield f"{event['verb']} {what}"
 
 
-def eventually(what: str, true: Callable[[], object], timeout_s: float = 180.0, pause_s: float = 0.3) -> None:
+def eventually(what: str, true: Callable[[], object], timeout_s: float = 400.0, pause_s: float = 0.3) -> None:
     """Wait until something is true.
 
     :param what: what it is, for the one who reads that it never was.

@@ -23,7 +23,7 @@ from node_rotation.cli import main
 from proving_ground import ground, scenario
 from proving_ground.aws import request_log
 
-pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 ERROR, FOUND, BLOCKED = 1, 2, 3
 _SIGNED = "https://sts.eu-central-1.amazonaws.com/?Action=GetCallerIdentity&X-Amz-SignedHeaders=host%3Bx-k8s-aws-id"

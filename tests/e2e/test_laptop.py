@@ -20,12 +20,12 @@ import yaml
 from proving_ground.ground import Ground, start
 from proving_ground.scenario import Fault, Scenario
 
-pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "library.md"
 LONGEST_CALL = 15
-WITHIN_S = 180
+WITHIN_S = 400
 CLI = (sys.executable, "-m", "node_rotation.cli")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -87,7 +87,7 @@ def fleet(world: Ground, tmp_path: Path) -> Path:
         "image_step": "launch_template",
         "gate": {"settle": "1s"},
         "poll": "0.5s",
-        "lock_duration": "8s",
+        "lock_duration": "20s",
     }
     path = tmp_path / "fleet.yaml"
     path.write_text(yaml.safe_dump({"defaults": defaults, "environments": [entry("dev"), entry("staging")]}))

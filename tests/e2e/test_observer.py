@@ -20,7 +20,7 @@ from proving_ground.demo import stage
 from proving_ground.scenario import load
 from proving_ground.state import State
 
-pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 FLEET = """
 defaults:
   image: {ssm: /images/base/current}

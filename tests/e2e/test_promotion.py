@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
 
-pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 READ_S = 10.0
 """Nobody answers sooner. Airflow 3.3.2 takes a task that is answered before its scheduler has seen it pause for one

@@ -31,6 +31,10 @@ def pods(core, app):
     return core.list_namespaced_pod("default", label_selector=f"app={app}").items
 
 
+def kubectl():
+    return str(build.binaries(wanted=build.CLIENT) / "kubectl")
+
+
 def test_an_eviction_that_a_budget_forbids_is_429_with_its_cause(core):
     # https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/#how-api-initiated-eviction-works
     pod = pods(core, "guarded")[0]
@@ -50,7 +54,7 @@ def test_kubectl_drain_empties_a_node_and_respects_its_daemon_set(ground, core, 
     workloads.create(api, [movable])
     workloads.wait_ready(api, [movable], 30)
     eventually(lambda: any(pod.spec.node_name == name for pod in pods(core, "movable")))
-    command = [str(build.binaries() / "kubectl"), "drain", name, "--ignore-daemonsets", "--timeout=60s"]
+    command = [kubectl(), "drain", name, "--ignore-daemonsets", "--timeout=60s"]
     environment = os.environ | {"KUBECONFIG": str(ground.kubeconfig("test"))}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
@@ -85,7 +89,7 @@ def test_the_amazon_provider_s_eks_hook_makes_a_kubeconfig_that_works(ground, mo
         hook._secure_credential_context(credentials.access_key, credentials.secret_key, credentials.token) as file,
         hook.generate_config_file("test", pod_namespace="default", credentials_file=file) as kubeconfig,
     ):
-        command = [str(build.binaries() / "kubectl"), f"--kubeconfig={kubeconfig}", "auth", "whoami", "-o", "json"]
+        command = [kubectl(), f"--kubeconfig={kubeconfig}", "auth", "whoami", "-o", "json"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     user = json.loads(done.stdout)["status"]["userInfo"]

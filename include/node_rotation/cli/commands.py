@@ -116,7 +116,7 @@ def rotate(
 def rotate_plan(
     file: Path, output: Output, cluster: str, policy: Layer, source: Path, *, yes: bool = False
 ) -> ExitCode:
-    """Carry out exactly a plan that was made earlier.
+    """Carry out exactly a plan that was made earlier, unless the policy says plan only.
 
     :param yes: it is approved already.
     """
@@ -125,8 +125,8 @@ def rotate_plan(
     groups = plan_file.groups_of(given, session.settings)
     session = replace(session, groups=groups)
     snapshot = session.observe()
-    left = plan_file.accept(given, session.settings, session.drift(snapshot), snapshot.machines)
-    if left.blockers or not left.batches:
+    left = plan_file.accept(given, session.settings, session.drift(snapshot), snapshot)
+    if session.settings.policy.mode is Mode.PLAN or left.blockers or not left.batches:
         _show_plan(output, left, refused=True)
         return exits.of_plan(left)
     return _carry_out(session, left, output, yes=yes)

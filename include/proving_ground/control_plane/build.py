@@ -8,23 +8,36 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     Progress = Callable[[str], None]
 
 MODULE = Path(__file__).parent
-BINARIES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok")
+SERVERS: Mapping[str, str] = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+}
+"""What runs, by its Go package."""
+CLIENT: Mapping[str, str] = {"kubectl": "k8s.io/kubernetes/cmd/kubectl"}
+"""What people type, and tests; nothing that runs needs it."""
 PROGRESS_EVERY_S = 10.0
 # `go install` names etcd's binary after its package directory.
 _INSTALLED_AS = {"etcd": "server"}
+# No debug information: a sixth of the compiler's time (measured on k8s.io/client-go), and nobody debugs these here.
+_FLAGS = ("-gcflags=all=-dwarf=false", "-ldflags=-s -w")
 
 
 class BuildError(RuntimeError):
@@ -38,23 +51,24 @@ def cache_directory() -> Path:
     return root / "node-rotation" / "control-plane" / key
 
 
-def binaries(progress: Progress = print) -> Path:
-    """The directory of the six binaries; builds them first if this go.sum was never built here.
+def binaries(progress: Progress = print, wanted: Mapping[str, str] = SERVERS) -> Path:
+    """The directory of the binaries; builds those first that this go.sum was never built into here.
 
     :param progress: takes one line for people at a time.
+    :param wanted: file name → Go package: ``SERVERS``, ``CLIENT``, or both.
     :raises BuildError: no usable Go toolchain, or `go install` failed.
     """
     target = cache_directory()
-    if _complete(target):
+    if not _missing(target, wanted):
         return target
     with _locked(target.with_name(f"{target.name}.lock"), progress):
-        if not _complete(target):
-            _build(target, progress)
+        if missing := _missing(target, wanted):
+            _build(target, missing, progress)
     return target
 
 
-def _complete(directory: Path) -> bool:
-    return all((directory / name).exists() for name in BINARIES)
+def _missing(directory: Path, wanted: Mapping[str, str]) -> dict[str, str]:
+    return {name: package for name, package in wanted.items() if not (directory / name).exists()}
 
 
 @contextmanager
@@ -69,7 +83,7 @@ def _locked(path: Path, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(target: Path, progress: Progress) -> None:
+def _build(target: Path, wanted: Mapping[str, str], progress: Progress) -> None:
     go = toolchain()
     environment = os.environ | {
         "CGO_ENABLED": "0",
@@ -77,34 +91,34 @@ def _build(target: Path, progress: Progress) -> None:
         "GOTOOLCHAIN": "local",
         "GOWORK": "off",
     }
-    # The binaries are moved in with one rename, so nobody ever sees half of them.
+    # Each binary is moved in with one rename, so nobody ever sees half of one.
     workshop = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
     try:
-        progress(f"control plane: building {', '.join(BINARIES)} once, 3-6 minutes on two cores ({go})")
-        total = _count_packages(go, environment, progress)
-        _install(go, environment | {"GOBIN": str(workshop)}, total, progress)
-        for name, installed in _INSTALLED_AS.items():
-            (workshop / installed).rename(workshop / name)
-        workshop.chmod(0o755)
-        shutil.rmtree(target, ignore_errors=True)
-        workshop.rename(target)
+        long = "3-6 minutes on two cores" if wanted.keys() & SERVERS.keys() else "a minute"
+        progress(f"control plane: building {', '.join(wanted)} once, {long} ({go})")
+        packages = tuple(wanted.values())
+        total = _count_packages(go, packages, environment, progress)
+        _install(go, packages, environment | {"GOBIN": str(workshop)}, total, progress)
+        target.mkdir(exist_ok=True)
+        for name in wanted:
+            (workshop / _INSTALLED_AS.get(name, name)).rename(target / name)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     progress(f"control plane: built into {target}")
 
 
-def _count_packages(go: str, environment: dict[str, str], progress: Progress) -> int:
+def _count_packages(go: str, packages: Sequence[str], environment: dict[str, str], progress: Progress) -> int:
     progress("control plane: fetching the Go modules")
     listed = subprocess.run(
-        [go, "list", "-deps", "tool"], cwd=MODULE, env=environment, capture_output=True, text=True, check=False
+        [go, "list", "-deps", *packages], cwd=MODULE, env=environment, capture_output=True, text=True, check=False
     )
     if listed.returncode:
         raise BuildError(f"fetching the control plane's Go modules failed:\n{_tail(listed.stderr)}")
     return len(listed.stdout.splitlines())
 
 
-def _install(go: str, environment: dict[str, str], total: int, progress: Progress) -> None:
-    command = [go, "install", "-v", "-ldflags=-s -w", "tool"]
+def _install(go: str, packages: Sequence[str], environment: dict[str, str], total: int, progress: Progress) -> None:
+    command = [go, "install", "-v", *_FLAGS, *packages]
     started = reported = time.monotonic()
     lines: list[str] = []
     with subprocess.Popen(command, cwd=MODULE, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -167,6 +181,6 @@ def _version(text: str) -> tuple[int, ...]:
 
 if __name__ == "__main__":
     try:
-        binaries()
+        binaries(wanted={**SERVERS, **(CLIENT if sys.argv[1:] == ["kubectl"] else {})})
     except BuildError as error:
         raise SystemExit(str(error)) from error

@@ -12,7 +12,7 @@ from node_rotation.cli import main
 from node_rotation.clients.etcd import probe
 from proving_ground.ground import Ground
 
-pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.errors import TransientError
 from proving_ground.ground import Ground
 
-pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 WITHIN_S = 90.0
 
 

@@ -120,6 +120,14 @@ def test_a_plan_made_earlier_is_carried_out_exactly(cli: Cli, name: str, world: 
     assert world.on_image("base-old") == ()
 
 
+def test_mode_plan_stops_at_a_plan_made_earlier_too(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    ran = cli("rotate", name, "--plan", str(path), "--mode", "plan")
+    assert ran.code == 2
+    assert world.mutations == []
+
+
 def test_a_machine_that_is_gone_meanwhile_counts_as_done(
     cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
 ) -> None:

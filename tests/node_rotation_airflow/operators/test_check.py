@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +11,15 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from node_rotation.errors import TransientError
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow.documents import Request
+from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
 from node_rotation_airflow.operators.publish import DRIFT, PublishDriftOperator
 from node_rotation_airflow.operators.request import RequestOperator
-from node_rotation_airflow.operators.step import PrepareOperator
+from node_rotation_airflow.operators.step import LaunchOperator, PrepareOperator
 from node_rotation_airflow.operators.sweep import SweepOperator
 
 TONIGHT = datetime.now(UTC).strftime("%Y-%m-%d")
@@ -90,6 +93,29 @@ def sweep(run: Any) -> Any:
 def test_a_sweep_of_a_clean_cluster_does_nothing(swept: Any) -> None:
     assert sweep(swept) == []
     assert swept.world.mutations == []
+
+
+def test_what_can_not_leave_at_once_is_swept_by_the_next_try_and_not_in_an_hour(swept: Any) -> None:
+    world = swept.world
+    swept.xcoms["request", "request"] = Request(settings=world.settings(), groups=("workers",)).dump()
+    drift = swept.run(DetectOperator(task_id="detect", group="workers"), 0)
+    (batch, *_) = swept.run(PlanOperator(task_id="plan", drifts=[drift]))
+    swept.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    swept.run(AdmitOperator(task_id="batch.admit", spec=batch, gate_task_id="batch.health_gate"), 0)
+    swept.run(LaunchOperator(task_id="batch.launch", spec=batch), 0)
+    world.clock.wait(1000)
+
+    with pytest.raises(TransientError, match="left in dev.dev") as left:
+        sweep(swept)
+    assert SweepOperator(task_id="sweep", cluster="dev.dev").retries * left.value.retry_after_s >= 600
+    for _ in range(10):
+        world.clock.wait(left.value.retry_after_s)
+        with suppress(TransientError):
+            sweep(swept)
+            break
+
+    assert world.residue() == ()
+    assert world.orphans() == ()
 
 
 def test_what_a_dead_run_left_is_swept_and_a_live_one_is_not_touched(swept: Any) -> None:

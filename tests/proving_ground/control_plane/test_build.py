@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -13,13 +14,16 @@ import pytest
 from proving_ground.control_plane import build
 
 ROOT = Path(__file__).parents[3]
-# Stands in for the Go toolchain, which takes minutes: notes each install and makes the six binaries.
+# Stands in for the Go toolchain, which takes minutes: notes each install and makes the binaries it is asked for.
 GO = """#!/bin/sh
 case "$1" in
   env) echo {version} ;;
   list) echo one; echo two ;;
-  install) echo x >> {log}; sleep 0.3; for name in server kube-apiserver kube-controller-manager kube-scheduler \\
-    kubectl kwok; do touch "$GOBIN/$name"; done; exit {status} ;;
+  install) echo x >> {log}; sleep 0.3
+    for package in "$@"; do case "$package" in
+      */etcd/server/v3) touch "$GOBIN/server" ;;
+      */*) touch "$GOBIN/${{package##*/}}" ;;
+    esac; done; exit {status} ;;
 esac
 """
 
@@ -45,10 +49,23 @@ def test_it_is_built_once_and_found_ever_after(machine):
     installs = machine()
     lines = []
     directory = build.binaries(lines.append)
-    assert {path.name for path in directory.iterdir()} == set(build.BINARIES)
+    assert {path.name for path in directory.iterdir()} == set(build.SERVERS)
     assert build.binaries(lines.append) == directory
     assert installs.read_text() == "x\n"
     assert any("building" in line for line in lines)
+
+
+def test_kubectl_is_built_only_for_who_wants_it_and_beside_the_rest(machine):
+    installs = machine()
+    build.binaries(lambda line: None)
+    directory = build.binaries(lambda line: None, build.CLIENT)
+    assert {path.name for path in directory.iterdir()} == {*build.SERVERS, "kubectl"}
+    assert installs.read_text() == "x\nx\n"
+
+
+def test_every_program_is_a_tool_of_go_mod():
+    tools = set(re.findall(r"^\t(\S+/\S+)$", (build.MODULE / "go.mod").read_text().partition(")")[0], re.MULTILINE))
+    assert tools == {*build.SERVERS.values(), *build.CLIENT.values()}
 
 
 def test_two_builders_at_once_build_once(machine):
