@@ -110,6 +110,8 @@ def _begins(settings: Settings) -> Iterator[str]:
     if settings.turn is not None:
         yield from (f"only once {before.settings.name} is done" for before in settings.turn.ahead)
     policy = settings.policy
+    if policy.pin:
+        yield "it is pinned to its image: nothing newer takes its place while it waits"
     if policy.outside_windows:
         yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"
     else:

@@ -232,6 +232,9 @@ class Policy(Value):
     outside_windows: str | None = Field(
         default=None, pattern=r"\S", description="for one run: why it may work outside its windows; goes on record"
     )
+    pin: bool = Field(
+        default=False, description="for one run: it keeps its image, and while it waits nothing newer takes its place"
+    )
 
     @property
     def hours(self) -> Hours:

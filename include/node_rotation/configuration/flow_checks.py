@@ -12,9 +12,10 @@ from node_rotation.model import ImageStep, Strategy
 if TYPE_CHECKING:
     from node_rotation.fleet import Settings
 
-OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
+OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval", "pin")
 """Settings that no node group has for itself."""
 
+_FOR_A_RUN = "Say it for a single run instead."
 _MEANS = {ImageStep.COMMAND: "image_command", ImageStep.POD: "image_pod"}
 
 
@@ -61,9 +62,9 @@ def some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
     """
     where = "run parameters" if run else f"policy of {settings.name}"
     if settings.policy.outside_windows and "outside_windows" not in run:
-        raise BadInputError(
-            f"{where}: outside_windows", "would switch the windows off for good.", "Say it for a single run instead."
-        )
+        raise BadInputError(f"{where}: outside_windows", "would switch the windows off for good.", _FOR_A_RUN)
+    if settings.policy.pin and "pin" not in run:
+        raise BadInputError(f"{where}: pin", "would let no image take another's place.", _FOR_A_RUN)
     for name, policy in settings.groups.items():
         for what in OF_CLUSTERS:
             if getattr(policy, what) != getattr(settings.policy, what):
