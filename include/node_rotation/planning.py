@@ -82,7 +82,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         groups=groups,
         batches=batches,
         slots=total_slots,
-        cluster_machines=sum(len(group.members) for group in snapshot.groups.values()),
+        cluster_machines=snapshot.machines,
         estimate=priced(estimate, settings.prices, _types(batches, snapshot)),
         blockers=(
             *blockers(subjects, drifts, snapshot),
@@ -112,6 +112,8 @@ def _begins(settings: Settings) -> Iterator[str]:
     policy = settings.policy
     if policy.pin:
         yield "it is pinned to its image: nothing newer takes its place while it waits"
+    if policy.skip_promotion:
+        yield f"neither the environments before nor the clusters ahead count for this run: {policy.skip_promotion}"
     if policy.outside_windows:
         yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"
     else:

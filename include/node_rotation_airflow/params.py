@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 
 from node_rotation.errors import BadInputError
+from node_rotation_airflow.nights import Night
 from node_rotation_airflow.partitions import parse
 
 if TYPE_CHECKING:
@@ -130,6 +131,12 @@ def rotation_params(
             "The reason goes on record. Empty: only in the windows that the fleet file gives.",
             r"^.*$",
         ),
+        "skip_promotion": _text(
+            "Promotion",
+            "Wait neither for the environments before nor for the clusters ahead because",
+            "The reason goes on record. Empty: only once they have proven the image, where the fleet file asks for it.",
+            r"^.*$",
+        ),
         "max_surge": _text(
             "Budget",
             "Extra machines at once",
@@ -210,6 +217,7 @@ POLICY_PATHS: Mapping[str, tuple[str, ...]] = {
     "on_gate_failure": ("gate", "on_failure"),
     "mode": ("mode",),
     "outside_windows": ("outside_windows",),
+    "skip_promotion": ("skip_promotion",),
     PIN: (PIN,),
 }
 """Where a parameter goes in the policy."""
@@ -256,11 +264,12 @@ def make_request(
         raise BadInputError(
             f"conf {', '.join(unknown)}", "is no parameter of this DAG.", f"Known: {', '.join(own) or 'none'}."
         )
-    partition = parse(partition_key, now) if partition_key else None
+    night = Night(fleet.night.at, fleet.night.zone)
+    partition = parse(partition_key, now, night) if partition_key else None
     cluster = _cluster(params.get("cluster") or "", partition.cluster if partition else "")
     settings = discover(fleet.settings(cluster, policy_of(params)))
     groups = _groups(settings, _names(params, "groups"), _names(params, "roles"))
-    return Request(settings=settings, groups=groups, as_of=partition.as_of(now) if partition else None)
+    return Request(settings=settings, groups=groups, as_of=partition.as_of(now, night) if partition else None)
 
 
 def _known(params: Mapping[str, Any]) -> list[str]:

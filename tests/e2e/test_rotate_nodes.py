@@ -28,7 +28,7 @@ SWEEP = "sweep_residue"
 STEPS = ("admit", "launch", "cordon", "drain", "terminate", "health_gate", "heal")
 BEGUN = ("launch", "drain", "terminate", "health_gate")
 """What a batch waits in once it has been admitted."""
-SECTIONS = ["Image", "Windows", "Budget", "Strategy", "Drain", "Gates"]
+SECTIONS = ["Image", "Windows", "Promotion", "Budget", "Strategy", "Drain", "Gates"]
 STUCK = {
     "metadata": {"name": "dns"},
     "spec": {"nodeSelector": {"nowhere": "true"}, "containers": [{"name": "dns", "image": "dns"}]},

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
 from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan
@@ -37,10 +38,9 @@ def read(path: Path) -> Plan:
     try:
         return Plan.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where, problem, _ = explain(error, data, Plan)
         remedy = "Make the plan again; docs/plan.schema.json describes it."
-        raise BadInputError(f"{path}: {where}", f"{first['msg']}.", remedy) from error
+        raise BadInputError(f"{path}: {where}", problem, remedy) from error
 
 
 def _check_version(path: Path, data: Any) -> None:
@@ -89,7 +89,9 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapsho
             )
         )
     drifted = frozenset(m.instance_id for drift in drifts for m in drift.drifted)
-    return plan.model_copy(update={"batches": tuple(_left(plan.batches, drifted))})
+    # Counted anew: what the share of machines is that needs approval, a file that anybody can edit must not say.
+    update = {"batches": tuple(_left(plan.batches, drifted)), "cluster_machines": snapshot.machines}
+    return plan.model_copy(update=update)
 
 
 def groups_of(plan: Plan, settings: Settings) -> tuple[str, ...]:
@@ -112,6 +114,9 @@ def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) 
     elif group.target.template is not None and now.target.template != group.target.template:
         planned, current = group.target.template, now.target.template
         yield (f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}")
+    role = next(one.role for one in settings.cluster.groups if one.name == group.name)
+    if role is not group.role:
+        yield f"the role of group {group.name} is {role}, planned was {group.role}"
     if policy.strategy != group.strategy:
         yield f"the strategy of group {group.name} is {policy.strategy}, planned was {group.strategy}"
     planned_ids = {m.instance_id for batch in plan.batches for m in batch.machines}

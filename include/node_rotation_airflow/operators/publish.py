@@ -42,9 +42,9 @@ class PublishDriftOperator(RotationOperator):
         """
         from node_rotation.blockers import merged
         from node_rotation_airflow.params import PIN
-        from node_rotation_airflow.partitions import parse
+        from node_rotation_airflow.partitions import split
 
-        partition = parse(context["dag_run"].partition_key or "", datetime.now(UTC))
+        partition = split(context["dag_run"].partition_key or "", datetime.now(UTC))
         drifted: Mapping[str, int] = {d["group"]: len(d["drifted"]) for d in self.drifts if d["drifted"]}
         blockers = tuple(merged(blocker for drift in self.drifts for blocker in _blockers(drift)))
         if not drifted:

@@ -187,9 +187,9 @@ def test_switching_windows_off_for_good_is_refused() -> None:
 
 
 def test_pinning_for_good_is_refused() -> None:
-    with pytest.raises(BadInputError, match="pin: would let no image take another's place. Say it for a single run"):
+    with pytest.raises(BadInputError, match="pin: would switch newer images off for good. Say it for a single run"):
         settings(pin=True)
-    with pytest.raises(BadInputError, match="group workers of dev.dev: pin: differs from the cluster's"):
+    with pytest.raises(BadInputError, match="node group workers of dev.dev: pin: would switch"):
         settings([{"name": "workers", "policy": {"pin": True}}])
 
 

@@ -316,7 +316,7 @@ def test_a_cluster_that_is_away_does_not_hide_the_drift_of_the_others(cli: Cli, 
     assert "6 of 6 machines drifted" in ran.out
     assert ran.err == f"{unreachable}: the API server can't be reached\n"
     told = cli("-o", "json", "drift").document["clusters"]
-    assert [cluster.get("error") for cluster in told] == [None, "the API server can't be reached"]
+    assert [cluster.get("error", {}).get("message") for cluster in told] == [None, "the API server can't be reached"]
 
 
 def test_a_sweep_goes_on_after_a_cluster_that_is_away(cli: Cli, unreachable: str) -> None:

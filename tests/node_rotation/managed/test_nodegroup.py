@@ -143,7 +143,7 @@ def test_an_image_that_makes_no_node_is_at_fault_and_later_groups_are_held() -> 
     assert "NodeCreationFailure" in why.reason
     assert why.image_fault
     assert any(memory.image_id(NEW) in line for line in result.frozen)
-    assert asked(memory) == [UPDATE]
+    assert asked(memory) == [UPDATE, "PutParameter"]  # the record that freezes it
 
 
 def test_a_bad_image_of_a_custom_group_is_frozen_too() -> None:
