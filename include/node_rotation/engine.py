@@ -12,7 +12,7 @@ from node_rotation.clearance.look import Superseded
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting, too_long
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
@@ -282,7 +282,7 @@ class _Rotation:
             except PermanentError as error:
                 outcome = Blocked(str(error), (f"batch {moving.batch.name}",))
             if isinstance(outcome, Waiting) and self._overdue(moving):
-                outcome = Blocked(f"{moving.name} took too long: {'; '.join(outcome.reasons)}", moving.said)
+                outcome = too_long(moving.name, f"batch {moving.batch.name}", outcome.reasons)
             if isinstance(outcome, Waiting):
                 moving.others_may_go = outcome.others_may_go
                 self._waits(moving, outcome)
