@@ -141,7 +141,9 @@ class Airflow:
 
         context = self.context(operator.task_id, index, **dag_run)
         try:
-            return operator.execute(context)
+            returned = operator.execute(context)
+            self.mapped[operator.task_id, "return_value", index] = returned
+            return returned
         except TaskDeferred as deferred:
             event = self.fire(deferred.trigger, context["ti"])
             if type(event).__name__ != "TriggerEvent":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -136,7 +137,8 @@ def fails(run: Any, batches: list[dict[str, str]]) -> None:
 def told(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, str]:
     """The report, and its page."""
     monkeypatch.setenv("NODE_ROTATION_REPORTS", str(folder))
-    run.pulled = [value for (_, key, _), value in run.mapped.items() if key == "return_value"]
+    spans = {task: value for (task, key, _), value in run.mapped.items() if key == "return_value"}
+    run.pulled = [value for task, value in spans.items() if task.startswith("batch.") and value]
     page = Path(run.run(ReportOperator(task_id="report")))
     return json.loads(page.with_suffix(".json").read_text()), page.read_text()
 
@@ -168,7 +170,7 @@ def test_the_report_says_why_a_batch_failed_and_what_was_put_back_in_the_words_o
     assert (why, value["put_back"]) == (same, expected["put_back"])
     assert "has not joined the cluster" in why["reason"]
     assert why["objects"]
-    assert why["remedy"] in page
+    assert why["remedy"] in html.unescape(page)
     assert why["image_fault"]
     assert [line for line in value["put_back"] if " is back in group dev-workers" in line]
     assert bool([line for line in value["put_back"] if "launches its former image again" in line]) is ours
@@ -242,16 +244,17 @@ def test_events_of_a_triggerer_of_an_earlier_version_are_understood(airflow: Any
 def test_a_group_that_could_not_be_prepared_is_why_the_run_stopped(
     airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = MemoryWorld.simple(machines=1)
-    run, _ = planned(airflow, world)
-    world.cloud.suspend(world.asg("workers"), ["Launch"])
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    blocked = Blocked("Launch of dev-workers is suspended", ("asg dev-workers",), "Resume it.")
+    deed = deeds.Deed(lambda of, group, left_s: blocked, lambda of, group: 60.0)
+    monkeypatch.setattr(deeds, "DEEDS", {"prepare": deed})
     with pytest.raises(AirflowFailException):
         run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
 
     value, page = told(run, tmp_path, monkeypatch)
 
-    assert "Launch of dev-workers is suspended" in value["blocked"]["reason"]
-    assert value["blocked"]["remedy"] in page
+    assert Cause.read(value["blocked"]).blocked() == blocked
+    assert "Launch of dev-workers is suspended. Resume it." in page
 
 
 def test_a_run_that_nobody_verified_is_not_reported_well(
