@@ -256,6 +256,9 @@ class Policy(Value):
         pattern=shapes.REASON.pattern,
         description="for one run: why it may work outside its windows; goes on record",
     )
+    pin: bool = Field(
+        default=False, description="for one run: it keeps its image, and while it waits nothing newer takes its place"
+    )
     skip_promotion: str | None = Field(
         default=None,
         pattern=shapes.REASON.pattern,
