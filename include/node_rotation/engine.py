@@ -12,10 +12,11 @@ from node_rotation.clearance.look import Superseded
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting, too_long
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
+from node_rotation.steps.freezing import still_launches
 from node_rotation.steps.heal import heal
 from node_rotation.steps.others import notice
 from node_rotation.steps.prepare import prepare
@@ -112,12 +113,15 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
 
 
 def frozen_targets(run: Run) -> tuple[str, ...]:
-    """Which of the plan's images are frozen by now, and why; nothing if that can't be learned."""
-    try:
-        records = [run.freezes.of(group.target.image) for group in run.plan.groups]
-    except RotationError:
-        return ()
-    return tuple(dict.fromkeys(str(record) for record in records if record))
+    """Which of the plan's images are frozen by now, why, and what launches them; nothing of what can't be learned."""
+    records: list[str] = []
+    launched: list[str] = []
+    for group in run.plan.groups:
+        with suppress(RotationError):
+            if record := run.freezes.of(group.target.image):
+                records.append(str(record))
+                launched.extend(still_launches(run, group))
+    return tuple(dict.fromkeys((*records, *launched)))
 
 
 def _sweep_the_dead(run: Run) -> None:
@@ -282,7 +286,7 @@ class _Rotation:
             except PermanentError as error:
                 outcome = Blocked(str(error), (f"batch {moving.batch.name}",))
             if isinstance(outcome, Waiting) and self._overdue(moving):
-                outcome = Blocked(f"{moving.name} took too long: {'; '.join(outcome.reasons)}", moving.said)
+                outcome = too_long(moving.name, f"batch {moving.batch.name}", outcome.reasons)
             if isinstance(outcome, Waiting):
                 moving.others_may_go = outcome.others_may_go
                 self._waits(moving, outcome)

@@ -40,7 +40,7 @@ POSTPONED_KEY = "postponed"
 TOOK_UP_KEY = "took_up"
 """XCom of a prepare task that cleans up after a dead run: that run's id."""
 CAUSE_KEY = "cause"
-"""XCom of a step that failed: a ``documents.Cause``."""
+"""XCom of a step, or of a group's deed, that failed: a ``documents.Cause``."""
 
 RETRIES = 3
 RETRY_DELAY = timedelta(seconds=10)

@@ -17,6 +17,7 @@ from node_rotation.steps.drain import evict_from
 from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
 from node_rotation.steps.managed import let_go
+from node_rotation.steps.put_back import attached_text
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, staying, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate
@@ -228,11 +229,20 @@ def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
         except PermanentError:  # "already part of": a call whose answer was lost was faster
             if fresh_group(run, asg).member(old) is None:
                 raise
-        did.append(f"instance {old} is back in group {asg}")
+        lock.change(run, lambda now: _is_back(now, scene.claim.batch, old))
+        did.append(attached_text(old, asg))
     lock.require(run)
     run.cloud.untag_instances([old], [names.DETACHED_FROM, names.RUN])
     run.look.forget()
     return True
+
+
+def _is_back(ledger: Ledger, batch: str, machine: str) -> Ledger:
+    """For the report, whoever writes it."""
+    claim = ledger.claim(batch)
+    if claim is None or machine in claim.back:
+        return ledger
+    return ledger.with_claim(claim.model_copy(update={"back": (*claim.back, machine)}))
 
 
 def _shrink_unfilled(scene: Scene, did: list[str]) -> None:

@@ -46,9 +46,9 @@ class HealOperator(StepOperator):
             return None
         self.log.info("not passed: %s", ", ".join(sorted(n for n, state in states.items() if state != "success")))
         run = run_of(context)
-        cause = cause_of(context, self.step_task_ids)
+        cause = cause_of(context, self.step_task_ids, ti.map_index)
         if cause is not None:
             batch = batch_of(run, self.subject(context))
-            for line in heal(run, batch, cause.reason, image_fault=cause.image_fault):
+            for line in heal(run, batch, str(cause), image_fault=cause.image_fault):
                 self.log.info("%s", line)
         return super().work(context)
