@@ -118,10 +118,8 @@ class Story:
         self.before["warm pool"] = set(self.warm())
         ec2 = self.ground.aws.client("ec2", access_key="somebody")
         (image,) = ec2.describe_images(Filters=[{"Name": "name", "Values": ["base-2"]}])["Images"]
-        template = self.group("warm").source.template
-        assert template is not None
         ec2.create_launch_template_version(
-            LaunchTemplateId=template.id, SourceVersion="1", LaunchTemplateData={"ImageId": image["ImageId"]}
+            LaunchTemplateName="dev-warm", SourceVersion="1", LaunchTemplateData={"ImageId": image["ImageId"]}
         )
         self.autoscaling.suspend_processes(AutoScalingGroupName="dev-warm", ScalingProcesses=["AZRebalance"])
 
