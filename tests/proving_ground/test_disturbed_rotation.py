@@ -1,4 +1,4 @@
-"""One rotation on a real control plane that others disturb, each in a group of its own: seen and handled, not fought."""
+"""One rotation on a real control plane that others disturb, each a group of its own: seen and handled, not fought."""
 
 from __future__ import annotations
 

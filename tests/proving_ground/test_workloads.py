@@ -62,7 +62,8 @@ def test_each_pod_of_a_stateful_set_has_a_volume_of_its_own_in_a_zone_in_turn():
     terms = [one["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0] for one in volumes]
     assert [term["matchExpressions"][0]["values"][0][-1] for term in terms] == ["a", "b", "a"]
     (template,) = controller["spec"]["volumeClaimTemplates"]
-    assert template["metadata"]["name"] == controller["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][0]["name"]
+    (container,) = controller["spec"]["template"]["spec"]["containers"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == [template["metadata"]["name"]]
 
 
 def test_only_stateful_sets_have_volumes():

@@ -54,9 +54,7 @@ def fleet(alone: Ground, directory: Path, **accepted: bool) -> str:
     etcd = {name: {"endpoints": list(a.endpoints)} for name, a in access(alone).items()}
     policy: dict[str, Any] = {"gate": {"settle": "1s"}, "poll": "1s", "control_plane": {"etcd": etcd, **accepted}}
     path = directory / "fleet.yaml"
-    path.write_text(
-        yaml.safe_dump({"defaults": policy, "environments": [{"name": "prod", "clusters": [cluster]}]})
-    )
+    path.write_text(yaml.safe_dump({"defaults": policy, "environments": [{"name": "prod", "clusters": [cluster]}]}))
     return str(path)
 
 
