@@ -10,11 +10,15 @@ from typing import Any
 from kubernetes import client, config
 
 from node_rotation import detect, engine, planning
-from node_rotation.clients.connect import connect
+from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.connect import aws_session, connect
 from node_rotation.clients.wall import WallClock
 from node_rotation.fleet import Fleet
 from node_rotation.run import Run
 from proving_ground.ground import Ground
+
+DETAILS_S = 1.0
+"""An instance refresh takes seconds here and not minutes: it is looked for that much more often."""
 
 
 def run_on(ground: Ground, groups: Sequence[Mapping[str, Any]], policy: Mapping[str, Any]) -> Run:
@@ -29,7 +33,8 @@ def run_on(ground: Ground, groups: Sequence[Mapping[str, Any]], policy: Mapping[
     }
     fleet = Fleet.model_validate({"environments": [{"name": told.environment, "clusters": [cluster]}]})
     settings, clock = fleet.settings(told.name), WallClock()
-    cloud, kubernetes = connect(settings)
+    _, kubernetes = connect(settings)
+    cloud = AwsCloud(aws_session(settings), details_s=DETAILS_S)
     seen = detect.observe(settings, cloud, kubernetes, clock)
     drifts = [detect.detect(settings, g, cloud, kubernetes, clock, snapshot=seen) for g in settings.groups]
     plan = planning.make_plan(settings, drifts, seen, clock.now())
