@@ -224,5 +224,6 @@ def test_rebalancing_is_suspended_meanwhile_and_afterwards_as_its_owners_want_it
 def test_a_warm_pool_is_renewed_before_it_is_drawn_on(story: Story) -> None:
     eventually(lambda: list(story.warm().values()) == ["base-2"])
     assert story.before["warm pool"].isdisjoint(story.warm())
-    drawn = [a for a in story.group("warm").activities if "from warm pool" in a.description]
+    drawn = [a.description for a in story.group("warm").activities if "from warm pool" in a.description]
     assert drawn
+    assert not [one for one in drawn if any(old in one for old in story.before["warm pool"])]
