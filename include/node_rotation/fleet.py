@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -171,8 +172,18 @@ class Fleet(Value):
                     before = tuple(self._before(env, candidate, merged.policy.promoted))
                     turn = self._turn(env, candidate, merged.policy.promoted)
                     return merged.model_copy(update={"before": before, "turn": turn, "accounts": self.accounts})
-        known = ", ".join(self.names)
-        raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
+        raise BadInputError("cluster", *self._no_such(cluster))
+
+    def _no_such(self, cluster: str) -> tuple[str, str]:
+        """What is wrong with a cluster's name, and which there are."""
+        for env in self.environments:
+            if env.name == cluster:
+                clusters = ", ".join(f"{env.name}.{c.name}" for c in env.clusters)
+                return f"{cluster!r} is an environment.", f"Name one of its clusters: {clusters}."
+        short = [c.name for env in self.environments for c in env.clusters]
+        close = difflib.get_close_matches(str(cluster), (*short, *self.names), n=1)
+        meant = f"Did you mean {close[0]!r}? " if close else ""
+        return f"there is no cluster {cluster!r} in the fleet.", f"{meant}Known: {', '.join(self.names)}."
 
     def each(self) -> Iterator[Settings]:
         """Every cluster by itself: without who comes before it.

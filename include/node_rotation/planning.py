@@ -110,6 +110,8 @@ def _begins(settings: Settings) -> Iterator[str]:
     if settings.turn is not None:
         yield from (f"only once {before.settings.name} is done" for before in settings.turn.ahead)
     policy = settings.policy
+    if policy.pin:
+        yield "it is pinned to its image: nothing newer takes its place while it waits"
     if policy.skip_promotion:
         yield f"neither the environments before nor the clusters ahead count for this run: {policy.skip_promotion}"
     if policy.outside_windows:

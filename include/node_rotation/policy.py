@@ -72,6 +72,20 @@ class Protected(StrEnum):
     REPLACE = "replace"
 
 
+class Process(StrEnum):
+    """What may be suspended of an Auto Scaling group while it is rotated. Not Launch and Terminate: they do the work.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html
+    """
+
+    AZ_REBALANCE = "AZRebalance"
+    ALARM_NOTIFICATION = "AlarmNotification"
+    SCHEDULED_ACTIONS = "ScheduledActions"
+    REPLACE_UNHEALTHY = "ReplaceUnhealthy"
+    HEALTH_CHECK = "HealthCheck"
+    INSTANCE_REFRESH = "InstanceRefresh"
+
+
 class ImageSource(Value):
     """Where the target image comes from: template, ssm, name (with owner) or id.
 
@@ -243,7 +257,7 @@ class Policy(Value):
     control_plane: ControlPlanePolicy = ControlPlanePolicy()
     wait_between_rotations: Duration = Field(default=0.0, description="after a gate, before the next admission")
     wait_between_drains: Duration = 0.0
-    suspend_processes: tuple[str, ...] = ("AZRebalance",)
+    suspend_processes: tuple[Process, ...] = (Process.AZ_REBALANCE,)
     lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")
@@ -255,6 +269,9 @@ class Policy(Value):
         default=None,
         pattern=shapes.REASON.pattern,
         description="for one run: why it may work outside its windows; goes on record",
+    )
+    pin: bool = Field(
+        default=False, description="for one run: it keeps its image, and while it waits nothing newer takes its place"
     )
     skip_promotion: str | None = Field(
         default=None,

@@ -256,7 +256,7 @@ def test_a_fleet_file_that_is_not_yaml_is_one_line(cli: Cli, file: Path, text: b
     ("arguments", "said"),
     [
         (("rotate", "prod"), "{file}: cluster: there is no cluster 'prod' in the fleet. Known: dev.dev."),
-        (("drift", "dev.prod"), "{file}: cluster: there is no cluster 'dev.prod' in the fleet. Known: dev.dev."),
+        (("drift", "dev.prod"), "there is no cluster 'dev.prod' in the fleet. Did you mean 'dev.dev'? Known: dev.dev."),
         (("rotate", "dev", "-g", "gpu"), "--group: dev.dev has no node group 'gpu'. Known: workers, full."),
         (("rotate", "dev", "--role", "control-plane"), "no node group of role control-plane"),
         (("rotate", "dev", "--max-surge", "0"), "run parameters: budget.max_surge: 0 leaves 0 slots"),

@@ -99,7 +99,11 @@ def test_what_was_pinned_survives_xcom(a_fleet: Fleet) -> None:
     [
         ({}, None, "cluster: is empty, and there is no partition key. Choose a cluster."),
         ({"clutser": "dev.one"}, None, "conf clutser: is no parameter of this DAG. Known: cluster,"),
-        ({"cluster": "dev.two"}, None, r"there is no cluster 'dev.two' in the fleet. Known: dev.one, prod.eu-1."),
+        (
+            {"cluster": "dev.two"},
+            None,
+            "no cluster 'dev.two' in the fleet. Did you mean 'dev.one'? Known: dev.one, prod.eu-1.",
+        ),
         ({"cluster": "prod.eu-1"}, "2026-11-09~dev.one", "is not the partition key's 'dev.one'"),
         ({"cluster": "dev.one", "groups": ["gpu"]}, None, "dev.one has no node group gpu. Known: workers, masters."),
         ({"cluster": "dev.one", "roles": ["master"]}, None, "there is no role master. Known: worker, control-plane."),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from node_rotation.cli.arguments import WITH_VALUE
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
 
 TRY_AGAIN = "This may pass: try again in a moment."
-_WITH_VALUE = ("--fleet", "--output", "-o")
 
 
 def said(message: str, objects: Sequence[str] = (), remedy: str = "") -> dict[str, Any]:
@@ -33,13 +33,13 @@ def of(error: RotationError) -> dict[str, Any]:
 def as_json(given: Sequence[str]) -> bool:
     """Whether JSON was asked for, also by a command line that is wrong elsewhere.
 
-    :param given: what follows the program's name; the option counts only before the command.
+    :param given: what follows the program's name; the options of every command in front.
     """
     value_of, last = "", ""
     for word in given:
         if value_of:
             value_of, last = "", word if value_of in ("--output", "-o") else last
-        elif word in _WITH_VALUE:
+        elif word in WITH_VALUE:
             value_of = word
         elif word.startswith("--output="):
             last = word.removeprefix("--output=")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from node_rotation import fleet
@@ -10,6 +11,7 @@ from node_rotation.clearance.freezes import Freezes, union
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
+from node_rotation.configuration import shapes
 from node_rotation.errors import BadInputError, RotationError, happening_at
 from node_rotation.fleet import Account, Fleet
 from node_rotation.model import Image
@@ -18,6 +20,7 @@ from node_rotation.model import Image
 def freeze(file: Path, output: Output, image_id: str, reason: str) -> ExitCode:
     """Freeze an image, in the first account that knows it; one that can't be asked keeps nobody from the next."""
     said = _reason(reason)
+    _id(image_id)
     known = fleet.load(file)
     failed: list[RotationError] = []
     for account in known.accounts:
@@ -46,6 +49,7 @@ def _freeze_in(known: Fleet, account: Account, image_id: str, reason: str) -> Fr
 def unfreeze(file: Path, output: Output, image_id: str, reason: str) -> ExitCode:
     """Lift the freezes of an image, and of its copies, in every account."""
     said = _reason(reason)
+    _id(image_id)
     known = fleet.load(file)
     store = freezes(known)
     record = of(_image(known, store, image_id), store())
@@ -101,6 +105,13 @@ def _reason(given: str) -> str:
     if not given.strip():
         raise BadInputError("--reason", "is empty.", "Say why: everybody who meets it reads it.")
     return given.strip()
+
+
+def _id(image_id: str) -> None:
+    shape = shapes.IMAGE_ID
+    if not re.match(shape.pattern, image_id):
+        problem = f"{image_id!r} is not {shape.what}: {shape.allowed}."
+        raise BadInputError("IMAGE", problem, f"E.g. {shape.example}.")
 
 
 def _unknown(image_id: str) -> BadInputError:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from node_rotation.cli.arguments import version
 from node_rotation.configuration import document
 from node_rotation.errors import BadInputError
 from node_rotation.model import Role, Strategy
@@ -26,14 +27,24 @@ class Output(StrEnum):
 _POLICY = "Policy, on top of the fleet file's"
 _WHAT = "What to look at"
 
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"node-rotation {version()}")
+        raise typer.Exit
+
+
 FleetFile = Annotated[
     Path, typer.Option("--fleet", envvar="NODE_ROTATION_FLEET", metavar="PATH", help="The fleet file.")
 ]
 OutputAs = Annotated[Output, typer.Option("--output", "-o", help="json writes one document to stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+]
 ClusterName = Annotated[str, typer.Argument(metavar="CLUSTER", help="A cluster's name, or ENVIRONMENT.CLUSTER.")]
 ClusterNames = Annotated[
-    list[str] | None, typer.Argument(metavar="[CLUSTER]...", help="Clusters; without one, the whole fleet.")
+    list[str] | None, typer.Argument(metavar="CLUSTER", help="Clusters; without one, the whole fleet.")
 ]
 Groups = Annotated[
     list[str] | None,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
 """Settings that no node group has for itself."""
 
-_FOR_ONE_RUN = {"outside_windows": "the windows", "skip_promotion": "promotion"}
+_FOR_ONE_RUN = {"outside_windows": "the windows", "skip_promotion": "promotion", "pin": "newer images"}
 _MEANS = {ImageStep.COMMAND: "image_command", ImageStep.POD: "image_pod"}
 
 

@@ -215,6 +215,17 @@ def test_a_pinned_image_is_not_overtaken() -> None:
     assert isinstance(clearance.look(prod), Done)
 
 
+def test_a_run_told_to_pin_is_overtaken_neither_by_its_source_nor_by_the_environment_before() -> None:
+    land = Land()
+    prod = land.run("prod", pin=True)
+    assert "it is pinned to its image" in " ".join(prod.plan.notes)
+    land.publish("base-newest")
+    assert "2 of 2 machines do not run" in why(clearance.look(prod))
+    assert engine.rotate(land.run("dev")).ok
+
+    assert "2 of 2 machines do not run" in why(clearance.look(prod))
+
+
 def test_a_pinned_image_waits_even_for_an_environment_that_went_on() -> None:
     land = Land()
     prod = land.run("prod", image={"id": land.prod.image_id("base-new")})

@@ -136,6 +136,7 @@ def accepted(model: type[BaseModel], document: dict[str, Any]) -> bool:
         ("ImageSource", {"owner": 123456789012}, "123456789012 is not a text: put it in quotes. E.g. owner: '1234567"),
         ("NodeGroup", {**GROUP, "asg": None}, "node group 'workers' needs either asg or asg_tags"),
         ("Policy", {"suspend_processes": "AZRebalance"}, "is not a list. E.g. suspend_processes: [AZRebalance]"),
+        ("Policy", {"suspend_processes": ["Launch"]}, "[0]: 'Launch' is not one of AZRebalance, AlarmNotification"),
         ("Window", {"from": "22:00", "to": "05:00", "days": ["monday"]}, "days[0]: 'monday' is not one of mon, tue"),
         ("Window", {"from": "10pm", "to": "05:00"}, "'10pm' is no time of day: write it like"),
         (
