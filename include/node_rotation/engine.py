@@ -16,6 +16,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
+from node_rotation.steps.evening import even_out_beside
 from node_rotation.steps.heal import heal
 from node_rotation.steps.others import notice
 from node_rotation.steps.prepare import prepare
@@ -279,6 +280,8 @@ class _Rotation:
             if isinstance(outcome, Waiting):
                 moving.others_may_go = outcome.others_may_go
                 self._waits(moving, outcome)
+                for line in even_out_beside(self.run, moving.batch):
+                    self._note(line)
                 return outcome.poll_s
             if not self._next(moving, outcome):
                 return LONG_S

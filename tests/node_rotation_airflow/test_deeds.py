@@ -9,8 +9,8 @@ from tests.node_rotation.eks_world import NEW, OLD, world
 from node_rotation import engine
 from node_rotation.outcome import Blocked, Done
 from node_rotation.run import Run
+from node_rotation.scaling.zones import unevenness
 from node_rotation.steps import ORDER
-from node_rotation.steps.balance import unevenness
 from node_rotation.steps.heal import heal
 from node_rotation.testing.faults import Crash
 from node_rotation.testing.managed_values import UpdateFailed

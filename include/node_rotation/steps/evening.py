@@ -1,0 +1,115 @@
+"""Even out a group while its last batches are still in flight, in slots that nobody else wants.
+
+Surge ends uneven where machines did not leave in the order in which they were claimed. Nothing is known of that before
+the last launch, and from then on slots are free: whoever waits for the last batches begins then, so that restore finds
+zones even instead of taking one machine's way from its beginning. What is left when the last batch has passed, restore
+goes on with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from node_rotation import lock, steps  # steps as a module, as in balance
+from node_rotation.errors import RotationError
+from node_rotation.ledger import Claim, ClaimState, Ledger
+from node_rotation.model import Batch, StepName, Strategy, is_balance
+from node_rotation.run import Run
+from node_rotation.scaling.zones import too_rich
+from node_rotation.steps.admit import may_begin
+from node_rotation.steps.assignment import needed
+from node_rotation.steps.balance import against, batch_of, begins, go_on, held_back, leaver, next_batch, tolerated
+from node_rotation.steps.scene import ledger_of, staying
+from node_rotation.world.aws import ScalingGroup
+
+BEGUN = (ClaimState.ADMITTED, ClaimState.PASSED)
+
+
+def even_out_beside(run: Run, batch: Batch) -> tuple[str, ...]:
+    """Begin, and go on with, evening out; of all that wait only the earliest batch in flight does it.
+
+    What goes wrong here is no trouble of the batch: it is tried again, at the latest by restore.
+
+    :param batch: one that waits.
+    :returns: one line per thing done.
+    """
+    did: list[str] = []
+    try:
+        ledger = ledger_of(run.look().lease, run.id)
+        if ledger is None or not _leads(ledger, batch):
+            return ()
+        for group in run.plan.groups:
+            for claim in (c for c in ledger.claims_of(group.name) if is_balance(c.batch) and c.open):
+                known = batch_of(claim.batch, claim.group, claim.machines)
+                go_on(run, claim, partial(_knowing, run, known), did)
+            _begin(run, group.name, did)
+    except RotationError:
+        pass
+    return tuple(did)
+
+
+def _leads(ledger: Ledger, batch: Batch) -> bool:
+    flying = (c.batch for c in ledger.claims if c.state is ClaimState.ADMITTED and not is_balance(c.batch))
+    return next(flying, None) == batch.name
+
+
+def _begin(run: Run, group_name: str, did: list[str]) -> None:
+    """Claim a machine, if the look says so and the world as it is now says it again."""
+    if _next(run, group_name) is None:
+        return
+    run.look.forget()
+    lock.require(run)
+    batch = _next(run, group_name)
+    if batch is None:
+        return
+    steps.STEPS[StepName.ADMIT].act(_knowing(run, batch), batch)
+    ledger = lock.require(run).ledger
+    if ledger.claim(batch.name) is not None:
+        group = run.look().groups[ledger.groups[group_name].asg]
+        machine = batch.machines[0].instance_id
+        did.append(begins(group, machine, _leaving(ledger, group_name) - {machine}))
+
+
+def _next(run: Run, group_name: str) -> Batch | None:
+    """The batch that makes a group end more even, if one may begin now."""
+    snapshot = run.look()
+    ledger = ledger_of(snapshot.lease, run.id)
+    baseline = ledger.groups.get(group_name) if ledger else None
+    group = snapshot.groups.get(baseline.asg) if baseline else None
+    if ledger is None or baseline is None or group is None:
+        return None
+    if baseline.strategy is not Strategy.SURGE or not held_back(baseline, group):
+        return None
+    if not (_all_begun(run, ledger, group_name) and _all_launched(ledger, group_name, group)):
+        return None
+    rich = too_rich(group, _leaving(ledger, group_name), tolerated(baseline))
+    if against(run, snapshot, ledger, group_name, rich):
+        return None
+    machine = leaver(ledger, group_name, group, snapshot, rich)
+    batch = next_batch(ledger, group_name, machine) if machine else None
+    return batch if batch is not None and may_begin(_knowing(run, batch), batch) else None
+
+
+def _all_begun(run: Run, ledger: Ledger, group_name: str) -> bool:
+    """Whether no batch of a group is to come: each will change how its zones end."""
+    claims = (ledger.claim(batch.name) for batch in run.plan.batches if batch.group == group_name)
+    return all(claim is not None and claim.state in BEGUN for claim in claims)
+
+
+def _all_launched(ledger: Ledger, group_name: str, group: ScalingGroup) -> bool:
+    """Whether every machine was asked for and has its zone."""
+    baseline, there = ledger.groups[group_name], staying(group)
+    asked = baseline.resizing is None and needed(ledger.claims_of(group_name), group) <= baseline.own
+    return asked and len(there) >= group.desired
+
+
+def _leaving(ledger: Ledger, group_name: str) -> frozenset[str]:
+    """The machines that batches in flight will take away."""
+    flying: list[Claim] = [c for c in ledger.claims_of(group_name) if c.open]
+    return frozenset(machine for claim in flying for machine in claim.machines)
+
+
+def _knowing(run: Run, batch: Batch) -> Run:
+    """The run with one more batch in its plan, last in line."""
+    return replace(run, plan=run.plan.model_copy(update={"batches": (*run.plan.batches, batch)}))
