@@ -51,12 +51,14 @@ class Story:
     before: bool
     then: str
     behaviour: str
+    unavailable: int
 
     def world(self) -> MemoryWorld:
         return MemoryWorld.simple(
             self.machines,
             replicas=2 * self.machines,
             zones=self.zones,
+            max_unavailable=self.unavailable,
             seed=self.seed,
             behaviour=self.behaviour,
             boot_jitter=0.3,
@@ -81,6 +83,7 @@ stories = st.builds(
     before=st.booleans(),
     then=st.sampled_from(["sweep", "same run", "new run"]),
     behaviour=st.sampled_from(["good", "good", "good", "never-joins", "joins-not-ready"]),
+    unavailable=st.sampled_from([1, 3]),
 )
 
 

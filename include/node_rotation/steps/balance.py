@@ -9,7 +9,7 @@ is left then one after another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -104,22 +104,27 @@ def _begin(run: Run, group_name: str, ledger: Ledger, did: list[str]) -> Claim |
         if not any(c.state is ClaimState.HEALED for c in _earlier(ledger, group_name)):
             did.append(_note(group, why))
         return None
-    machine = leaver(ledger, group_name, group, snapshot, rich)
-    batch = next_batch(ledger, group_name, machine)
+    machines = leavers(ledger, group_name, group, snapshot, rich)
+    batch = next_batch(ledger, group_name, machines)
     claim = Claim(
-        batch=batch.name, group=group_name, machines=(machine,), strategy=baseline.strategy, since=run.clock.now()
+        batch=batch.name, group=group_name, machines=machines, strategy=baseline.strategy, since=run.clock.now()
     )
     written = lock.change(run, lambda now: now if now.claim(batch.name) else now.with_claim(claim))
-    did.append(begins(group, machine))
+    did.append(begins(group, machines))
     return written.claim(batch.name)
 
 
-def begins(group: ScalingGroup, machine: str, leaving: Collection[str] = ()) -> str:
-    """That a machine is replaced for its zone's sake.
+def begins(group: ScalingGroup, machines: Collection[str], leaving: Collection[str] = ()) -> str:
+    """That machines are replaced for their zones' sake.
 
     :param leaving: members that are not to be counted: they go anyway.
     """
-    return f"group {group.name}: {_said(group, leaving)} are uneven, so instance {machine} is replaced"
+    what = " and ".join(f"instance {machine}" for machine in machines)
+    return f"group {group.name}: {_said(group, leaving)} are uneven, so {what} {_is(machines)} replaced"
+
+
+def _is(things: Collection[str]) -> str:
+    return "is" if len(things) == 1 else "are"
 
 
 def held_back(baseline: Baseline, group: ScalingGroup) -> bool:
@@ -127,9 +132,9 @@ def held_back(baseline: Baseline, group: ScalingGroup) -> bool:
     return PROCESS in baseline.suspended_by_us and PROCESS in group.suspended
 
 
-def next_batch(ledger: Ledger, group_name: str, machine: str) -> Batch:
-    """The batch that replaces a machine for its zone's sake."""
-    return batch_of(balance_batch(group_name, 1 + len(_earlier(ledger, group_name))), group_name, (machine,))
+def next_batch(ledger: Ledger, group_name: str, machines: tuple[str, ...]) -> Batch:
+    """The batch that replaces machines for their zones' sake."""
+    return batch_of(balance_batch(group_name, 1 + len(_earlier(ledger, group_name))), group_name, machines)
 
 
 def batch_of(name: str, group_name: str, machines: tuple[str, ...]) -> Batch:
@@ -143,10 +148,10 @@ def _earlier(ledger: Ledger, group_name: str) -> list[Claim]:
     return [claim for claim in ledger.claims_of(group_name) if is_balance(claim.batch)]
 
 
-def against(run: Run, snapshot: Snapshot, ledger: Ledger, group_name: str, rich: str) -> str:
-    """What speaks against replacing one more machine of a group; "" if nothing does.
+def against(run: Run, snapshot: Snapshot, ledger: Ledger, group_name: str, rich: Collection[str]) -> str:
+    """What speaks against replacing more machines of a group; "" if nothing does.
 
-    :param rich: the zone it would be taken of; "" if there is none.
+    :param rich: the zones they would be taken of.
     """
     if not rich:
         return "they were before the run"
@@ -162,17 +167,19 @@ def against(run: Run, snapshot: Snapshot, ledger: Ledger, group_name: str, rich:
     return ""
 
 
-def _in_vain(snapshot: Snapshot, claim: Claim, rich: str) -> bool:
-    """The replacement did not come where it was wanted, e.g. because the poor zone has no capacity."""
+def _in_vain(snapshot: Snapshot, claim: Claim, rich: Collection[str]) -> bool:
+    """A replacement did not come where it was wanted, e.g. because the poor zone has no capacity."""
     found = (snapshot.instances.get(new) for new in claim.replacements.values())
-    return any(instance is not None and instance.zone == rich for instance in found)
+    return any(instance is not None and instance.zone in rich for instance in found)
 
 
-def leaver(ledger: Ledger, group_name: str, group: ScalingGroup, snapshot: Snapshot, rich: str) -> str:
-    """A machine of a zone that no batch has to do with: one from before the run if there is any, the oldest of those.
+def leavers(
+    ledger: Ledger, group_name: str, group: ScalingGroup, snapshot: Snapshot, rich: Sequence[str]
+) -> tuple[str, ...]:
+    """A machine of each zone that no batch has to do with: from before the run if there is any, the oldest of those.
 
-    :param rich: the zone.
-    :returns: "" if each of them belongs to a batch in flight.
+    :param rich: the zones.
+    :returns: fewer than zones if the others belong to batches in flight.
     """
     flying = [c for c in ledger.claims_of(group_name) if c.open]
     busy = {m for c in flying for m in (*c.machines, *c.replacements.values())}
@@ -182,8 +189,12 @@ def leaver(ledger: Ledger, group_name: str, group: ScalingGroup, snapshot: Snaps
         new = machine not in ledger.groups[group_name].members
         return new, instance.launched_at if instance else 0.0, machine
 
-    there = (m.instance_id for m in group.members if m.zone == rich and stays(m.lifecycle))
-    return min((machine for machine in there if machine not in busy), key=age, default="")
+    free = [m for m in group.members if stays(m.lifecycle) and m.instance_id not in busy]
+    found = [
+        sorted((m.instance_id for m in free if m.zone == zone), key=age)[: list(rich).count(zone)]
+        for zone in dict.fromkeys(rich)
+    ]
+    return tuple(machine for machines in found for machine in machines)
 
 
 def _drive(run: Run, claim: Claim, own: Callable[[], Run], did: list[str]) -> Blocked | Waiting | None:

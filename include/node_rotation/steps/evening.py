@@ -18,10 +18,11 @@ from node_rotation.model import Batch, StepName, Strategy, is_balance
 from node_rotation.run import Run
 from node_rotation.scaling.zones import too_rich
 from node_rotation.steps.admit import may_begin
-from node_rotation.steps.assignment import needed
-from node_rotation.steps.balance import against, batch_of, begins, go_on, held_back, leaver, next_batch, tolerated
+from node_rotation.steps.balance import against, batch_of, begins, go_on, held_back, leavers, next_batch, tolerated
 from node_rotation.steps.scene import ledger_of, staying
+from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.snapshot import Snapshot
 
 BEGUN = (ClaimState.ADMITTED, ClaimState.PASSED)
 
@@ -67,8 +68,8 @@ def _begin(run: Run, group_name: str, did: list[str]) -> None:
     ledger = lock.require(run).ledger
     if ledger.claim(batch.name) is not None:
         group = run.look().groups[ledger.groups[group_name].asg]
-        machine = batch.machines[0].instance_id
-        did.append(begins(group, machine, _leaving(ledger, group_name) - {machine}))
+        machines = tuple(machine.instance_id for machine in batch.machines)
+        did.append(begins(group, machines, _leaving(ledger, group_name) - {*machines}))
 
 
 def _next(run: Run, group_name: str) -> Batch | None:
@@ -86,9 +87,17 @@ def _next(run: Run, group_name: str) -> Batch | None:
     rich = too_rich(group, _leaving(ledger, group_name), tolerated(baseline))
     if against(run, snapshot, ledger, group_name, rich):
         return None
-    machine = leaver(ledger, group_name, group, snapshot, rich)
-    batch = next_batch(ledger, group_name, machine) if machine else None
-    return batch if batch is not None and may_begin(_knowing(run, batch), batch) else None
+    machines = leavers(ledger, group_name, group, snapshot, rich)
+    if len(machines) < len(rich) or _share_a_budget(snapshot, machines):
+        return None
+    batch = next_batch(ledger, group_name, machines)
+    return batch if may_begin(_knowing(run, batch), batch) else None
+
+
+def _share_a_budget(snapshot: Snapshot, machines: tuple[str, ...]) -> bool:
+    """Whether two machines would have to go in turn, so that taking them together wins nothing."""
+    one, *others = ((machine,) for machine in machines)
+    return any(Sharing(snapshot).conflict(one, other) is not None for other in others)
 
 
 def _all_begun(run: Run, ledger: Ledger, group_name: str) -> bool:
@@ -98,10 +107,18 @@ def _all_begun(run: Run, ledger: Ledger, group_name: str) -> bool:
 
 
 def _all_launched(ledger: Ledger, group_name: str, group: ScalingGroup) -> bool:
-    """Whether every machine was asked for and has its zone."""
-    baseline, there = ledger.groups[group_name], staying(group)
-    asked = baseline.resizing is None and needed(ledger.claims_of(group_name), group) <= baseline.own
-    return asked and len(there) >= group.desired
+    """Whether every replacement that batches in flight need is there, so that its zone is known.
+
+    What this run asks of its group does not tell that: a machine that left is counted there only by the next change.
+    """
+    there = staying(group)
+    served = all(
+        old in claim.replacements or old in claim.spared or old not in there
+        for claim in ledger.claims_of(group_name)
+        if claim.open
+        for old in claim.machines
+    )
+    return served and len(there) >= group.desired
 
 
 def _leaving(ledger: Ledger, group_name: str) -> frozenset[str]:
