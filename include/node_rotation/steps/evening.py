@@ -24,8 +24,6 @@ from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
-BEGUN = (ClaimState.ADMITTED, ClaimState.PASSED)
-
 
 def even_out_beside(run: Run, batch: Batch) -> tuple[str, ...]:
     """Begin, and go on with, evening out; of all that wait only the earliest batch in flight does it.
@@ -102,8 +100,7 @@ def _share_a_budget(snapshot: Snapshot, machines: tuple[str, ...]) -> bool:
 
 def _all_begun(run: Run, ledger: Ledger, group_name: str) -> bool:
     """Whether no batch of a group is to come: each will change how its zones end."""
-    claims = (ledger.claim(batch.name) for batch in run.plan.batches if batch.group == group_name)
-    return all(claim is not None and claim.state in BEGUN for claim in claims)
+    return all(ledger.claim(batch.name) is not None for batch in run.plan.batches if batch.group == group_name)
 
 
 def _all_launched(ledger: Ledger, group_name: str, group: ScalingGroup) -> bool:

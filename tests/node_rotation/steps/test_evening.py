@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.node_rotation.crashes import after, dies, rotate, run_for, sweep_all
 
 from node_rotation import engine, lock
-from node_rotation.ledger import ClaimState, claim_change
-from node_rotation.model import is_balance
+from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
+from node_rotation.model import Batch, is_balance
 from node_rotation.run import Run
+from node_rotation.steps import evening
 from node_rotation.steps.evening import even_out_beside
 from node_rotation.steps.scene import ledger_of
 from node_rotation.testing import seeds
-from node_rotation.testing.faults import Mutation
+from node_rotation.testing.faults import Crash, Mutation
 from node_rotation.testing.world import MemoryWorld
 
 SURGE: dict[str, Any] = {"strategy": "surge", "budget": {"max_surge": 3}}
@@ -93,9 +95,9 @@ def test_it_takes_no_slot_while_a_batch_waits_for_one() -> None:
     world = three_zones(6)
 
     def nobody_waits(event: engine.Event, run: Run) -> None:
-        ledger = ledger_of(run.look().lease, run.id)
-        if ledger is not None and any(is_balance(c.batch) for c in ledger.claims):
-            assert all(ledger.claim(batch.name) for batch in run.plan.batches)
+        found = ledger_of(run.look().lease, run.id)
+        if found is not None and any(is_balance(c.batch) for c in found.claims):
+            assert all(found.claim(batch.name) for batch in run.plan.batches)
 
     result, _ = rotated(world, nobody_waits)
     assert result.ok
@@ -106,8 +108,8 @@ def test_it_counts_against_the_budget_as_every_machine_in_flight() -> None:
     most: list[int] = []
 
     def count(event: engine.Event, run: Run) -> None:
-        ledger = ledger_of(run.look().lease, run.id)
-        most.append(sum(len(c.machines) for c in ledger.claims if c.open) if ledger else 0)
+        found = ledger_of(run.look().lease, run.id)
+        most.append(sum(len(c.machines) for c in found.claims if c.open) if found else 0)
 
     rotated(world, count)
     assert max(most) == 3
@@ -171,22 +173,126 @@ def test_a_pause_between_rotations_is_kept_for_it_too() -> None:
     assert begun(events)[0] - max(earlier) >= 30.0 or begun(events)[0] >= max(passed(events))
 
 
-def test_only_the_earliest_batch_in_flight_drives_it() -> None:
-    world, asked = three_zones(), []
+def ripe(monkeypatch: pytest.MonkeyPatch, machines: int, slots: int) -> tuple[MemoryWorld, Run]:
+    """A run at the moment at which it would begin to even out."""
+    world = MemoryWorld.simple(
+        machines, replicas=machines, max_unavailable=slots, boot_jitter=0.4, stop_jitter=0.4, seed=1
+    )
+    run = run_for(world, **{**SURGE, "budget": {"max_surge": slots}})
 
-    def ask(event: engine.Event, run: Run) -> None:
-        ledger = ledger_of(run.look().lease, run.id)
-        flying = [c.batch for c in ledger.claims if c.state is ClaimState.ADMITTED] if ledger else []
-        if len(flying) < 2 or asked:
-            return
-        asked.append(flying)
-        others = [batch for batch in run.plan.batches if batch.name != flying[0]]
-        mutations = len(world.mutations)
-        assert not any(even_out_beside(run, batch) for batch in others)
-        assert len(world.mutations) == mutations
+    def would_begin(run: Run, batch: Batch) -> tuple[str, ...]:
+        if batch.name == (flying(run) or [""])[0] and evening._next(run, "workers") is not None:
+            raise Crash
+        return ()
 
-    rotated(world, ask)
-    assert asked
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "even_out_beside", would_begin)
+        with pytest.raises(Crash):
+            engine.rotate(run)
+    return world, run
+
+
+def ledger(run: Run) -> Ledger:
+    held = lock.held(run)
+    assert held is not None
+    return held.ledger
+
+
+def flying(run: Run) -> list[str]:
+    held = lock.held(run)
+    return [c.batch for c in held.ledger.claims if c.state is ClaimState.ADMITTED] if held else []
+
+
+def begins(run: Run) -> Claim | None:
+    """The claim that evens out, once every batch that waits has had its turn."""
+    run.look.forget()
+    for batch in run.plan.batches:
+        even_out_beside(run, batch)
+    return ledger(run).claim(FIRST)
+
+
+def test_only_the_earliest_batch_in_flight_drives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, run = ripe(monkeypatch, 12, 6)
+    first, *others = flying(run)
+    mutations = len(world.mutations)
+    for batch in (b for b in run.plan.batches if b.name in others):
+        assert not even_out_beside(run, batch)
+    assert len(world.mutations) == mutations
+    (leading,) = [b for b in run.plan.batches if b.name == first]
+    assert even_out_beside(run, leading)
+
+
+def test_it_takes_no_machine_that_a_batch_in_flight_has_to_do_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run = ripe(monkeypatch, 12, 6)
+    busy = {m for c in ledger(run).claims if c.open for m in (*c.machines, *c.replacements.values())}
+    claim = begins(run)
+    assert claim is not None
+    assert not busy & {*claim.machines}
+
+
+def test_where_one_launch_could_go_either_way_two_machines_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, run = ripe(monkeypatch, 12, 5)
+    claim = begins(run)
+    assert claim is not None
+    assert sorted(world.ec2.found[m].zone[-1] for m in claim.machines) == ["a", "b"]
+
+
+def test_a_pair_ends_even_within_the_budget() -> None:
+    world = MemoryWorld.simple(12, replicas=12, max_unavailable=5, boot_jitter=0.4, stop_jitter=0.4, seed=1)
+    result, events = rotated(world, budget={"max_surge": 5})
+    assert result.ok
+    assert len(begun(events)) == 1
+    assert result.ledger is not None
+    assert [len(c.machines) for c in result.ledger.claims if is_balance(c.batch)] == [2]
+    assert zones(world) == [4, 4, 4]
+    assert world.monitor.max_extra[world.asg("workers")] <= 5
+    assert after(world).clean
+
+
+def test_two_machines_under_one_tight_budget_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, run = ripe(monkeypatch, 12, 5)
+    batch = evening._next(run, "workers")
+    assert batch is not None
+    nodes = [run.look().node_of(machine.instance_id).name for machine in batch.machines]
+    pods = [pod for node in nodes for pod in world.objects.pods_of_node(node) if pod.labels.get("app") == "web"]
+    assert len({pod.node for pod in pods}) == 2
+    for pod in pods:
+        world.objects.change_pod(pod.uid, "labelled", labels={**pod.labels, "pair": "yes"})
+    budget = seeds.DisruptionBudget(max_unavailable=1)
+    world.disruption.add(replace(budget, name="pair", namespace=pods[0].namespace, selector={"pair": "yes"}))
+    world.clock.wait(0.5)
+    assert begins(run) is None
+
+
+def test_it_waits_for_a_batch_that_is_still_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its launch will change how the zones end; slots alone don't tell, it may wait for something else."""
+    _, run = ripe(monkeypatch, 12, 6)
+    plan = run.plan
+    one = plan.batches[0].model_copy(update={"name": "workers/13", "canary": False})
+    groups = tuple(group.model_copy(update={"slots": 12}) for group in plan.groups)
+    wider = plan.model_copy(update={"batches": (*plan.batches, one), "groups": groups, "slots": 12})
+    assert begins(replace(run, plan=wider)) is None
+    assert begins(run) is not None
+
+
+def test_it_waits_for_a_launch_whose_zone_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, run = ripe(monkeypatch, 12, 6)
+    group = run.cloud.groups([world.asg("workers")])[world.asg("workers")]
+    run.cloud.set_sizes(group.name, desired=group.desired + 1)  # somebody else's
+    assert begins(run) is None
+
+
+def test_it_waits_for_a_replacement_that_went_away_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run = ripe(monkeypatch, 12, 6)
+    lock.change(run, claim_change(flying(run)[-1], replacements={}))
+    assert begins(run) is None
+
+
+def test_it_waits_while_every_slot_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, run = ripe(monkeypatch, 12, 6)
+    taken = len(flying(run))
+    groups = tuple(group.model_copy(update={"slots": taken}) for group in run.plan.groups)
+    assert begins(replace(run, plan=run.plan.model_copy(update={"groups": groups}))) is None
 
 
 class Second:
