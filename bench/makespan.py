@@ -5,9 +5,10 @@ The bound is L + ceil((N-1)/c)·L with the mean L = boot + drain + gate; wanted:
 
 Both strategies must reach it, with zones even and no machine replaced once AZRebalance runs again.
 
-With seeds 0-99 (five minutes of one core for each strategy) it prints
-DETACH
-SURGE
+With seeds 0-99 (five minutes of one core for each strategy) ``--strategy detach`` prints
+``detach: 100 seeds, bound 2805 s, mean 1.022, worst 1.061``
+and ``--strategy surge`` printed, before zones were evened out beside the last batches,
+``surge: 100 seeds, bound 2805 s, mean 1.055, worst 1.156``.
 """
 
 from __future__ import annotations

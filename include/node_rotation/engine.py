@@ -143,6 +143,11 @@ class _Moving:
     def name(self) -> StepName:
         return StepName.HEAL if self.healing else ORDER[self.step]
 
+    @property
+    def queued(self) -> bool:
+        """Whether it still waits to be admitted."""
+        return self.step == 0 and self.healing is None
+
 
 @dataclass(slots=True)
 class _Rotation:
@@ -253,13 +258,15 @@ class _Rotation:
     def _in_turn(self) -> Iterator[_Moving]:
         """Who moves now: first in, first out, so behind one that waits for slots nobody of its group need ask.
 
-        One that only waits for machines in flight, with which it shares a tight budget, keeps nobody.
+        One that only waits for machines in flight, with which it shares a tight budget, keeps nobody; and none that
+        was admitted past it has to stop, or to ask for its slots again after a crash.
         """
+        claimed = {claim.batch for claim in self.ledger.claims} if self.ledger else set()
         queues: set[str] = set()
         for moving in tuple(self.moving):
-            if moving.batch.group not in queues:
+            if not moving.queued or moving.batch.group not in queues or moving.batch.name in claimed:
                 yield moving
-            if moving.step == 0 and not moving.healing and moving in self.moving and not moving.others_may_go:
+            if moving.queued and moving in self.moving and not moving.others_may_go:
                 queues.add(moving.batch.group)
 
     def _advance(self, moving: _Moving) -> float:

@@ -171,11 +171,15 @@ class GroupPlan(Value):
 
 
 class Blocker(Value):
-    """Why a plan can't be carried out as it stands."""
+    """Why a plan can't be carried out as it stands.
+
+    :param held_back: only because the image still soaks or is frozen: nothing is broken.
+    """
 
     reason: str
     objects: tuple[str, ...] = ()
     remedy: str = ""
+    held_back: bool = False
 
 
 class Cost(Value):

@@ -52,7 +52,7 @@ class Blocked:
         """One line for a person."""
         objects = f" ({', '.join(self.objects)})" if self.objects else ""
         remedy = f" Remedy: {self.remedy}" if self.remedy else ""
-        return f"{self.reason}{objects}.{remedy}" if not self.reason.endswith(".") else f"{self.reason}{remedy}"
+        return f"{self.reason.removesuffix('.')}{objects}.{remedy}"
 
 
 Outcome = Done | Waiting | Blocked

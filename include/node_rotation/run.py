@@ -104,6 +104,9 @@ class Run:
 class SharedLook:
     """All who wait in one process share one observation per cluster and interval.
 
+    An interval counts from the end of an observation and is never shorter than that took: where looking is slow,
+    because a machine or an API server is busy, looking all the time would make it slower still.
+
     :param observe: makes an observation.
     :param ttl_s: how long one is shared, in seconds.
     """
@@ -112,14 +115,18 @@ class SharedLook:
         self._observe, self._clock, self._ttl_s = observe, clock, ttl_s
         self._lock = threading.Lock()
         self._last: Snapshot | None = None
+        self._until = 0.0
         self._told = 0
 
     def __call__(self) -> Snapshot:
         """The current observation, made anew if the last one is too old."""
         with self._lock:
-            if self._last is None or self._clock.now() - self._last.taken_at >= self._ttl_s:
+            began = self._clock.now()
+            if self._last is None or began >= self._until:
                 self._last = self._observe()
                 self._told += 1
+                ended = self._clock.now()
+                self._until = ended + max(self._ttl_s, ended - began)
             return self._last
 
     def forget(self) -> None:

@@ -44,6 +44,9 @@ CAUSE_KEY = "cause"
 
 RETRIES = 3
 RETRY_DELAY = timedelta(seconds=10)
+SWEEP_AGAIN_S = 20.0
+SWEEP_RETRIES = 30
+"""Ten minutes: less than the hour after which the next sweep comes."""
 ADMIT_TIMEOUT = timedelta(days=3)
 CLEAR_TIMEOUT = timedelta(days=30)
 """Windows and promotions take their time; a newer run takes the place of one that waits."""

@@ -9,7 +9,7 @@ from math import inf
 
 from node_rotation.errors import BlockedError, RotationError, TransientError
 from node_rotation.ledger import Heard
-from node_rotation.model import Batch, StepName
+from node_rotation.model import Batch, Role, StepName, Strategy
 from node_rotation.outcome import Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
@@ -24,16 +24,23 @@ GIVING_UP_S = 60.0
 """So long before its deadline restore stops waiting for pods and machines."""
 
 
+def _at_once(run: Run, subject: str) -> bool:
+    """It may be done at its first try."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Deed:
     """One kind of work on one subject: a batch or a node group, by its name.
 
     :param do: act and look once, given run, subject and the seconds that are left.
     :param timeout_s: seconds after which nobody waits any more.
+    :param waits: whether it will have to wait in any case, as far as the plan tells, so that a worker need not try.
     """
 
     do: Callable[[Run, str, float], Outcome]
     timeout_s: Callable[[Run, str], float]
+    waits: Callable[[Run, str], bool] = _at_once
 
 
 def attempt(name: str, run: Run, subject: str, left_s: float = inf) -> Outcome:
@@ -74,7 +81,25 @@ def _step(name: StepName) -> Deed:
             log.info(line)
         return outcome
 
-    return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)))
+    return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)), _WAITS.get(name, _at_once))
+
+
+def _boots(run: Run, subject: str) -> bool:
+    """A replacement has to boot, or EKS to roll."""
+    return run.group(batch_of(run, subject)).strategy is not Strategy.TERMINATE_FIRST
+
+
+def _empties(run: Run, subject: str) -> bool:
+    """A worker's pods take their time to stop; a master has none that are evicted."""
+    return run.group(batch_of(run, subject)).role is Role.WORKER
+
+
+def _settles(run: Run, subject: str) -> bool:
+    """A gate wants to see it well for a while."""
+    return run.policy(batch_of(run, subject)).gate.settle > 0
+
+
+_WAITS = {StepName.LAUNCH: _boots, StepName.DRAIN: _empties, StepName.GATE: _settles}
 
 
 def _restore(run: Run, group: str, left_s: float) -> Outcome:
@@ -92,7 +117,8 @@ def batch_of(run: Run, name: str) -> Batch:
 DEEDS: Mapping[str, Deed] = {
     **{name.value: _step(name) for name in StepName},
     PREPARE: Deed(
-        lambda run, group, left_s: preparing.prepare(run, group), lambda run, group: preparing.timeout_s(run)
+        lambda run, group, left_s: preparing.prepare(run, group),
+        lambda run, group: preparing.timeout_s(run),
     ),
     RESTORE: Deed(_restore, restoring.timeout_s),
 }

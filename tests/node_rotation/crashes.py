@@ -22,6 +22,14 @@ FAST: dict[str, Any] = {
     "lock_duration": "120s",
 }
 PASSES = 60
+STRATEGIES = ("detach", "surge", "terminate_first")
+"""How a group that we roll ourselves may be rolled."""
+
+
+def by(strategy: str, slots: int = 2) -> dict[str, Any]:
+    """A policy with so many slots, from the budget that the strategy spends."""
+    spends = "max_unavailable" if strategy == "terminate_first" else "max_surge"
+    return {"strategy": strategy, "budget": {spends: slots}}
 
 
 def plan_for(world: MemoryWorld, **policy: Any) -> tuple[Plan, Any]:

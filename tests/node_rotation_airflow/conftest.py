@@ -132,7 +132,8 @@ class Airflow:
         )
         store = self.stores.setdefault(f"{task_id}_{index}", Store())
         run = SimpleNamespace(**{"conf": {}, "partition_key": None, "run_after": NIGHT, **dag_run})
-        return {"ti": ti, "dag_run": run, "params": {}, "task_state_store": store, "outlet_events": self.outlets}
+        params = dict(run.conf)  # Airflow adds all of conf, known or not
+        return {"ti": ti, "dag_run": run, "params": params, "task_state_store": store, "outlet_events": self.outlets}
 
     def run(self, operator: Any, index: int = -1, **dag_run: Any) -> Any:
         """Execute, and when it defers, run its trigger until it ends the task or sends it back to a worker."""

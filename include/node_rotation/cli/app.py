@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from node_rotation.cli import checkups, commands, freezing, options, statuses
+from node_rotation.cli import checkups, commands, failures, freezing, options, render, statuses
 from node_rotation.cli.exits import ExitCode, of_error
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
@@ -173,27 +173,35 @@ def run(arguments: Sequence[str] | None) -> int:
     try:
         ended = typer.main.get_command(app).main(args=given, prog_name="node-rotation", standalone_mode=False)
     except RotationError as error:
-        return _fail(*of_error(error), given)
+        return _fail(*of_error(error), failures.of(error), given)
     except typer.TyperException as error:  # the wrong options; 2 would be taken for drift
-        return _fail(ExitCode.ERROR, _misused(error), given)
-    except typer.Abort:
-        return ExitCode.INTERRUPTED
+        problem, remedy = _misused(error)
+        return _fail(ExitCode.ERROR, f"{problem} {remedy}", failures.said(problem, remedy=remedy), given)
+    except typer.Abort:  # the end of stdin where somebody was asked
+        ended = ExitCode.INTERRUPTED
     except Exception as error:  # the last line of defence: whatever it is, it is a defect of ours
-        text = f"unexpected {type(error).__name__}: {error}. Please report it, with what --debug shows."
-        return _fail(ExitCode.ERROR, text, given)
+        problem, remedy = f"unexpected {type(error).__name__}: {error}.", "Please report it, with what --debug shows."
+        return _fail(ExitCode.ERROR, f"{problem} {remedy}", failures.said(problem, remedy=remedy), given)
+    if ended == ExitCode.INTERRUPTED:  # typer's, for Ctrl-C
+        said = "interrupted before a rotation was under way."
+        return _fail(ExitCode.INTERRUPTED, said, failures.said(said), given)
     return int(ended or ExitCode.OK)
 
 
-def _misused(error: typer.TyperException) -> str:
+def _misused(error: typer.TyperException) -> tuple[str, str]:
+    """What is wrong with the options, and what to do."""
     said = error.format_message()
     option = getattr(error, "option_name", None)
     if option in BEFORE_THE_COMMAND:
-        return f"No such option: {option} behind a command. Write it before: node-rotation {option} ... COMMAND."
-    return f"{said}{'' if said.endswith(('.', '?', ')')) else '.'} See: node-rotation --help"
+        return f"No such option: {option} behind a command.", f"Write it before: node-rotation {option} ... COMMAND."
+    return f"{said}{'' if said.endswith(('.', '?', ')')) else '.'}", "See: node-rotation --help"
 
 
-def _fail(code: ExitCode, message: str, given: Sequence[str]) -> int:
+def _fail(code: ExitCode, message: str, error: Mapping[str, Any], given: Sequence[str]) -> int:
+    """Tell a person on stderr, and a program that asked for JSON on stdout."""
     if "--debug" in given:
         traceback.print_exc()
     print(f"node-rotation: {message}", file=sys.stderr)
+    if failures.as_json(given):
+        render.write_json({"schema_version": 1, "error": {**error, "exit_code": int(code)}})
     return code

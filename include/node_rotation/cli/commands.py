@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from node_rotation import engine, machine
-from node_rotation.cli import exits, plan_file, render
+from node_rotation.cli import exits, failures, plan_file, render
 from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
@@ -55,29 +55,29 @@ def drift(
     return ExitCode.ERROR if failed else exits.of_drift(d for drifts, _ in found.values() for d in drifts)
 
 
-def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, str]]:
+def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, RotationError]]:
     """Ask cluster after cluster: one that fails does not keep the others from their turn, or hide what they said.
 
     :returns: cluster → its answer, and cluster → why it has none.
     :raises RotationError: if it was only one, and failed.
     """
     found: dict[str, Answer] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, RotationError] = {}
     for name in names:
         try:
             found[name] = ask(name)
         except RotationError as error:
             if len(names) == 1:
                 raise
-            failed[name] = str(error)
+            failed[name] = error
     return found, failed
 
 
-def _errors(failed: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"name": name, "error": why} for name, why in failed.items()]
+def _errors(failed: Mapping[str, RotationError]) -> list[dict[str, Any]]:
+    return [{"name": name, "error": failures.of(why)} for name, why in failed.items()]
 
 
-def _show_errors(failed: Mapping[str, str]) -> None:
+def _show_errors(failed: Mapping[str, RotationError]) -> None:
     for name, why in failed.items():
         render.console(stderr=True).print(f"{name}: {why}", markup=False, soft_wrap=True)
 
@@ -116,7 +116,7 @@ def rotate(
 def rotate_plan(
     file: Path, output: Output, cluster: str, policy: Layer, source: Path, *, yes: bool = False
 ) -> ExitCode:
-    """Carry out exactly a plan that was made earlier.
+    """Carry out exactly a plan that was made earlier, unless the policy says plan only.
 
     :param yes: it is approved already.
     """
@@ -124,8 +124,9 @@ def rotate_plan(
     session = open_session(file, cluster, policy)
     groups = plan_file.groups_of(given, session.settings)
     session = replace(session, groups=groups)
-    left = plan_file.accept(given, session.settings, session.drift(session.observe()))
-    if left.blockers or not left.batches:
+    snapshot = session.observe()
+    left = plan_file.accept(given, session.settings, session.drift(snapshot), snapshot)
+    if session.settings.policy.mode is Mode.PLAN or left.blockers or not left.batches:
         _show_plan(output, left, refused=True)
         return exits.of_plan(left)
     return _carry_out(session, left, output, yes=yes)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from node_rotation.configuration import document
 from node_rotation.errors import BadInputError
 from node_rotation.model import Role, Strategy
 from node_rotation.policy import Mode
@@ -95,19 +96,9 @@ def overrides(
     return layer
 
 
-_OUTSIDE = "Say --set outside_windows=REASON instead: the reason goes on record."
-_ONLY_THE_FILE = {
-    "windows": _OUTSIDE,
-    "blackouts": _OUTSIDE,
-}
-"""When a cluster may be touched is not put aside without a trace."""
-
-
 def _put(layer: dict[str, Any], item: str) -> None:
     path, separator, text = item.partition("=")
     keys = path.split(".")
-    if keys[0] in _ONLY_THE_FILE:
-        raise BadInputError("--set", f"{keys[0]} is for the fleet file, not for a run.", _ONLY_THE_FILE[keys[0]])
     if not separator or not all(keys):
         raise BadInputError("--set", f"{item!r} is not KEY=VALUE.", "Write e.g. --set drain.timeout=20m.")
     for key in keys[:-1]:
@@ -115,6 +106,6 @@ def _put(layer: dict[str, Any], item: str) -> None:
         if not isinstance(layer, dict):
             raise BadInputError("--set", f"{item!r} lies below a setting that has a value already.")
     try:
-        layer[keys[-1]] = yaml.safe_load(text)
+        layer[keys[-1]] = document.read(text)
     except yaml.YAMLError as error:
         raise BadInputError("--set", f"the value of {item!r} is not YAML.") from error

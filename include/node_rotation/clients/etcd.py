@@ -39,6 +39,12 @@ def probe(clusters: Mapping[str, EtcdAccess]) -> tuple[EtcdCluster, ...]:
 
 
 def _pool(name: str, access: EtcdAccess) -> PoolManager:
+    context = _context(name, access) if any(e.startswith("https:") for e in access.endpoints) else None
+    return PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT)
+
+
+def _context(name: str, access: EtcdAccess) -> ssl.SSLContext:
+    """Made anew for every probe: certificates are renewed while a rotation runs."""
     files = {key: _path(getattr(access, key)) for key in ("ca", "certificate", "key")}
     try:
         context = ssl.create_default_context(cafile=files["ca"])
@@ -49,7 +55,7 @@ def _pool(name: str, access: EtcdAccess) -> PoolManager:
         raise BadInputError(
             f"control_plane.etcd.{name}", f"{given} can't be used: {short(error, 160)}.", "Give files in PEM format."
         ) from error
-    return PoolManager(ssl_context=context, retries=False, timeout=TIMEOUT)
+    return context
 
 
 def _path(given: str | None) -> str | None:

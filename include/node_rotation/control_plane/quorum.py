@@ -83,14 +83,14 @@ def blockers(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot
         yield Blocker(
             reason=reason,
             objects=tuple(guarded),
-            remedy="name its members in control_plane.etcd, or accept less with control_plane.without_probe: true",
+            remedy="name its members in control_plane.etcd, or have the fleet file accept less: "
+            "control_plane.without_probe: true",
         )
     size = sum(group.desired for group in _masters(settings, snapshot))
     if not settings.policy.control_plane.allow_outage:
         for reason in _too_few(snapshot, size):
-            yield Blocker(
-                reason=reason, objects=tuple(guarded), remedy="approve the outage with control_plane.allow_outage: true"
-            )
+            remedy = "have the fleet file approve the outage: control_plane.allow_outage: true"
+            yield Blocker(reason=reason, objects=tuple(guarded), remedy=remedy)
 
 
 def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:

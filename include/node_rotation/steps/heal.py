@@ -76,11 +76,10 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         return (f"batch {claim.batch}: its group was restored already",)
     if claim.strategy is Strategy.MANAGED:
-        return let_go(run, claim, why, image_fault=image_fault)
-    if claim.state is ClaimState.ADMITTED:
-        fields: dict[str, object] = {"state": ClaimState.FAILED}
-        fields |= {"why": why or claim.why, "image_fault": image_fault or claim.image_fault}
-        lock.change(run, claim_change(claim.batch, **fields))
+        _failed(run, claim, why, image_fault=image_fault)
+        frozen = freeze_at_fault(run, lock.require(run).ledger.claim(claim.batch) or claim)  # before the claim closes
+        return (*let_go(run, claim, why, image_fault=image_fault), *frozen)
+    _failed(run, claim, why, image_fault=image_fault)
     ledger = assign(run, claim.group, baseline.asg)
     run.look.forget()
     scene = place(run, claim.batch, run.look(), ledger)
@@ -95,6 +94,14 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         did.append(f"batch {claim.batch} is healed")
     return tuple(did)
+
+
+def _failed(run: Run, claim: Claim, why: str, *, image_fault: bool) -> None:
+    """Write down that a batch failed, and why; nothing if that was done."""
+    if claim.state is ClaimState.ADMITTED:
+        fields: dict[str, object] = {"state": ClaimState.FAILED}
+        fields |= {"why": why or claim.why, "image_fault": image_fault or claim.image_fault}
+        lock.change(run, claim_change(claim.batch, **fields))
 
 
 def _healed(ledger: Ledger, claim: Claim) -> str:

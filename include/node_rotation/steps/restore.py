@@ -44,7 +44,8 @@ def restore(run: Run, group_name: str, *, giving_up: bool = False) -> tuple[str,
 
 def restored(run: Run, group_name: str) -> Outcome:
     """Whether a group is restored: Waiting while pods still leave a surplus machine (call restore again)."""
-    ledger = ledger_of(run.look().lease, run.id)
+    found = lock.held(run)  # the Lease alone: when all is done, nothing else has to be looked at
+    ledger = found.ledger if found is not None and found.lease.holder == run.id else None
     if ledger is not None and intake.shut(ledger) and not ledger.groups:
         return intake.opened(run, ledger)
     if ledger is None or group_name not in ledger.groups:
@@ -83,8 +84,8 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
     baseline = ledger.groups[group_name]
     if baseline.strategy is not Strategy.MANAGED and not run.cloud.groups([baseline.asg]):
         return _forget(run, group_name, ledger, did)
-    _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up)
-    run.look.forget()
+    if _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up):
+        run.look.forget()
     if ledger.groups[group_name].strategy is Strategy.MANAGED:  # nothing of it was changed
         return lock.change(run, lambda now: now.without_group(group_name))
     if not _machines_right(run, group_name, did, giving_up=giving_up) and not giving_up:
@@ -115,12 +116,15 @@ def _forget(run: Run, group_name: str, ledger: Ledger, did: list[str]) -> Ledger
     return lock.change(run, lambda now: now.without_group(group_name))
 
 
-def _heal(run: Run, claims: tuple[Claim, ...], did: list[str], *, giving_up: bool) -> None:
+def _heal(run: Run, claims: tuple[Claim, ...], did: list[str], *, giving_up: bool) -> bool:
+    """Whether there was a batch to be healed or given up."""
+    before = len(did)
     for claim in claims:
         if claim.open and not is_balance(claim.batch):
             did.extend(heal_claim(run, claim, "the run ended before it passed"))
         elif claim.open and giving_up:
             give_up(run, claim, "it took too long", did)
+    return len(did) > before
 
 
 def _machines_right(run: Run, group_name: str, did: list[str], *, giving_up: bool) -> bool:

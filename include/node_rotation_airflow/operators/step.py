@@ -34,10 +34,13 @@ class DeedOperator(RotationOperator):
         """Act and look once; done at once needs no trigger. Returns a ``Span``."""
         return self.begin(context, self.subject(context))
 
-    def begin(self, context: Context, subject: str, *, resume: bool = False) -> dict[str, Any] | None:
-        """Try once, then wait in the trigger.
+    def begin(
+        self, context: Context, subject: str, *, resume: bool = False, first: bool = True
+    ) -> dict[str, Any] | None:
+        """Try once unless it has to wait in any case, then wait in the trigger, which acts and looks as well.
 
         :param resume: come back to a worker when it is done.
+        :param first: False if the trigger has tried already and asked for a worker.
         """
         from node_rotation.outcome import Blocked, Done
         from node_rotation_airflow.deeds import DEEDS, heard
@@ -47,6 +50,10 @@ class DeedOperator(RotationOperator):
         now = run.clock.now()
         began = _began(context, now)
         deadline = began + DEEDS[self.deed].timeout_s(run, subject)
+        if first and DEEDS[self.deed].waits(run, subject):
+            self.log.info("%s of %s goes to the triggerer: it takes its time in any case", self.deed, subject)
+            self._wait(run, subject, began, deadline, now, resume=resume)
+            return None
         outcome = self._attempted(run, subject, deadline)
         if isinstance(outcome, Done):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
@@ -92,7 +99,7 @@ class DeedOperator(RotationOperator):
 
         if event["status"] == WORKER:
             with said_plainly():
-                return self.begin(context, subject)
+                return self.begin(context, subject, first=False)
         if event["status"] == FAILED:
             raise self._failed(context, f"{self.deed} of {subject}: {event['reason']}", event.get("image_fault", False))
         if event["status"] == DEADLINE:

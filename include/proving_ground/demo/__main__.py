@@ -1,4 +1,4 @@
-"""``python -m proving_ground.demo dev | all | down``: one environment, all of them, or stop what was started."""
+"""``python -m proving_ground.demo all | dev | down``: all environments, one of them, or stop what was started."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main() -> int:
         console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
         return 0
     if asked not in FORMS:
-        console.print(f"[red]demo: there is no form {asked!r}: make demo, or make demo ENVIRONMENT=all[/red]")
+        console.print(f"[red]demo: there is no form {asked!r}: make demo, or make demo ENVIRONMENT=dev[/red]")
         return 1
     try:
         return FORMS[asked](Teller(console))

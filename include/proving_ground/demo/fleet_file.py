@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 TEMPLATE = Path(__file__).parent / "environments.yaml"
-HEAD = "# Written by `make demo ENVIRONMENT=all` from include/proving_ground/demo/environments.yaml.\n"
+HEAD = "# Written by `make demo` from include/proving_ground/demo/environments.yaml.\n"
 
 
 def write(directory: Path, endpoint: str, file: Path) -> tuple[str, ...]:

@@ -120,6 +120,14 @@ def test_a_plan_made_earlier_is_carried_out_exactly(cli: Cli, name: str, world: 
     assert world.on_image("base-old") == ()
 
 
+def test_mode_plan_stops_at_a_plan_made_earlier_too(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    ran = cli("rotate", name, "--plan", str(path), "--mode", "plan")
+    assert ran.code == 2
+    assert world.mutations == []
+
+
 def test_a_machine_that_is_gone_meanwhile_counts_as_done(
     cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
 ) -> None:
@@ -308,7 +316,7 @@ def test_a_cluster_that_is_away_does_not_hide_the_drift_of_the_others(cli: Cli, 
     assert "6 of 6 machines drifted" in ran.out
     assert ran.err == f"{unreachable}: the API server can't be reached\n"
     told = cli("-o", "json", "drift").document["clusters"]
-    assert [cluster.get("error") for cluster in told] == [None, "the API server can't be reached"]
+    assert [cluster.get("error", {}).get("message") for cluster in told] == [None, "the API server can't be reached"]
 
 
 def test_a_sweep_goes_on_after_a_cluster_that_is_away(cli: Cli, unreachable: str) -> None:

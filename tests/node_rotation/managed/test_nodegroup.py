@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from tests.node_rotation.crashes import FAST, dies, plan_for, rotate, run_for, sweep_all
 from tests.node_rotation.eks_world import NEW, NEW_RELEASE, OLD, nodegroup, world
@@ -140,7 +142,21 @@ def test_an_image_that_makes_no_node_is_at_fault_and_later_groups_are_held() -> 
     assert (name, result.skipped) == ("small/1", ("large/1",))
     assert "NodeCreationFailure" in why.reason
     assert why.image_fault
-    assert asked(memory) == [UPDATE]
+    assert any(memory.image_id(NEW) in line for line in result.frozen)
+    assert asked(memory) == [UPDATE, "PutParameter"]  # the record that freezes it
+
+
+def test_a_bad_image_of_a_custom_group_is_frozen_too() -> None:
+    group = nodegroup(machines=2, ami_type="CUSTOM")
+    group = dataclasses.replace(group, image="mine-1", next_image="mine-2")
+    images = (
+        seeds.Image("mine-1", created="2026-11-01T06:00:00Z"),
+        seeds.Image("mine-2", created="2026-11-08T06:00:00Z", behaviour="never-joins"),
+    )
+    memory = world(group, images=images, replicas=2)
+    result = rotate(memory)
+    assert result.failed
+    assert any(memory.image_id("mine-2") in line for line in result.frozen)
 
 
 def test_no_capacity_is_no_fault_of_the_image() -> None:

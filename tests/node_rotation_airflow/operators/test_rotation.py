@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.node_rotation.crashes import run_for
 from node_rotation import detect as detecting
 from node_rotation import lock
 from node_rotation.errors import PermanentError
+from node_rotation.model import Role, Strategy
 from node_rotation.outcome import Done, Waiting
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
@@ -201,6 +203,28 @@ def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:
     with pytest.raises(AirflowSkipException):
         run.run(VerifyOperator(task_id="verify"))
     assert world.mutations == []
+
+
+def test_what_has_to_wait_in_any_case_takes_no_worker_for_a_first_try(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=1)
+    run, batches = planned(airflow, world)
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    world.journal.calls.clear()
+    for step in (LaunchOperator, DrainOperator, HealthGateOperator):
+        with pytest.raises(TaskDeferred):
+            step(task_id=f"batch.{step.deed}", spec=batches[0]).execute(run.context(f"batch.{step.deed}", 0))
+    assert not world.journal.calls
+
+
+def test_a_master_has_no_pods_to_wait_for_so_its_drain_is_tried_at_once(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=1)
+    run, _ = planned(airflow, world)
+    opened = open_run("manual__1", Rotation.read(run.xcoms["plan", "rotation"]))
+    master = opened.plan.groups[0].model_copy(update={"role": Role.CONTROL_PLANE, "strategy": Strategy.TERMINATE_FIRST})
+    masters = replace(opened, plan=opened.plan.model_copy(update={"groups": (master,)}))
+    tried = {step.deed: not deeds.DEEDS[step.deed].waits(masters, "workers/1") for step in STEPS}
+    assert tried == {"launch": True, "cordon": True, "drain": True, "terminate": True, "health_gate": False}
 
 
 def test_a_step_that_waits_defers_with_a_deadline_that_a_retry_does_not_extend(airflow: Any) -> None:
