@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.node_rotation.builders import Machine, budget, pod
+from tests.node_rotation.builders import world as small_world
 from tests.node_rotation.crashes import after, dies, rotate, run_for, sweep_all
 
 from node_rotation import engine, lock
@@ -249,19 +251,19 @@ def test_a_pair_ends_even_within_the_budget() -> None:
     assert after(world).clean
 
 
-def test_two_machines_under_one_tight_budget_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    world, run = ripe(monkeypatch, 12, 5)
-    batch = evening._next(run, "workers")
-    assert batch is not None
-    nodes = [run.look().node_of(machine.instance_id).name for machine in batch.machines]
-    pods = [pod for node in nodes for pod in world.objects.pods_of_node(node) if pod.labels.get("app") == "web"]
-    assert len({pod.node for pod in pods}) == 2
-    for pod in pods:
-        world.objects.change_pod(pod.uid, "labelled", labels={**pod.labels, "pair": "yes"})
-    budget = seeds.DisruptionBudget(max_unavailable=1)
-    world.disruption.add(replace(budget, name="pair", namespace=pods[0].namespace, selector={"pair": "yes"}))
-    world.clock.wait(0.5)
-    assert begins(run) is None
+@pytest.mark.parametrize(("allowed", "together"), [(1, False), (2, True)])
+def test_two_machines_under_one_tight_budget_do_not_go_together(
+    monkeypatch: pytest.MonkeyPatch, allowed: int, together: bool
+) -> None:
+    _, run = ripe(monkeypatch, 12, 5)
+    pair = small_world(
+        {"dev-workers": [Machine("i-1"), Machine("i-2")]},
+        pods=[pod("api-1", "node-i-1"), pod("api-2", "node-i-2")],
+        budgets=[budget(allowed=allowed)],
+    )
+    judged = evening._share_a_budget
+    monkeypatch.setattr(evening, "_share_a_budget", lambda _, machines: judged(pair, ("i-1", "i-2")[: len(machines)]))
+    assert (begins(run) is not None) is together
 
 
 def test_it_waits_for_a_batch_that_is_still_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
