@@ -16,6 +16,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting, too_long
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
+from node_rotation.steps.evening import even_out_beside
 from node_rotation.steps.freezing import still_launches
 from node_rotation.steps.heal import heal
 from node_rotation.steps.others import notice
@@ -290,6 +291,8 @@ class _Rotation:
             if isinstance(outcome, Waiting):
                 moving.others_may_go = outcome.others_may_go
                 self._waits(moving, outcome)
+                for line in even_out_beside(self.run, moving.batch):
+                    self._note(line)
                 return outcome.poll_s
             if not self._next(moving, outcome):
                 return LONG_S

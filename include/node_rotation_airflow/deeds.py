@@ -15,6 +15,7 @@ from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps import prepare as preparing
 from node_rotation.steps import restore as restoring
+from node_rotation.steps.evening import even_out_beside
 from node_rotation.steps.put_back import put_back_of
 from node_rotation.steps.scene import ledger_of
 from node_rotation_airflow.constants import PREPARE, RESTORE
@@ -91,7 +92,10 @@ def _step(name: StepName) -> Deed:
     def do(run: Run, subject: str, left_s: float) -> Outcome:
         batch, step = batch_of(run, subject), STEPS[name]
         step.act(run, batch)
-        return step.look(run, batch)
+        outcome = step.look(run, batch)
+        for line in even_out_beside(run, batch) if isinstance(outcome, Waiting) else ():
+            log.info(line)
+        return outcome
 
     return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)), _WAITS.get(name, _at_once))
 
