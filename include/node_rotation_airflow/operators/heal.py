@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 UNTOUCHED = frozenset({"skipped", "upstream_failed", "removed"})
 
 
-def needs_healing(states: Sequence[str | None]) -> bool:
+def needs_healing(states: Collection[str | None]) -> bool:
     """True unless every step of the batch succeeded, or none was begun."""
     return not (all(s == "success" for s in states) or all(s in UNTOUCHED for s in states))
 
@@ -41,7 +41,7 @@ class HealOperator(StepOperator):
         ti: Any = context["ti"]
         asked = {"run_ids": [ti.run_id], "task_ids": self.step_task_ids, "map_index": ti.map_index}
         states = ti.get_task_states(dag_id=ti.dag_id, **asked).get(ti.run_id, {})
-        if not needs_healing(list(states.values())):
+        if not needs_healing(states.values()):
             self.log.info("nothing to heal")
             return None
         self.log.info("not passed: %s", ", ".join(sorted(n for n, state in states.items() if state != "success")))
