@@ -108,8 +108,7 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
         first = run.plan.blockers[0]
         return Result(started, started, blocked=Blocked(first.reason, first.objects, first.remedy))
     if not run.plan.batches:
-        _sweep_the_dead(run)
-        return Result(started, run.clock.now())
+        return _clean_up(run, started)
     return _Rotation(run, on_event or (lambda event: None)).carry_out(started)
 
 
@@ -125,11 +124,12 @@ def frozen_targets(run: Run) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*records, *launched)))
 
 
-def _sweep_the_dead(run: Run) -> None:
-    """With nothing to do, at least what an expired run left is cleaned up."""
-    lease = run.cluster.lease()
-    if lease is not None and lock.expired(lease, run.clock.now()):
+def _clean_up(run: Run, started: float) -> Result:
+    """With nothing to rotate, at least what a dead run left is cleaned up."""
+    dead = lock.inherited(run)
+    if dead:
         sweep.until_done(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside)
+    return Result(started, run.clock.now(), verdict=verify(run) if dead else None, took_up=dead)
 
 
 @dataclass(slots=True, eq=False)

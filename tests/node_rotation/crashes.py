@@ -55,6 +55,18 @@ def rotate(world: MemoryWorld, run_id: str = "run-1", **policy: Any) -> engine.R
     return engine.rotate(run_for(world, run_id, **policy))
 
 
+def dies_at_the_last(run: Run, world: MemoryWorld) -> None:
+    """Rotate, but die before the lock is given back: nothing is left to rotate, and the lock is still there.
+
+    :param world: of one machine, simple.
+    """
+    whole = MemoryWorld.simple(len(world.on_image("base-old")))
+    engine.rotate(run_for(whole, run.id))
+    assert dies(run, world, len(whole.mutations), before=True)
+    assert not world.on_image("base-old")
+    assert world.residue()
+
+
 def dies(run: Run, world: MemoryWorld, at: int, *, before: bool) -> bool:
     """Rotate until the n-th mutation; False if the run ended before that."""
     (world.crash_before if before else world.crash_after)(at)

@@ -141,7 +141,7 @@ class Story:
         self.autoscaling.resume_processes(AutoScalingGroupName="dev-sized", ScalingProcesses=["AZRebalance"])
 
     def refresh(self) -> None:
-        asked = {"SkipMatching": True, "InstanceWarmup": 8}
+        asked = {"SkipMatching": True, "InstanceWarmup": 20}
         said = self.autoscaling.start_instance_refresh(AutoScalingGroupName="dev-refreshed", Preferences=asked)
         self.found["refresh"] = said["InstanceRefreshId"]
 

@@ -107,9 +107,6 @@ def rotate(
     """
     session = open_session(file, cluster, policy, groups, role)
     made = session.plan()
-    if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
-        _show_plan(output, made, refused=True)
-        return exits.of_plan(made)
     return _carry_out(session, made, output, yes=yes)
 
 
@@ -126,13 +123,26 @@ def rotate_plan(
     session = replace(session, groups=groups)
     snapshot = session.observe()
     left = plan_file.accept(given, session.settings, session.drift(snapshot), snapshot)
-    if session.settings.policy.mode is Mode.PLAN or left.blockers or not left.batches:
-        _show_plan(output, left, refused=True)
-        return exits.of_plan(left)
     return _carry_out(session, left, output, yes=yes)
 
 
 def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
+    if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
+        _show_plan(output, made, refused=True)
+        nothing_to_rotate = session.settings.policy.mode is not Mode.PLAN and not made.blockers
+        return _clean_up(session, made, output) if nothing_to_rotate else exits.of_plan(made)
+    return _rotate(session, made, output, yes=yes)
+
+
+def _clean_up(session: Session, made: Plan, output: Output) -> ExitCode:
+    """What a dead run left is cleaned up, also where nothing is to be rotated."""
+    result = engine.rotate(session.run(session.run_id(), made))
+    if result.took_up:
+        render.show_result(render.console(stderr=output is Output.JSON), session.settings.name, result)
+    return exits.of_result(result)
+
+
+def _rotate(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
     run_id = session.run_id()
     run = session.run(run_id, made)
     out = render.console(stderr=output is Output.JSON)

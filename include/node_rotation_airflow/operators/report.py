@@ -106,7 +106,7 @@ def _result(
         blocked=_stopped(ti) or (NO_VERDICT if verdict is None and states.get(VERIFY_TASK) != "skipped" else None),
         frozen=frozen,
         postponed=tuple(later.items()),
-        took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=TOOK_UP_KEY) or ()), ""),
+        took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE, VERIFY_TASK], key=TOOK_UP_KEY) or ()), ""),
         verdict=verdict,
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.node_rotation.cli.conftest import Cli
-from tests.node_rotation.crashes import dies, run_for
+from tests.node_rotation.crashes import dies, dies_at_the_last, run_for
 from tests.node_rotation.steps.test_image_run import WAYS
 from tests.node_rotation.test_intake import HTTP
 
@@ -94,6 +94,17 @@ def test_after_a_rotation_there_is_nothing_to_do(cli: Cli, name: str, world: Mem
     assert cli("drift").code == 0
     assert cli("rotate", name).code == 0
     assert len(world.mutations) == done
+
+
+def test_what_a_dead_run_left_is_cleaned_up_although_nothing_is_to_be_rotated(
+    cli: Cli, name: str, world: MemoryWorld
+) -> None:
+    dies_at_the_last(run_for(world, "cli-20261109T020000-4f2a-alice@laptop", strategy="surge"), world)
+    world.clock.wait(1000.0)
+    ran = cli("-o", "json", "rotate", name)
+    assert (ran.code, world.residue(), world.orphans()) == (0, (), ())
+    assert ran.document["batches"] == []
+    assert "it went on with what alice@laptop began" in ran.err
 
 
 def test_rotate_as_json_keeps_progress_out_of_stdout(cli: Cli, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
-from tests.node_rotation.crashes import run_for
+from tests.node_rotation.crashes import dies_at_the_last, run_for
 from tests.node_rotation.steps.test_image_step import bad_image
 
 from node_rotation import detect as detecting
@@ -326,6 +326,24 @@ def test_a_dead_run_is_cleaned_up_after_and_the_report_says_who_began(
     value = json.loads(Path(page).with_suffix(".json").read_text())
     assert value["took_up"] == {"run": dead.id, "place": "command line", "who": "alice@laptop"}
     assert "what alice@laptop began (command line" in Path(page).read_text()
+
+
+def test_a_dead_run_is_cleaned_up_after_also_where_nothing_is_left_to_rotate(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    world = MemoryWorld.simple(machines=1)
+    dead = run_for(world, "cli-20261109T020000-4f2a-alice@laptop")
+    dies_at_the_last(dead, world)
+    world.clock.wait(dead.settings.policy.lock_duration * 2)
+
+    run, batches = planned(airflow, world)
+    run.run(VerifyOperator(task_id="verify"))
+
+    page = run.run(ReportOperator(task_id="report"))
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+    assert (batches, world.residue()) == ([], ())
+    assert value["took_up"] == {"run": dead.id, "place": "command line", "who": "alice@laptop"}
 
 
 def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:
