@@ -5,7 +5,7 @@ a pod takes 60 s to stop and 20 s to be Ready. Rotated once one machine at a tim
 twice as fast, no budget ever broken, and no two machines in flight whose pods one budget can't afford together.
 
 It prints
-``one by one: 5678 s; 6 slots: 1363 s, 4.2 times as fast; broken budgets 0, conflicts in flight 0``
+``one by one: 5678 s; 6 slots: 1365 s, 4.2 times as fast; broken budgets 0, conflicts in flight 0``
 """
 
 from __future__ import annotations

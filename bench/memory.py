@@ -6,12 +6,14 @@ Run it beside a demo: ``python bench/memory.py``. Wanted: at most 4 GB.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import psutil
 
 from proving_ground.control_plane.processes import Processes
 
+LIMIT_B = 4e9
 PLACES = {"proving ground": Path(".proving-ground"), "Airflow": Path(".airflow")}
 
 
@@ -36,11 +38,17 @@ def _session(pid: int) -> int:
         return -1
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Print a line for each part and the sum; 1 if that is over the limit."""
     total = 0
     for name, place in PLACES.items():
         processes = family(place) if (place / "processes.json").exists() else []
         size = sum(pss(process) for process in processes)
         total += size
         print(f"{name}: {len(processes)} processes, {size / 1e9:.2f} GB PSS")
-    print(f"together {total / 1e9:.2f} GB PSS")
+    print(f"together {total / 1e9:.2f} GB PSS (limit {LIMIT_B / 1e9:.0f} GB)")
+    return int(total > LIMIT_B)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

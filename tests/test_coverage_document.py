@@ -1,4 +1,4 @@
-"""docs/coverage.md names tests: each exists, is collected and can't be skipped; no row is silent."""
+"""docs/coverage.md names tests and benches: each is there and is run, none can be skipped; no row is silent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "coverage.md").read_text()
 TEST = re.compile(r"`(tests/[\w/.]+\.py)::(\w+)`")
+BENCH = re.compile(r"`bench/(\w+)\.py`")
 REPLACED = (
     "a node-rotation library",
     "the cloud provisioner's module for kops clusters",
@@ -72,14 +73,28 @@ def test_a_named_test_exists_and_is_always_run(path: str, name: str) -> None:
     assert skips(path) == []
 
 
+@pytest.mark.parametrize("name", sorted(set(BENCH.findall(DOCUMENT))))
+def test_a_named_bench_is_run_by_make_bench_and_fails_by_its_exit_code(name: str) -> None:
+    run = re.search(r"^BENCHES \?= ([\w ]+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert run, "the Makefile names no BENCHES"
+    assert name in run[1].split()
+    path = f"bench/{name}.py"
+    returned = function(path, "main")
+    assert returned is not None, f"{path} has no main"
+    assert isinstance(returned.returns, ast.Name), f"main of {path} says no exit code"
+    assert returned.returns.id == "int", f"main of {path} says no exit code"
+
+
 def test_every_system_that_is_replaced_has_its_row() -> None:
     assert tuple(cells[0] for cells in rows(REPLACING)) == REPLACED
 
 
 @pytest.mark.parametrize("cells", list(rows(REPLACING)), ids=lambda cells: cells[0])
-def test_what_it_replaces_is_shown_end_to_end_or_said_to_be_missing(cells: list[str]) -> None:
+def test_what_it_replaces_is_shown_end_to_end(cells: list[str]) -> None:
+    """A bench may stand beside end-to-end tests, never instead of them; nothing of this table is missing any more."""
     tests = TEST.findall(cells[1])
-    assert tests or "not yet" in cells[1]
+    assert tests
+    assert "not yet" not in cells[1]
     assert all(path.startswith("tests/e2e/") for path, _ in tests)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from node_rotation.budget import IN_FLIGHT_STATES, Claim, in_flight
 from node_rotation.clearance import fitting
 from node_rotation.managed.planning import taken
-from node_rotation.model import Batch, GroupPlan, Plan, Role
+from node_rotation.model import Batch, GroupPlan, Plan, Role, group_of, is_balance
 from node_rotation.policy import OnGateFailure, Policy
 from node_rotation.workloads.conflicts import Conflict, Sharing
 
@@ -146,11 +146,14 @@ def _pool(group: GroupPlan) -> str:
 
 
 def _after_failure(desk: _Desk, asking: Batch) -> Decision | None:
-    """What an earlier failure means; an unknown batch's (an older plan's) holds."""
+    """What an earlier failure means; an unknown batch's (an older plan's) holds.
+
+    Not one that was to even out zones: the machines are as good as before, and no task could be cleared.
+    """
     groups = {b.name: b.group for b in desk.plan.batches}
     waits: list[str] = []
     for claim in desk.claims.values():
-        if claim.batch == asking.name or claim.state not in ("failed", "healed"):
+        if claim.batch == asking.name or claim.state not in ("failed", "healed") or is_balance(claim.batch):
             continue
         policy = desk.policies.get(groups.get(claim.batch, ""))
         rule = policy.gate.on_failure if policy else OnGateFailure.HOLD
@@ -258,8 +261,8 @@ def _why(
 
 
 def _claimed_in(desk: _Desk, pool: str) -> int:
-    names = {batch.name for batch in desk.plan.batches if desk.pools[batch.group] == pool}
-    return _held(desk, (claim for claim in desk.claims.values() if claim.batch in names))
+    """Slots that a pool's claims hold, also those that no plan knows: what evens out zones is under way as well."""
+    return _held(desk, (claim for claim in desk.claims.values() if desk.pools.get(group_of(claim.batch)) == pool))
 
 
 def _held(desk: _Desk, claims: Iterable[Claim]) -> int:

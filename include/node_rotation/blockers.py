@@ -60,7 +60,7 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
     :param subjects: the plan's groups.
     :param drifts: every group's drift, also of groups that are not rotated.
     """
-    found = list(_merged(blocker for drift in drifts for blocker in drift.blockers))
+    found = list(merged(blocker for drift in drifts for blocker in drift.blockers))
     for subject in subjects:
         found.extend(_group(subject, snapshot))
         found.extend(_machines(subject, snapshot))
@@ -72,13 +72,13 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
     return tuple(found)
 
 
-def _merged(found: Iterable[Blocker]) -> Iterator[Blocker]:
+def merged(found: Iterable[Blocker]) -> Iterator[Blocker]:
     """One blocker per cause: an image that is missing is missing for every group."""
-    causes: dict[tuple[str, str], list[str]] = {}
+    causes: dict[tuple[str, str, bool], list[str]] = {}
     for blocker in found:
-        causes.setdefault((blocker.reason, blocker.remedy), []).extend(blocker.objects)
-    for (reason, remedy), objects in causes.items():
-        yield Blocker(reason=reason, objects=tuple(dict.fromkeys(objects)), remedy=remedy)
+        causes.setdefault((blocker.reason, blocker.remedy, blocker.held_back), []).extend(blocker.objects)
+    for (reason, remedy, held_back), objects in causes.items():
+        yield Blocker(reason=reason, objects=tuple(dict.fromkeys(objects)), remedy=remedy, held_back=held_back)
 
 
 def notes(subjects: Sequence[Subject], snapshot: Snapshot) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ def _pods(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
     policies = {m.node: s.policy for s in subjects for m in s.drifted if m.node and s.policy.drain.force_after is None}
     by_namespace = _by_namespace(snapshot.budgets)
     found = (_blocked(pod, policies[pod.node], by_namespace, snapshot) for pod in snapshot.pods if pod.node in policies)
-    yield from _merged(
+    yield from merged(
         Blocker(reason=blocked.reason, objects=blocked.objects, remedy=blocked.remedy) for blocked in found if blocked
     )
 

@@ -12,10 +12,12 @@ from node_rotation.clearance.look import Superseded
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting, too_long
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
+from node_rotation.steps.evening import even_out_beside
+from node_rotation.steps.freezing import still_launches
 from node_rotation.steps.heal import heal
 from node_rotation.steps.others import notice
 from node_rotation.steps.prepare import prepare
@@ -106,25 +108,28 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
         first = run.plan.blockers[0]
         return Result(started, started, blocked=Blocked(first.reason, first.objects, first.remedy))
     if not run.plan.batches:
-        _sweep_the_dead(run)
-        return Result(started, run.clock.now())
+        return _clean_up(run, started)
     return _Rotation(run, on_event or (lambda event: None)).carry_out(started)
 
 
 def frozen_targets(run: Run) -> tuple[str, ...]:
-    """Which of the plan's images are frozen by now, and why; nothing if that can't be learned."""
-    try:
-        records = [run.freezes.of(group.target.image) for group in run.plan.groups]
-    except RotationError:
-        return ()
-    return tuple(dict.fromkeys(str(record) for record in records if record))
+    """Which of the plan's images are frozen by now, why, and what launches them; nothing of what can't be learned."""
+    records: list[str] = []
+    launched: list[str] = []
+    for group in run.plan.groups:
+        with suppress(RotationError):
+            if record := run.freezes.of(group.target.image):
+                records.append(str(record))
+                launched.extend(still_launches(run, group))
+    return tuple(dict.fromkeys((*records, *launched)))
 
 
-def _sweep_the_dead(run: Run) -> None:
-    """With nothing to do, at least what an expired run left is cleaned up."""
-    lease = run.cluster.lease()
-    if lease is not None and lock.expired(lease, run.clock.now()):
+def _clean_up(run: Run, started: float) -> Result:
+    """With nothing to rotate, at least what a dead run left is cleaned up."""
+    dead = lock.inherited(run)
+    if dead:
         sweep.until_done(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside)
+    return Result(started, run.clock.now(), verdict=verify(run) if dead else None, took_up=dead)
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +146,11 @@ class _Moving:
     @property
     def name(self) -> StepName:
         return StepName.HEAL if self.healing else ORDER[self.step]
+
+    @property
+    def queued(self) -> bool:
+        """Whether it still waits to be admitted."""
+        return self.step == 0 and self.healing is None
 
 
 @dataclass(slots=True)
@@ -252,13 +262,15 @@ class _Rotation:
     def _in_turn(self) -> Iterator[_Moving]:
         """Who moves now: first in, first out, so behind one that waits for slots nobody of its group need ask.
 
-        One that only waits for machines in flight, with which it shares a tight budget, keeps nobody.
+        One that only waits for machines in flight, with which it shares a tight budget, keeps nobody; and none that
+        was admitted past it has to stop, or to ask for its slots again after a crash.
         """
+        claimed = {claim.batch for claim in self.ledger.claims} if self.ledger else set()
         queues: set[str] = set()
         for moving in tuple(self.moving):
-            if moving.batch.group not in queues:
+            if not moving.queued or moving.batch.group not in queues or moving.batch.name in claimed:
                 yield moving
-            if moving.step == 0 and not moving.healing and moving in self.moving and not moving.others_may_go:
+            if moving.queued and moving in self.moving and not moving.others_may_go:
                 queues.add(moving.batch.group)
 
     def _advance(self, moving: _Moving) -> float:
@@ -275,10 +287,12 @@ class _Rotation:
             except PermanentError as error:
                 outcome = Blocked(str(error), (f"batch {moving.batch.name}",))
             if isinstance(outcome, Waiting) and self._overdue(moving):
-                outcome = Blocked(f"{moving.name} took too long: {'; '.join(outcome.reasons)}", moving.said)
+                outcome = too_long(moving.name, f"batch {moving.batch.name}", outcome.reasons)
             if isinstance(outcome, Waiting):
                 moving.others_may_go = outcome.others_may_go
                 self._waits(moving, outcome)
+                for line in even_out_beside(self.run, moving.batch):
+                    self._note(line)
                 return outcome.poll_s
             if not self._next(moving, outcome):
                 return LONG_S

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from node_rotation.outcome import Blocked
 
 
@@ -57,3 +60,20 @@ class BadInputError(PermanentError):
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:
         super().__init__(f"{where}: {problem}" + (f" {remedy}" if remedy else ""))
         self.where, self.problem, self.remedy = where, problem, remedy
+
+
+@contextmanager
+def happening_at(place: str) -> Iterator[None]:
+    """Name a place in what goes wrong inside, where several are asked and the error itself can't tell which.
+
+    :param place: e.g. ``account eu-central-1 (aws_prod) of prod.eu-1``.
+    """
+    try:
+        yield
+    except BlockedError as error:
+        found = error.blocked
+        raise BlockedError(Blocked(found.reason, (*found.objects, place), found.remedy)) from error
+    except TransientError as error:
+        raise TransientError(f"{place}: {error}", error.retry_after_s) from error
+    except RotationError as error:
+        raise PermanentError(f"{place}: {error}") from error

@@ -2,137 +2,53 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PlainSerializer, SerializationInfo, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from node_rotation.clearance.lineage import alike
 from node_rotation.clearance.promotion_order import no_circles, promoted_from
-from node_rotation.configuration import document, flow_checks
+from node_rotation.configuration import document, flow_checks, safeguards
+from node_rotation.configuration.access import Account as Account
+from node_rotation.configuration.access import AwsAccess as AwsAccess
+from node_rotation.configuration.access import KubernetesAccess as KubernetesAccess
+from node_rotation.configuration.clusters import Cluster as Cluster
+from node_rotation.configuration.clusters import Environment as Environment
+from node_rotation.configuration.clusters import Layer, no_twins
+from node_rotation.configuration.clusters import NodeGroup as NodeGroup
 from node_rotation.configuration.complaint import explain
+from node_rotation.configuration.night import Night
+from node_rotation.configuration.words import said
 from node_rotation.errors import BadInputError
-from node_rotation.kops.tags import KopsCluster, settled
+from node_rotation.kops.tags import settled
 from node_rotation.model import Kind, Role, Strategy, Value
 from node_rotation.policy import Clusters, ImageSource, Policy, PromotionPolicy, merge
 from node_rotation.prices import PriceTable, RegionPrices
 from node_rotation.prices import read as read_prices
 
 
-def _as_said(policy: Policy, info: SerializationInfo) -> dict[str, Any]:
-    return policy.model_dump(mode=info.mode, exclude_unset=True)
+def _price_table(value: Any) -> Any:
+    """It was read by now, if it is the name of a file."""
+    if value is None or isinstance(value, PriceTable | Mapping):
+        return value
+    raise ValueError(f"{said(value)} is not the name of a file: write that of a price table beside this one")
 
 
-Layer = Annotated[Policy, PlainSerializer(_as_said)]
-"""A policy as one level of the file says it: written down and read back, what it leaves open stays open."""
 Prices = Annotated[
     PriceTable | None,
-    WithJsonSchema({"type": "string", "description": "a price table beside this file, e.g. prices.yaml"}),
+    BeforeValidator(_price_table),
+    WithJsonSchema({"type": "string", "description": "a price table beside this file", "examples": ["prices.yaml"]}),
 ]
-
-
-class AwsAccess(Value):
-    """How to reach a cluster's AWS account: an Airflow connection, or boto3's own chain for the CLI."""
-
-    region: str = Field(pattern=r"^[a-z]{2}[a-z0-9-]*[0-9]$", description="e.g. eu-central-1")
-    connection: str = Field(default="aws_default", description="Airflow connection id")
-    profile: str | None = Field(default=None, description="for the CLI: a profile of the AWS config")
-
-    def __str__(self) -> str:
-        """As messages call it."""
-        return f"{self.region} ({self.profile or self.connection})"
-
-
-class KubernetesAccess(Value):
-    """How to reach a cluster's API server."""
-
-    connection: str = Field(default="kubernetes_default", description="Airflow connection id")
-    kubeconfig: str | None = Field(default=None, description="for the CLI; environment variables are expanded")
-    context: str | None = None
-    eks_cluster: str | None = Field(
-        default=None, description="an EKS cluster's name: endpoint and token come from AWS instead"
-    )
-
-
-class NodeGroup(Value):
-    """One pool of machines: an Auto Scaling group by name or tags, or a managed node group by EKS' names."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    kind: Kind = Kind.ASG
-    role: Role = Role.WORKER
-    asg: str | None = None
-    asg_tags: dict[str, str] = {}
-    eks_cluster: str | None = Field(default=None, description="eks-managed: the EKS cluster's name")
-    nodegroup: str | None = Field(default=None, description="eks-managed: the node group's name in EKS")
-    policy: Layer = Policy()
-
-    @model_validator(mode="after")
-    def _one_address(self) -> NodeGroup:
-        if self.kind is Kind.EKS_MANAGED or self.eks_cluster or self.nodegroup:
-            self._managed_address()
-        elif bool(self.asg) == bool(self.asg_tags):
-            raise ValueError(f"node group {self.name!r} needs either asg or asg_tags")
-        elif self.policy.strategy is Strategy.MANAGED:
-            raise ValueError(f"node group {self.name!r} is of kind {self.kind}: strategy managed is for eks-managed")
-        return self
-
-    def _managed_address(self) -> None:
-        wrong = self.kind is not Kind.EKS_MANAGED or not (self.eks_cluster and self.nodegroup)
-        if wrong or self.asg or self.asg_tags or self.role is not Role.WORKER:
-            raise ValueError(
-                f"node group {self.name!r}: kind eks-managed, eks_cluster and nodegroup go together, without asg or "
-                "asg_tags (EKS knows them), with role worker"
-            )
-        if self.policy.strategy is not Strategy.MANAGED and "strategy" in self.policy.model_fields_set:
-            raise ValueError(f"node group {self.name!r} is rolled by EKS: its strategy is managed")
-
-    @property
-    def address(self) -> str:
-        """How its Auto Scaling group is found: two groups with the same address would overlap."""
-        if self.nodegroup:
-            return f"{self.eks_cluster}/{self.nodegroup}"
-        return self.asg or ", ".join(f"{key}={value}" for key, value in sorted(self.asg_tags.items()))
-
-    def names_asg(self, asg: str, tags: Mapping[str, str]) -> bool:
-        """Whether an Auto Scaling group is this one, by its name or by its tags; EKS' are known only through EKS.
-
-        :param asg: its name.
-        :param tags: what it carries.
-        """
-        return self.asg == asg or (bool(self.asg_tags) and self.asg_tags.items() <= dict(tags).items())
-
-
-class Cluster(Value):
-    """A Kubernetes cluster; clusters of an environment are taken in their order."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    aws: AwsAccess
-    kubernetes: KubernetesAccess = KubernetesAccess()
-    kops: KopsCluster | None = Field(default=None, description="take the groups from kops' tags")
-    groups: tuple[NodeGroup, ...] = ()
-    policy: Layer = Policy()
-
-    @model_validator(mode="after")
-    def _some_groups(self) -> Cluster:
-        if bool(self.groups) == bool(self.kops):
-            raise ValueError(f"cluster {self.name!r} needs either groups or kops")
-        return self
-
-    @model_validator(mode="after")
-    def _groups_apart(self) -> Cluster:
-        _no_twins("node group", [group.name for group in self.groups])
-        _no_twins("Auto Scaling group", [group.address for group in self.groups])
-        return self
-
-
-class Environment(Value):
-    """A stage an image passes through; environments are in promotion order."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
-    clusters: tuple[Cluster, ...] = Field(min_length=1)
-    policy: Layer = Policy()
 
 
 class Settings(Value):
@@ -148,7 +64,7 @@ class Settings(Value):
     groups: dict[str, Policy]
     before: tuple[Before, ...] = ()
     turn: Turn | None = None
-    accounts: tuple[AwsAccess, ...] = ()
+    accounts: tuple[Account, ...] = ()
     prices: RegionPrices | None = None
     notes: tuple[str, ...] = Field(default=(), description="groups that are named and left alone")
 
@@ -214,17 +130,18 @@ class Fleet(Value):
     """Everything there is to rotate."""
 
     schema_version: Literal[1] = 1
+    night: Night = Field(default=Night(), description="when Airflow checks every cluster for drift")
     defaults: Layer = Policy()
     prices: Prices = None
     environments: tuple[Environment, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _names_apart(self) -> Fleet:
-        _no_twins("environment", [env.name for env in self.environments])
+        no_twins("environment", [env.name for env in self.environments])
         clusters = [c for env in self.environments for c in env.clusters]
-        _no_twins("cluster", [c.name for c in clusters])
+        no_twins("cluster", [c.name for c in clusters])
         places = [f"{g.address} in {_account(c)}" for c in clusters for g in c.groups]
-        _no_twins("Auto Scaling group", places)
+        no_twins("Auto Scaling group", places)
         return self
 
     @property
@@ -233,9 +150,13 @@ class Fleet(Value):
         return tuple(f"{env.name}.{c.name}" for env in self.environments for c in env.clusters)
 
     @property
-    def accounts(self) -> tuple[AwsAccess, ...]:
+    def accounts(self) -> tuple[Account, ...]:
         """Every account and region, in promotion order."""
-        return tuple(dict.fromkeys(c.aws for env in self.environments for c in env.clusters))
+        found: dict[AwsAccess, list[str]] = {}
+        for env in self.environments:
+            for cluster in env.clusters:
+                found.setdefault(cluster.aws, []).append(f"{env.name}.{cluster.name}")
+        return tuple(Account(aws=aws, clusters=tuple(names)) for aws, names in found.items())
 
     def settings(self, cluster: str, run: Mapping[str, Any] | None = None) -> Settings:
         """What holds for one cluster, run parameters on top.
@@ -248,11 +169,21 @@ class Fleet(Value):
             for candidate in env.clusters:
                 if cluster in (candidate.name, f"{env.name}.{candidate.name}"):
                     merged = self._merged(env, candidate, run or {})
-                    before = tuple(self._before(env, candidate, merged.policy.promotion))
-                    turn = self._turn(env, candidate, merged.policy.promotion)
+                    before = tuple(self._before(env, candidate, merged.policy.promoted))
+                    turn = self._turn(env, candidate, merged.policy.promoted)
                     return merged.model_copy(update={"before": before, "turn": turn, "accounts": self.accounts})
-        known = ", ".join(self.names)
-        raise BadInputError("cluster", f"there is no cluster {cluster!r} in the fleet.", f"Known: {known}.")
+        raise BadInputError("cluster", *self._no_such(cluster))
+
+    def _no_such(self, cluster: str) -> tuple[str, str]:
+        """What is wrong with a cluster's name, and which there are."""
+        for env in self.environments:
+            if env.name == cluster:
+                clusters = ", ".join(f"{env.name}.{c.name}" for c in env.clusters)
+                return f"{cluster!r} is an environment.", f"Name one of its clusters: {clusters}."
+        short = [c.name for env in self.environments for c in env.clusters]
+        close = difflib.get_close_matches(str(cluster), (*short, *self.names), n=1)
+        meant = f"Did you mean {close[0]!r}? " if close else ""
+        return f"there is no cluster {cluster!r} in the fleet.", f"{meant}Known: {', '.join(self.names)}."
 
     def each(self) -> Iterator[Settings]:
         """Every cluster by itself: without who comes before it.
@@ -262,12 +193,22 @@ class Fleet(Value):
         return (self._merged(env, cluster, {}) for env in self.environments for cluster in env.clusters)
 
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
+        safeguards.for_the_file(run)
         merged = self._laid(env, cluster, run)
+        self._keep(self._laid(env, cluster, {}), merged)
         flow_checks.some_slots(merged, run)
         not_managed(merged, run)
+        flow_checks.for_one_run(merged, run)
         flow_checks.some_hours(merged, run)
         flow_checks.check(merged, bool(run))
         return merged
+
+    def _keep(self, own: Settings, merged: Settings) -> None:
+        """Refuse a run that asks for less than the fleet file does, of the cluster or of any of its groups."""
+        environments = [env.name for env in self.environments]
+        safeguards.keep(own.name, environments, own.policy, merged.policy)
+        for name, policy in own.groups.items():
+            safeguards.keep(f"{own.name} group {name}", environments, policy, merged.groups[name])
 
     def _laid(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         """One cluster by itself: its layers over each other."""
@@ -344,7 +285,7 @@ def load(path: Path) -> Fleet:
 
 
 def _said(error: ValidationError, run: Mapping[str, Any]) -> tuple[str, str]:
-    where, problem, remedy = explain(error, run, Policy)
+    where, problem, remedy = explain(error, run, Policy, assigned=bool(run))
     return f"{where}: {problem}", remedy
 
 
@@ -375,9 +316,3 @@ def not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
 def _account(cluster: Cluster) -> str:
     """Clusters may share an account and a region; the same group name there is the same group."""
     return str(cluster.aws)
-
-
-def _no_twins(what: str, names: list[str]) -> None:
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise ValueError(f"the same {what} twice: {', '.join(twins)}")

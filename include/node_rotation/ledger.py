@@ -102,7 +102,7 @@ class Claim(Value):
     need none, because somebody else made the group smaller meanwhile; ``evicted`` are
     keys of workloads (``Kind namespace/name``) that had pods on the old machines. ``leaving_since`` is when they were
     first taken out of target groups: from then on nobody counts on them there. EKS was asked for ``update`` with
-    ``update_token``, which is written down before it is asked.
+    ``update_token``, which is written down before it is asked. ``back`` are the old machines that heal attached again.
     """
 
     batch: str
@@ -126,6 +126,7 @@ class Claim(Value):
     update: str = ""
     why: str = ""
     image_fault: bool = False
+    back: tuple[str, ...] = ()
 
     @property
     def open(self) -> bool:

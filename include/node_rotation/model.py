@@ -128,6 +128,21 @@ class Batch(Value):
     canary: bool = False
 
 
+def balance_batch(group: str, number: int) -> str:
+    """The name of a batch that no plan knows: it evens a group out over its zones."""
+    return f"{group}/balance-{number}"
+
+
+def is_balance(batch: str) -> bool:
+    """Whether a batch's name is such a one."""
+    return batch.rpartition("/")[2].startswith("balance-")
+
+
+def group_of(batch: str) -> str:
+    """The node group of a batch, by the batch's name."""
+    return batch.rpartition("/")[0]
+
+
 class ManagedPlan(Value):
     """How EKS rolls a managed node group, by the group's own update configuration."""
 
@@ -156,11 +171,15 @@ class GroupPlan(Value):
 
 
 class Blocker(Value):
-    """Why a plan can't be carried out as it stands."""
+    """Why a plan can't be carried out as it stands.
+
+    :param held_back: only because the image still soaks or is frozen: nothing is broken.
+    """
 
     reason: str
     objects: tuple[str, ...] = ()
     remedy: str = ""
+    held_back: bool = False
 
 
 class Cost(Value):

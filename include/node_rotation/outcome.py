@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_POLL_S = 2.0
@@ -52,7 +53,20 @@ class Blocked:
         """One line for a person."""
         objects = f" ({', '.join(self.objects)})" if self.objects else ""
         remedy = f" Remedy: {self.remedy}" if self.remedy else ""
-        return f"{self.reason}{objects}.{remedy}" if not self.reason.endswith(".") else f"{self.reason}{remedy}"
+        return f"{self.reason.removesuffix('.')}{objects}.{remedy}"
 
 
 Outcome = Done | Waiting | Blocked
+
+
+def too_long(step: str, subject: str, waits_for: Sequence[str]) -> Blocked:
+    """What a step whose time is up was blocked by, in the same words wherever it ran.
+
+    :param subject: what it worked on, e.g. ``batch workers/1``.
+    :param waits_for: the reasons for which it still waits.
+    """
+    return Blocked(
+        f"{step} took too long: {'; '.join(waits_for)}",
+        (subject,),
+        "See to what it waits for, then start it again: it goes on with what is left.",
+    )

@@ -70,10 +70,10 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     """
     subjects = _subjects(settings, drifts, snapshot)
     groups = tuple(subject.plan for subject in subjects)
-    cluster_slots = _cluster_slots(settings, groups)
+    total_slots = cluster_slots(settings, groups)
     sharing = Sharing(snapshot)
-    batches = _batches(subjects, cluster_slots, sharing)
-    estimate = estimating.estimate(groups, batches, settings.groups, cluster_slots=cluster_slots, sharing=sharing)
+    batches = _batches(subjects, total_slots, sharing)
+    estimate = estimating.estimate(groups, batches, settings.groups, cluster_slots=total_slots, sharing=sharing)
     plan = Plan(
         id="",
         environment=settings.environment,
@@ -81,14 +81,14 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         created=datetime.fromtimestamp(now, UTC),
         groups=groups,
         batches=batches,
-        slots=cluster_slots,
-        cluster_machines=sum(len(group.members) for group in snapshot.groups.values()),
+        slots=total_slots,
+        cluster_machines=snapshot.machines,
         estimate=priced(estimate, settings.prices, _types(batches, snapshot)),
         blockers=(
             *blockers(subjects, drifts, snapshot),
             *quorum.blockers(settings, groups, snapshot),
             *too_long(batches, groups, settings.groups),
-            *too_large(groups, batches, cluster_slots, snapshot),
+            *too_large(groups, batches, total_slots, snapshot),
         ),
         notes=(
             *(n for drift in drifts for n in drift.notes),
@@ -110,6 +110,10 @@ def _begins(settings: Settings) -> Iterator[str]:
     if settings.turn is not None:
         yield from (f"only once {before.settings.name} is done" for before in settings.turn.ahead)
     policy = settings.policy
+    if policy.pin:
+        yield "it is pinned to its image: nothing newer takes its place while it waits"
+    if policy.skip_promotion:
+        yield f"neither the environments before nor the clusters ahead count for this run: {policy.skip_promotion}"
     if policy.outside_windows:
         yield f"maintenance windows and blackouts don't count for this run: {policy.outside_windows}"
     else:
@@ -161,15 +165,18 @@ def _subject(group: NodeGroup, policy: Policy, drift: GroupDrift, snapshot: Snap
         image_step=policy.image_step,
         needs_image_step=drift.target.template is None and managed is None,
         target=drift.target,
-        slots=managed.at_once if managed is not None else _slots(group.role, policy, scaling),
+        slots=managed.at_once if managed is not None else group_slots(group.role, policy, scaling),
         size=scaling.desired,
         managed=managed,
     )
     return Subject(plan, policy, scaling, drift.drifted)
 
 
-def _slots(role: Role, policy: Policy, scaling: ScalingGroup) -> int:
-    """The budget's slots; one for a control plane; no more than fit below a max size that may not be raised."""
+def group_slots(role: Role, policy: Policy, scaling: ScalingGroup) -> int:
+    """The budget's slots; one for a control plane; no more than fit below a max size that may not be raised.
+
+    :param scaling: the group as it stood when the plan was made.
+    """
     wanted = slots(policy.budget, policy.strategy, scaling.desired)
     if role is Role.CONTROL_PLANE:
         wanted = min(wanted, 1)
@@ -178,7 +185,8 @@ def _slots(role: Role, policy: Policy, scaling: ScalingGroup) -> int:
     return wanted
 
 
-def _cluster_slots(settings: Settings, groups: Iterable[GroupPlan]) -> int:
+def cluster_slots(settings: Settings, groups: Iterable[GroupPlan]) -> int:
+    """All slots of a cluster's groups, no more than the policy lets the cluster have."""
     total = sum(group.slots for group in groups)
     cap = settings.policy.budget.cluster_slots
     return total if cap is None else min(cap, total)

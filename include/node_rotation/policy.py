@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from node_rotation.clearance.windows import Blackout, Hours, Window
+from node_rotation.configuration import shapes
 from node_rotation.configuration.autoscaler_policy import AutoscalerPolicy
 from node_rotation.configuration.durations import Duration as Duration
 from node_rotation.configuration.durations import seconds as seconds
 from node_rotation.configuration.image_policy import ImageCommand, ImagePod
 from node_rotation.configuration.intake_policy import IntakePolicy
 from node_rotation.configuration.notify_policy import Notify
+from node_rotation.configuration.words import said
 from node_rotation.control_plane.values import ControlPlanePolicy
 from node_rotation.model import ImageStep, Strategy, Value
 from node_rotation.workloads.gate_checks import GateCheck
@@ -23,10 +25,10 @@ from node_rotation.workloads.gate_checks import GateCheck
 
 def _share(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is neither a number of machines nor a percentage such as 25%")
+        raise ValueError(f"{said(value)} is neither a number of machines nor a percentage such as 25%")
     if isinstance(value, str):
         if not re.fullmatch(r"\d+%?", value):
-            raise ValueError(f"{value!r} is neither a number of machines nor a percentage such as 25%")
+            raise ValueError(f"{said(value)} is neither a number of machines nor a percentage such as 25%")
         return value if value.endswith("%") else int(value)
     if value < 0:
         raise ValueError(f"{value} is negative")
@@ -71,18 +73,42 @@ class Protected(StrEnum):
     REPLACE = "replace"
 
 
+class Process(StrEnum):
+    """What may be suspended of an Auto Scaling group while it is rotated. Not Launch and Terminate: they do the work.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html
+    """
+
+    AZ_REBALANCE = "AZRebalance"
+    ALARM_NOTIFICATION = "AlarmNotification"
+    SCHEDULED_ACTIONS = "ScheduledActions"
+    REPLACE_UNHEALTHY = "ReplaceUnhealthy"
+    HEALTH_CHECK = "HealthCheck"
+    INSTANCE_REFRESH = "InstanceRefresh"
+
+
 class ImageSource(Value):
     """Where the target image comes from: template, ssm, name (with owner) or id.
 
     ``ssm`` may bring owner and name along: they answer for nights before the parameter was last written.
     """
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ssm": "/images/base/current"}]})
+
     template: bool = Field(default=False, description="whatever the group's template launches")
-    ssm: str | None = Field(default=None, description="an SSM parameter that holds an image id")
-    owner: str | None = Field(default=None, description="an account id, 'self' or 'amazon'")
-    name: str | None = Field(default=None, description="an image name filter with *, for this owner")
-    id: str | None = Field(default=None, pattern=r"^ami-[0-9a-z]+$", description="a pinned image")
-    release: str | None = Field(default=None, description="a pinned AMI release version of EKS, managed groups only")
+    ssm: str | None = Field(
+        default=None, examples=["/images/base/current"], description="an SSM parameter that holds an image id"
+    )
+    owner: str | None = Field(default=None, examples=["self"], description="an account id, 'self' or 'amazon'")
+    name: str | None = Field(
+        default=None, examples=["base-*"], description="an image name filter with *, for this owner"
+    )
+    id: str | None = Field(default=None, pattern=shapes.IMAGE_ID.pattern, description="a pinned image")
+    release: str | None = Field(
+        default=None,
+        examples=["1.36.1-20261108"],
+        description="a pinned AMI release version of EKS, managed groups only",
+    )
     architecture: Literal["x86_64", "arm64"] = "x86_64"
     soak: Duration = Field(default=0.0, description="an image younger than this is not rolled out yet")
 
@@ -134,6 +160,8 @@ class GatePolicy(Value):
 class DriftPolicy(Value):
     """What else than the image counts as drift."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"template": True}]})
+
     template: bool = Field(default=False, description="template changes other than the image")
     max_age: Duration | None = Field(default=None, description="machines older than this are replaced")
 
@@ -159,10 +187,14 @@ class PromotionPolicy(Value):
     """
 
     after: Literal["previous"] | tuple[str, ...] = Field(
-        default=(), description="previous: the environment before this one in the fleet file; or names of environments"
+        default=(),
+        examples=["previous"],
+        description="previous: the environment before this one in the fleet file; or names of environments",
     )
     soak: Duration = Field(default=86400.0, description="so long a healthy node must have been running it there")
-    groups: tuple[str, ...] = Field(default=(), description="names of the node groups that count there")
+    groups: tuple[str, ...] = Field(
+        default=(), examples=[["workers"]], description="names of the node groups that count there"
+    )
     empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
     clusters: Clusters = Field(
         default=Clusters.TOGETHER,
@@ -174,12 +206,16 @@ class PromotionPolicy(Value):
 class BlastRadius(Value):
     """What a plan must not exceed without approval."""
 
-    share: Share | None = Field(default=None, description="machines, or a percentage of the cluster's: 25%")
+    share: Share | None = Field(
+        default=None, examples=["25%"], description="machines, or a percentage of the cluster's: 25%"
+    )
     control_plane: bool = Field(default=False, description="any control plane at all")
 
 
 class ApprovalPolicy(Value):
     """Which plans somebody has to approve before anything is touched."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"required": True}]})
 
     required: bool = Field(default=False, description="every plan")
     above: BlastRadius = BlastRadius()
@@ -223,7 +259,7 @@ class Policy(Value):
     control_plane: ControlPlanePolicy = ControlPlanePolicy()
     wait_between_rotations: Duration = Field(default=0.0, description="after a gate, before the next admission")
     wait_between_drains: Duration = 0.0
-    suspend_processes: tuple[str, ...] = ("AZRebalance",)
+    suspend_processes: tuple[Process, ...] = (Process.AZ_REBALANCE,)
     lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")
@@ -232,8 +268,23 @@ class Policy(Value):
     windows: tuple[Window, ...] = Field(default=(), description="machines are replaced only in these; none: always")
     blackouts: tuple[Blackout, ...] = Field(default=(), description="dates on which nothing is touched")
     outside_windows: str | None = Field(
-        default=None, pattern=r"\S", description="for one run: why it may work outside its windows; goes on record"
+        default=None,
+        pattern=shapes.REASON.pattern,
+        description="for one run: why it may work outside its windows; goes on record",
     )
+    pin: bool = Field(
+        default=False, description="for one run: it keeps its image, and while it waits nothing newer takes its place"
+    )
+    skip_promotion: str | None = Field(
+        default=None,
+        pattern=shapes.REASON.pattern,
+        description="for one run: why it waits neither for the environments before nor for its turn; goes on record",
+    )
+
+    @property
+    def promoted(self) -> PromotionPolicy:
+        """What has to have proven an image first, for this run."""
+        return PromotionPolicy() if self.skip_promotion else self.promotion
 
     @property
     def hours(self) -> Hours:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from node_rotation.configuration import document
+from node_rotation.configuration import document, shapes
 from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError
 from node_rotation.model import Cost, Estimate, Value
@@ -30,9 +30,9 @@ class PriceTable(Value):
     """A price table: region → instance type → price per hour."""
 
     schema_version: Literal[1] = 1
-    currency: str = Field(pattern=r"^[A-Z]{3}$", description="e.g. USD")
+    currency: str = Field(pattern=shapes.CURRENCY.pattern, description="e.g. USD")
     as_of: date = Field(description="when the prices were looked up; said with every amount")
-    regions: Mapping[str, Mapping[str, PerHour]]
+    regions: Mapping[str, Mapping[str, PerHour]] = Field(examples=[{"eu-central-1": {"m6i.large": 0.115}}])
 
     def of(self, region: str) -> RegionPrices:
         """The prices of one region; none known if the table does not have it."""
@@ -55,7 +55,7 @@ def read(path: Path) -> PriceTable:
     try:
         return PriceTable.model_validate(data)
     except ValidationError as error:
-        where, problem, remedy = explain(error, data, PriceTable)
+        where, problem, remedy = explain(error, data, PriceTable, schema="config/prices.yaml")
         raise BadInputError(f"{path}: {where}", problem, remedy) from error
 
 

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.engine import BatchMoved, Event, Result
-from node_rotation.ledger import Heard, Ledger
+from node_rotation.ledger import Heard
 from node_rotation.model import Cost, Plan
 from node_rotation.prices import say as say_cost
 from node_rotation.status import origin
-from node_rotation.steps.image_step import back_text
+from node_rotation.steps.put_back import put_back_of
 
 REPORT_SCHEMA_VERSION = 1
 WIDTH, ROW, LEFT = 900, 22, 150
@@ -51,7 +51,7 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "failed": [{"batch": name, **asdict(why)} for name, why in result.failed],
         "skipped": list(result.skipped),
         "postponed": [{"batch": batch, "reason": why} for batch, why in result.postponed],
-        "put_back": _put_back(result.ledger),
+        "put_back": list(put_back_of(result.ledger)),
         "others": others_of(result.ledger.others if result.ledger else ()),
         "frozen": list(result.frozen),
         "notes": list(plan.notes),
@@ -71,12 +71,6 @@ def took_up(run: str) -> dict[str, str] | None:
     :param run: the dead run's id; "" if there was none.
     """
     return {"run": run, **origin(run).model_dump(mode="json")} if run else None
-
-
-def _put_back(ledger: Ledger | None) -> list[str]:
-    """Groups whose image was at fault and that launch their former one again."""
-    groups = ledger.groups.values() if ledger else ()
-    return [back_text(group.asg, group.template_back) for group in groups if group.template_back]
 
 
 def others_of(heard: Sequence[Heard]) -> list[dict[str, Any]]:

@@ -57,8 +57,8 @@ class Choice:
 
 
 class _Refused(Exception):  # noqa: N818 - never leaves this module
-    def __init__(self, reason: str, objects: Sequence[str], remedy: str) -> None:
-        self.blocker = Blocker(reason=reason, objects=tuple(objects), remedy=remedy)
+    def __init__(self, reason: str, objects: Sequence[str], remedy: str, *, held_back: bool = False) -> None:
+        self.blocker = Blocker(reason=reason, objects=tuple(objects), remedy=remedy, held_back=held_back)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +206,7 @@ def _soaked(asked: _Asked, image: Image, where: str) -> None:
             f"image {image.id} ({where}) soaks until {_iso(datetime.fromtimestamp(until, UTC))}",
             [f"image {image.id}", f"group {asked.group}"],
             "wait, or lower image.soak",
+            held_back=True,
         )
 
 
@@ -216,6 +217,7 @@ def _not_frozen(asked: _Asked, image: Image) -> None:
             str(record),
             [f"image {image.id}", f"group {asked.group}"],
             f"publish a better image, or lift it: node-rotation unfreeze {image.id} --reason ...",
+            held_back=True,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from node_rotation.admission import Refuse
 from node_rotation.errors import PermanentError, TransientError
@@ -68,14 +69,22 @@ def gates_of(states: Mapping[str, str | None], task_id: str) -> dict[int, str | 
     }
 
 
+def refusal_of(batch: str, answer: Refuse) -> Blocked:
+    """A refusal as the command line reports it.
+
+    :param batch: the batch's name.
+    """
+    return Blocked(answer.reason, (f"batch {batch}",), answer.remedy)
+
+
 def _claim(run: Run, index: int) -> Answer:
     batch = run.plan.batches[index]
     try:
         outcome = deeds.attempt(StepName.ADMIT.value, run, batch.name)
         if isinstance(outcome, Blocked):
-            return refusal(run, batch) or Refuse("fail", str(outcome))
+            return refusal(run, batch) or Refuse("fail", str(replace(outcome, remedy="")), outcome.remedy)
     except PermanentError as error:
-        return Refuse("fail", str(error))
+        return Refuse("fail", str(error), "")
     except TransientError as error:
         return Waiting((str(error),), error.retry_after_s)
     return outcome

@@ -10,10 +10,10 @@ from node_rotation_airflow.newest import Waiter
 
 
 def ask(run: Run, mine: Waiter) -> Clearance:
-    """Whether a run may begin. Reads only; blocks: call it off the event loop.
+    """Whether a run may begin; no newer one takes the place of who is pinned. Blocks: call it off the event loop.
 
     :param mine: what the run says of itself.
     """
-    if other := newest.newer(run.settings.name, mine):
+    if not run.settings.policy.pin and (other := newest.newer(run.settings.name, mine)):
         return Superseded(f"run {other} is newer and does the same")
     return clearance.look(run)

@@ -40,10 +40,13 @@ POSTPONED_KEY = "postponed"
 TOOK_UP_KEY = "took_up"
 """XCom of a prepare task that cleans up after a dead run: that run's id."""
 CAUSE_KEY = "cause"
-"""XCom of a step that failed: a ``documents.Cause``."""
+"""XCom of a step, or of a group's deed, that failed: a ``documents.Cause``."""
 
 RETRIES = 3
 RETRY_DELAY = timedelta(seconds=10)
+SWEEP_AGAIN_S = 20.0
+SWEEP_RETRIES = 30
+"""Ten minutes: less than the hour after which the next sweep comes."""
 ADMIT_TIMEOUT = timedelta(days=3)
 CLEAR_TIMEOUT = timedelta(days=30)
 """Windows and promotions take their time; a newer run takes the place of one that waits."""

@@ -7,16 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from node_rotation.errors import BlockedError, RotationError, TransientError
-from node_rotation.ledger import Heard
+from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
+from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, Role, StepName, Strategy
-from node_rotation.outcome import Outcome, Waiting
+from node_rotation.outcome import Blocked, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps import prepare as preparing
 from node_rotation.steps import restore as restoring
+from node_rotation.steps.evening import even_out_beside
+from node_rotation.steps.put_back import put_back_of
 from node_rotation.steps.scene import ledger_of
 from node_rotation_airflow.constants import PREPARE, RESTORE
+from node_rotation_airflow.documents import Span
 
 log = logging.getLogger(__name__)
 GIVING_UP_S = 60.0
@@ -57,25 +60,42 @@ def attempt(name: str, run: Run, subject: str, left_s: float = inf) -> Outcome:
         return error.blocked
 
 
-def heard(run: Run, name: str) -> tuple[Heard, ...]:
-    """What others did to the groups, as the shared look shows it once a gate is done; the ledger does not stay.
+def spanned(run: Run, name: str, subject: str, began: float, ended: float) -> Span:
+    """A deed that is done, with what the shared look shows of it for the report; the ledger does not stay.
 
     :param name: a key of :data:`DEEDS`.
     """
-    if name != StepName.GATE:
-        return ()
+    ledger = _ledger(run) if name in (StepName.GATE, StepName.HEAL) else None
+    others = ledger.others if ledger is not None and name == StepName.GATE else ()
+    back = put_back_of(ledger, subject) if name == StepName.HEAL else ()
+    return Span(subject=subject, deed=name, began=began, ended=ended, others=others, put_back=back)
+
+
+def _ledger(run: Run) -> Ledger | None:
     try:
-        ledger = ledger_of(run.look().lease, run.id)
-    except RotationError:  # the next gate tells it
-        return ()
-    return ledger.others if ledger is not None else ()
+        return ledger_of(run.look().lease, run.id)
+    except RotationError:  # the next one tells it
+        return None
+
+
+def refused(name: str, subject: str, error: PermanentError) -> Blocked:
+    """A call that was wrong, as the command line reports it."""
+    return Blocked(str(error), (label(name, subject),))
+
+
+def label(name: str, subject: str) -> str:
+    """What a deed works on, for people: ``batch workers/1``, ``group workers``."""
+    return f"{'group' if name in (PREPARE, RESTORE) else 'batch'} {subject}"
 
 
 def _step(name: StepName) -> Deed:
     def do(run: Run, subject: str, left_s: float) -> Outcome:
         batch, step = batch_of(run, subject), STEPS[name]
         step.act(run, batch)
-        return step.look(run, batch)
+        outcome = step.look(run, batch)
+        for line in even_out_beside(run, batch) if isinstance(outcome, Waiting) else ():
+            log.info(line)
+        return outcome
 
     return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)), _WAITS.get(name, _at_once))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -13,6 +14,7 @@ from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation.ledger import Heard
 from node_rotation.model import Plan, Value
+from node_rotation.outcome import Blocked
 
 
 class Document(Value):
@@ -63,6 +65,7 @@ class Span(Document):
     """One step of one batch, or the work on one node group: from its first attempt to its end, epoch seconds.
 
     :param others: what others did to the cluster's groups up to then; gates only.
+    :param put_back: what was put back as it was, one line each; heal only.
     """
 
     subject: str
@@ -70,6 +73,7 @@ class Span(Document):
     began: float
     ended: float
     others: tuple[Heard, ...] = ()
+    put_back: tuple[str, ...] = ()
 
     def dump(self) -> dict[str, Any]:
         """As XCom holds it, and no more than needed: there is one per task."""
@@ -91,13 +95,21 @@ class Postponed(Document):
 
 
 class Cause(Document):
-    """Why a step failed, for the heal that follows.
-
-    :param image_fault: the cause lies in the new image.
-    """
+    """Why a step failed, for the heal that follows and for the report; the fields are those of ``Blocked``."""
 
     reason: str
+    objects: tuple[str, ...] = ()
+    remedy: str = ""
     image_fault: bool = False
+
+    @classmethod
+    def of(cls, blocked: Blocked) -> Cause:
+        """What blocked it."""
+        return cls(**asdict(blocked))
+
+    def blocked(self) -> Blocked:
+        """The same, in the words of the command line."""
+        return Blocked(self.reason, self.objects, self.remedy, self.image_fault)
 
 
 class Rotation(Document):

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from node_rotation_airflow.nights import Night, night_of
+
 VARIABLE = "NODE_ROTATION_FLEET"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast; every task parses its DAG file
 
@@ -27,6 +29,14 @@ def cluster_names() -> tuple[str, ...]:
     :raises ValueError: if there is not even a list of environments.
     """
     return tuple(f"{environment['name']}.{cluster['name']}" for environment, cluster in _clusters())
+
+
+def night() -> Night:
+    """When the nightly check runs.
+
+    :raises ValueError: as :func:`cluster_names`.
+    """
+    return night_of(_document())
 
 
 def runs_at_once() -> int:
@@ -52,12 +62,23 @@ def group_names() -> dict[str, tuple[str, ...]]:
 
 
 def _clusters() -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    file = path()
+    data, file = _document(), path()
     try:
-        data = yaml.load(file.read_text(), Loader=LOADER)
         found = [(env, cluster) for env in data["environments"] for cluster in env["clusters"]]
         if all(env["name"] and cluster["name"] for env, cluster in found):
             return found
         raise KeyError("name")
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is no fleet file ({error!r}). Write one, or name it in ${VARIABLE}.") from error
+    except (KeyError, TypeError) as error:
+        raise _none(file, error) from error
+
+
+def _document() -> Any:
+    file = path()
+    try:
+        return yaml.load(file.read_text(), Loader=LOADER)
+    except (OSError, yaml.YAMLError) as error:
+        raise _none(file, error) from error
+
+
+def _none(file: Path, error: Exception) -> ValueError:
+    return ValueError(f"{file} is no fleet file ({error!r}). Write one, or name it in ${VARIABLE}.")

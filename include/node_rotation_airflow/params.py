@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Param
 
 from node_rotation.errors import BadInputError
+from node_rotation_airflow.nights import Night
 from node_rotation_airflow.partitions import parse
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ SHARE = r"^(\d+%?)?$"
 OPEN = None
 """No section: what a run is about stands open; Airflow shows one section at a time, the others are folded."""
 ROLES = ("worker", "control-plane")
+PIN = "pin"
 
 
 def _shown(section: str | None, title: str, help_text: str) -> dict[str, Any]:
@@ -58,6 +60,24 @@ def _several(
         values_display=dict(choices),
         **_shown(section, title, help_text),
     )
+
+
+def _pin(section: str | None) -> Param:
+    return Param(
+        False,
+        type=["null", "boolean"],
+        **_shown(
+            section,
+            "Stay with this image",
+            "While it waits (window, promotion, approval), neither a newer image nor a newer run takes its place. "
+            "For a past night: its image is rolled out although there is a newer one.",
+        ),
+    )
+
+
+def check_params() -> dict[str, Param]:
+    """The form of the drift check."""
+    return {PIN: _pin(OPEN)}
 
 
 def rotation_params(
@@ -104,10 +124,17 @@ def rotation_params(
             "An id such as ami-0123456789abcdef0; an older one rolls back. Empty: what the fleet file asks for.",
             r"^(ami-[0-9a-z]+)?$",
         ),
+        PIN: _pin("Image"),
         "outside_windows": _text(
             "Windows",
             "Work outside the maintenance windows because",
             "The reason goes on record. Empty: only in the windows that the fleet file gives.",
+            r"^.*$",
+        ),
+        "skip_promotion": _text(
+            "Promotion",
+            "Wait neither for the environments before nor for the clusters ahead because",
+            "The reason goes on record. Empty: only once they have proven the image, where the fleet file asks for it.",
             r"^.*$",
         ),
         "max_surge": _text(
@@ -190,6 +217,8 @@ POLICY_PATHS: Mapping[str, tuple[str, ...]] = {
     "on_gate_failure": ("gate", "on_failure"),
     "mode": ("mode",),
     "outside_windows": ("outside_windows",),
+    "skip_promotion": ("skip_promotion",),
+    PIN: (PIN,),
 }
 """Where a parameter goes in the policy."""
 
@@ -199,7 +228,7 @@ def policy_of(params: Mapping[str, Any]) -> dict[str, Any]:
     policy: dict[str, Any] = {}
     for name, path in POLICY_PATHS.items():
         value = params.get(name)
-        if value in (None, ""):
+        if value in (None, "") or value is False:
             continue
         place = policy
         for part in path[:-1]:
@@ -215,6 +244,7 @@ def make_request(
     params: Mapping[str, Any],
     partition_key: str | None,
     now: datetime,
+    known: Sequence[str] | None = None,
     discover: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> Request:
     """Validate everything a run was started with.
@@ -223,19 +253,23 @@ def make_request(
     :param params: the form's values, defaults included.
     :param partition_key: e.g. ``2026-11-09~prod.eu-1``, or None for a run by hand.
     :param now: the present, with its timezone.
+    :param known: the DAG's own parameters; None: whatever ``params`` has. (Airflow puts all of conf into those.)
     :param discover: finds the groups of a cluster whose fleet file does not list them.
     :raises BadInputError: names the parameter, what is wrong, and what to write instead.
     """
     from node_rotation_airflow.documents import Request
 
-    if unknown := sorted(set(conf) - set(_known(params))):
-        known = ", ".join(_known(params)) or "none"
-        raise BadInputError(f"conf {', '.join(unknown)}", "is no parameter of this DAG.", f"Known: {known}.")
-    partition = parse(partition_key, now) if partition_key else None
+    own = _known(params) if known is None else known
+    if unknown := sorted(set(conf) - set(own)):
+        raise BadInputError(
+            f"conf {', '.join(unknown)}", "is no parameter of this DAG.", f"Known: {', '.join(own) or 'none'}."
+        )
+    night = Night(fleet.night.at, fleet.night.zone)
+    partition = parse(partition_key, now, night) if partition_key else None
     cluster = _cluster(params.get("cluster") or "", partition.cluster if partition else "")
     settings = discover(fleet.settings(cluster, policy_of(params)))
     groups = _groups(settings, _names(params, "groups"), _names(params, "roles"))
-    return Request(settings=settings, groups=groups, as_of=partition.as_of(now) if partition else None)
+    return Request(settings=settings, groups=groups, as_of=partition.as_of(now, night) if partition else None)
 
 
 def _known(params: Mapping[str, Any]) -> list[str]:

@@ -10,12 +10,14 @@ import pendulum
 from airflow.timetables.base import DagRunInfo
 from airflow.timetables.trigger import CronPartitionTimetable
 
-from node_rotation_airflow.partitions import NIGHT_FORMAT, NIGHTLY, SEPARATOR
+from node_rotation_airflow.nights import Night
+from node_rotation_airflow.partitions import NIGHT_FORMAT, SEPARATOR
 
 if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction
     from pendulum import DateTime
 
+UTC_NIGHT = Night()
 STAGGER = timedelta(minutes=1)
 """A backfill takes runs with the same partition date for one and the same, so no two share theirs."""
 LATE = timedelta(hours=1)
@@ -26,28 +28,28 @@ class FleetTimetable(CronPartitionTimetable):
     """Night × cluster.
 
     :param clusters: ``environment.cluster`` names in promotion order.
-    :param cron: when a night begins, in UTC.
+    :param night: when a night begins.
     """
 
-    def __init__(self, clusters: Sequence[str], cron: str = NIGHTLY) -> None:
+    def __init__(self, clusters: Sequence[str], night: Night = UTC_NIGHT) -> None:
         if not clusters:
             raise ValueError("a fleet timetable needs at least one cluster")
-        super().__init__(cron, timezone="UTC", key_format=NIGHT_FORMAT)
-        self._clusters = tuple(clusters)
+        super().__init__(night.cron, timezone=night.zone, key_format=NIGHT_FORMAT)
+        self._clusters, self._night = tuple(clusters), night
 
     @property
     def summary(self) -> str:
         """What the UI shows as the schedule."""
-        return f"{self._expression}, {len(self._clusters)} clusters"
+        return f"{self._night}, {len(self._clusters)} clusters"
 
     def serialize(self) -> dict[str, Any]:
         """What :meth:`deserialize` needs."""
-        return {"clusters": list(self._clusters), "cron": self._expression}
+        return {"clusters": list(self._clusters), **self._night._asdict()}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> FleetTimetable:
         """Make it again from :meth:`serialize`."""
-        return cls(data["clusters"], data["cron"])
+        return cls(data["clusters"], Night(**{key: data[key] for key in Night._fields if key in data}))
 
     def iter_partition_dagrun_infos(self, *, earliest: datetime, latest: datetime) -> Iterable[DagRunInfo]:
         """Every partition of a backfill: night by night, and in each night cluster by cluster.
@@ -55,7 +57,7 @@ class FleetTimetable(CronPartitionTimetable):
         A last date without a time of day (midnight) means that day's night too.
         """
         if latest.time() == time.min:
-            latest += timedelta(days=1)
+            latest += timedelta(days=1, microseconds=-1)
         for night in super().iter_partition_dagrun_infos(earliest=earliest, latest=latest):
             if night.partition_date is not None:
                 yield from self._partitions(night.partition_date)
@@ -71,10 +73,10 @@ class FleetTimetable(CronPartitionTimetable):
         """
         last = last_dagrun_info
         if last is None and not restriction.catchup:
-            return self._coming(restriction)
+            return self._coming(last, restriction)
         info = self._after(last, restriction)
         late = info is not None and pendulum.now("UTC") - info.run_after > LATE
-        return self._coming(restriction) if late and not restriction.catchup else info
+        return self._coming(last, restriction) if late and not restriction.catchup else info
 
     def _after(self, last: DagRunInfo | None, restriction: TimeRestriction) -> DagRunInfo | None:
         position = self._position(last)
@@ -84,13 +86,26 @@ class FleetTimetable(CronPartitionTimetable):
                 return list(self._partitions(night))[position + 1]
             last = last._replace(run_after=night)
         info = super().next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction)
-        return next(self._partitions(info.partition_date)) if info and info.partition_date else None
+        return self._first(info.partition_date, last, restriction) if info and info.partition_date else None
 
-    def _coming(self, restriction: TimeRestriction) -> DagRunInfo | None:
+    def _coming(self, last: DagRunInfo | None, restriction: TimeRestriction) -> DagRunInfo | None:
         moment = max(pendulum.now("UTC"), restriction.earliest or pendulum.now("UTC"))
-        night = self._align_to_next(moment)
+        return self._first(self._align_to_next(moment), last, restriction)
+
+    def _first(self, night: DateTime, last: DagRunInfo | None, restriction: TimeRestriction) -> DagRunInfo | None:
+        """A night's first cluster. One that has been already, at another hour, is not taken twice."""
+        been = last.partition_key.partition(SEPARATOR)[0] if last is not None and last.partition_key else ""
+        while self._format_key(night) <= been:
+            night = self._get_next(night)
         ended = restriction.latest is not None and restriction.latest < night
         return None if ended else next(self._partitions(night))
+
+    def _get_next(self, current: DateTime) -> DateTime:
+        """As Airflow's own, which repeats a night while its hour comes twice."""
+        return pendulum.instance(self._night.after(current))
+
+    def _get_prev(self, current: DateTime) -> DateTime:
+        return pendulum.instance(self._night.before(current))
 
     def _partitions(self, night: DateTime) -> Iterator[DagRunInfo]:
         key = self._format_key(night)

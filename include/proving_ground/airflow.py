@@ -186,7 +186,7 @@ def start(
     airflow = Airflow(home=home, url=url, env=_environment(home, env or {}))
     (home / "running.json").write_text(json.dumps({"url": url, "env": dict(airflow.env)}))
     (home / "running.json").chmod(0o600)
-    airflow_database.bring(home / "airflow.db", _clean_environment() | dict(airflow.env))
+    airflow_database.bring(home / "airflow.db")
     processes = _processes(home)
     for name, command in COMPONENTS.items():
         port = ("--host", "127.0.0.1", "--port", str(ports[name])) if name in ports else ()

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
@@ -16,26 +16,35 @@ from pathlib import Path
 _LAYOUT = 2  # part of the template's name: what is done to it after migrating
 
 
-def bring(target: Path, env: Mapping[str, str]) -> None:
-    """Put a migrated, empty database there, unless there is one.
+def bring(target: Path) -> None:
+    """Put a migrated, empty database there, unless there is one."""
+    if not target.exists():
+        shutil.copy(template(), target)
 
-    :param env: the environment of the Airflow it is for; its settings name ``target``.
-    """
-    if target.exists():
-        return
+
+def template() -> Path:
+    """A migrated, empty database; made if this version of Airflow has none here yet, which takes some seconds."""
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "node-rotation"
-    template = root / f"airflow-{version('apache-airflow-core')}-{_LAYOUT}.db"
-    if not template.exists():
-        subprocess.run(
-            [sys.executable, "-m", "airflow", "db", "migrate"], env=dict(env), check=True, capture_output=True
-        )
-        never_reuse_trigger_ids(target)
+    found = root / f"airflow-{version('apache-airflow-core')}-{_LAYOUT}.db"
+    if not found.exists():
         root.mkdir(parents=True, exist_ok=True)
-        part = template.with_suffix(f".{os.getpid()}")
-        shutil.copy(target, part)
-        part.replace(template)
-        return
-    shutil.copy(template, target)
+        with tempfile.TemporaryDirectory(dir=root) as home:
+            made = Path(home) / "airflow.db"
+            _migrate(made)
+            never_reuse_trigger_ids(made)
+            made.replace(found)
+    return found
+
+
+def _migrate(database: Path) -> None:
+    theirs = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW_")}
+    settings = {
+        "AIRFLOW_HOME": str(database.parent),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{database}",
+    }
+    command = [sys.executable, "-m", "airflow", "db", "migrate"]
+    subprocess.run(command, env=theirs | settings, check=True, capture_output=True)
 
 
 def never_reuse_trigger_ids(database: Path) -> None:

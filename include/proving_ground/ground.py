@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from proving_ground.control_plane import build, cluster
+from proving_ground.control_plane.apiserver import ApiServer
 from proving_ground.control_plane.members import ETCD_CLUSTERS, Members
 from proving_ground.control_plane.processes import Processes
 from proving_ground.masters import Masters, volumes
@@ -144,7 +145,8 @@ def start(scenario: Scenario, directory: Path, progress: Progress = print) -> Gr
         agent.follow(aws.world)
         for one in scenario.clusters:
             if one.name in etcd:
-                masters = Masters(one, volumes(one, scenario.region), etcd[one.name])
+                server = ApiServer(processes, clusters[one.name])
+                masters = Masters(one, volumes(one, scenario.region), etcd[one.name], server)
                 undo.callback(masters.stop)
                 masters.follow(aws.world)
         seed.fill(scenario, clusters, say)

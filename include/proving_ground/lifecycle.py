@@ -104,8 +104,8 @@ def _running(directory: Path) -> state.State | None:
 def _same(running: state.State, source: str, directory: Path) -> None:
     if running.scenario != source:
         raise LifecycleError(
-            f"{directory}: the scenario {running.scenario!r} runs there, not {source!r}; "
-            f"stop it first (python -m proving_ground down --directory {directory})"
+            f"{directory}: the scenario {running.scenario!r} runs there, not {source!r}; stop it first: make down"
+            f" (or python -m proving_ground down --directory {directory})"
         )
 
 

@@ -1,4 +1,7 @@
-"""Joins EC2 and etcd: a kops master's machine holds a volume, and its etcd members live only where it is attached."""
+"""Joins EC2 and the control plane: a master's machine holds a volume, and its etcd members live only where that is.
+
+The API server, one for all masters, is there as long as one of them is: without any, nothing answers.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,14 @@ class Etcd(Protocol):
     def running(self, volume: str) -> bool: ...  # noqa: D102
 
 
+class Server(Protocol):
+    """The API server; ``control_plane.apiserver.ApiServer`` is."""
+
+    def up(self) -> None: ...  # noqa: D102
+    def down(self) -> None: ...  # noqa: D102
+    def running(self) -> bool: ...  # noqa: D102
+
+
 @dataclass
 class Volume:
     """A volume of one master; ``zone`` is where it can be attached, ``holder`` the instance that has it."""
@@ -45,15 +56,15 @@ def volumes(cluster: Cluster, region: str) -> tuple[Volume, ...]:
 
 
 class Masters:
-    """One thread per cluster: attaches, releases, and restarts members that died, as a kubelet does.
+    """One thread per cluster: attaches, releases, and restarts what died, as a kubelet does.
 
     :param cluster: its masters' groups are named ``<cluster>-<group>``.
-    :param held: its volumes; the members are up already.
+    :param held: its volumes; their members and the API server are up already.
     """
 
-    def __init__(self, cluster: Cluster, held: Sequence[Volume], etcd: Members | Etcd) -> None:
+    def __init__(self, cluster: Cluster, held: Sequence[Volume], etcd: Members | Etcd, server: Server) -> None:
         self._groups = {f"{cluster.name}-{g.name}" for g in cluster.groups if g.role == "control-plane"}
-        self._volumes, self._etcd = list(held), etcd
+        self._volumes, self._etcd, self._server = list(held), etcd, server
         self._events: queue.Queue[Instance | None] = queue.Queue()
         self._thread = threading.Thread(target=self._run, name=f"masters-{cluster.name}", daemon=True)
         self._thread.start()
@@ -84,6 +95,8 @@ class Masters:
         held = next((v for v in self._volumes if v.holder == event.instance_id), None)
         if held and event.kind in _LEAVING:
             held.holder = ""
+            if not any(volume.holder for volume in self._volumes):
+                self._server.down()
             self._etcd.down(held.name)
         elif not held and event.kind == "running" and event.group in self._groups:
             self._attach(event)
@@ -95,8 +108,15 @@ class Masters:
             return
         free.holder = machine.instance_id
         self._etcd.up(free.name)
+        self._serve()
 
     def _restart(self) -> None:
         for volume in self._volumes:
             if volume.holder and not self._etcd.running(volume.name):
                 self._etcd.up(volume.name)
+        if any(volume.holder for volume in self._volumes):
+            self._serve()
+
+    def _serve(self) -> None:
+        if not self._server.running():
+            self._server.up()

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from proving_ground.scenario import NodeGroup
 
 KUBELET_VERSION = "v1.36.3"
+# A kubelet's default; without it the attach-detach controller leaves the node alone.
+_ATTACHED_BY_CONTROLLER = "volumes.kubernetes.io/controller-managed-attach-detach"
 # vCPU and pods per size of the m6i family (ENI limits of the VPC CNI); memory is 4 GiB per vCPU.
 _SIZES = {"medium": (1, 8), "large": (2, 29), "xlarge": (4, 58), "2xlarge": (8, 58), "4xlarge": (16, 234)}
 _NETWORK_NOT_READY = (
@@ -83,7 +85,7 @@ def manifest(
         "metadata": {
             "name": name,
             "labels": labels,
-            "annotations": {"proving-ground/image-id": image_id},
+            "annotations": {"proving-ground/image-id": image_id, _ATTACHED_BY_CONTROLLER: "true"},
         },
         "spec": {
             "providerID": provider_id(zone, instance_id),

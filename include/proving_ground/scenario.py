@@ -151,12 +151,19 @@ class Workload(_Part):
     stops_after: Seconds = Field(default=1.0, description="from deletion to the pod being gone")
     spread: Literal["none", "hostname", "zone"] = "none"
     empty_dir: bool = False
+    volume: bool = Field(default=False, description="StatefulSets: each pod has a volume of its own, zones in turn")
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     finalizers: tuple[str, ...] = ()
     tolerate_everything: bool = False
     priority_class: str | None = None
     budget: DisruptionBudget | None = None
+
+    @model_validator(mode="after")
+    def _volumes_of_stateful_sets(self) -> Workload:
+        if self.volume and self.kind != "StatefulSet":
+            raise ValueError(f"{self.kind} {self.name}: only a StatefulSet's pods have volumes here")
+        return self
 
 
 class Constants(_Part):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubernetes import client, utils
 
+from proving_ground import claims
 from proving_ground.kube import TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -25,9 +26,12 @@ class UnreadyError(RuntimeError):
     """Workloads did not become Ready in time; the message names them."""
 
 
-def manifests(workload: Workload) -> list[dict[str, Any]]:
-    """The objects a workload consists of, in the order they have to be created."""
-    objects = [_budget(workload), _controller(workload)]
+def manifests(workload: Workload, zones: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """The objects a workload consists of, in the order they have to be created.
+
+    :param zones: where there are machines, for volumes.
+    """
+    objects = [_budget(workload), *claims.manifests(workload, zones), _controller(workload)]
     return [one for one in objects if one is not None]
 
 
@@ -47,9 +51,15 @@ def create(api: client.ApiClient, workloads: Sequence[Workload]) -> None:
             with _already_there():
                 body = {"metadata": {"name": name}, "value": 1000}
                 scheduling.create_priority_class(body, _request_timeout=TIMEOUT_S)
+    zones = _zones(core) if any(workload.volume for workload in workloads) else ()
     for workload in workloads:
-        for manifest in manifests(workload):
+        for manifest in manifests(workload, zones):
             utils.create_from_dict(api, manifest)
+
+
+def _zones(core: client.CoreV1Api) -> tuple[str, ...]:
+    nodes = core.list_node(_request_timeout=TIMEOUT_S).items
+    return tuple(sorted({node.metadata.labels[_TOPOLOGY["zone"]] for node in nodes if not node.spec.taints}))
 
 
 @contextlib.contextmanager
@@ -145,6 +155,7 @@ def _controller(workload: Workload) -> dict[str, Any]:
         spec["replicas"] = workload.replicas
     if workload.kind == "StatefulSet":
         spec["serviceName"] = workload.name
+        spec["volumeClaimTemplates"] = [claims.template()] if workload.volume else []
     return _object("apps/v1", workload, spec)
 
 
@@ -183,6 +194,8 @@ def _pod_spec(workload: Workload) -> dict[str, Any]:
     if workload.empty_dir:
         spec["volumes"] = [{"name": "scratch", "emptyDir": {}}]
         container["volumeMounts"] = [{"name": "scratch", "mountPath": "/scratch"}]
+    if workload.volume:
+        container["volumeMounts"] = [{"name": claims.NAME, "mountPath": "/data"}]
     if workload.tolerate_everything:
         spec["tolerations"] = [{"operator": "Exists"}]
     if workload.priority_class:

@@ -115,6 +115,14 @@ def test_the_ui_listens_on_this_machine_only_and_nothing_else_listens() -> None:
     assert published["api-server"][0].startswith("${AIRFLOW_UI_ADDRESS:-127.0.0.1}:")
 
 
+def test_reports_outlive_the_worker_that_wrote_them() -> None:
+    for name in set(AIRFLOW_SERVICES) - ONE_SHOT:
+        folder = SERVICES[name]["environment"]["NODE_ROTATION_REPORTS"]
+        assert any(
+            folder.startswith(f"{volume.split(':')[1]}/") for volume in SERVICES[name]["volumes"] if "./" not in volume
+        )
+
+
 def test_only_those_who_check_passwords_see_them() -> None:
     holders = {name for name in AIRFLOW_SERVICES if "auth:/opt/airflow/auth" in SERVICES[name]["volumes"]}
     assert holders == {"init", "api-server"}

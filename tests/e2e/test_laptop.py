@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "library.md"
 LONGEST_CALL = 15
-WITHIN_S = 180
+WITHIN_S = 400
 CLI = (sys.executable, "-m", "node_rotation.cli")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -87,7 +87,7 @@ def fleet(world: Ground, tmp_path: Path) -> Path:
         "image_step": "launch_template",
         "gate": {"settle": "1s"},
         "poll": "0.5s",
-        "lock_duration": "8s",
+        "lock_duration": "20s",
     }
     path = tmp_path / "fleet.yaml"
     path.write_text(yaml.safe_dump({"defaults": defaults, "environments": [entry("dev"), entry("staging")]}))

@@ -8,39 +8,58 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import requests
 import yaml
 from tests.e2e.conftest import ROOT, connections
-from tests.e2e.land import ROTATE, Land, eventually
+from tests.e2e.land import READS, ROTATE, Land, eventually
 
 from proving_ground import airflow, ground, scenario
+from proving_ground.aws import request_log
+from proving_ground.observer import residue
 
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 PAGE = (ROOT / "docs" / "pipelines.md").read_text()
 SCENARIO: dict[str, Any] = {
     "name": "pipelines",
-    "timing": {"boot": "2s", "shutdown": "1s", "node_removal": "1s"},
+    "timing": {"boot": "2s", "shutdown": "1s", "node_removal": "1s", "eks_pause": "1s", "eks_look": "300ms"},
     "images": [{"name": "base-1", "created": "2026-01-02T06:00:00.000Z"}],
     "parameters": [{"name": "/images/base/current", "image": "base-1"}],
     "clusters": [
         {
             "name": "dev",
             "environment": "dev",
+            "kind": "eks",
             "groups": [
                 {"name": "workers", "image": "base-1", "min": 1, "max": 2, "desired": 1},
                 {"name": "owned", "image": "base-1", "min": 1, "max": 2, "desired": 1},
+                {
+                    "name": "managed",
+                    "kind": "eks-managed",
+                    "ami_type": "CUSTOM",
+                    "image": "base-1",
+                    "zones": ["a"],
+                    "min": 1,
+                    "max": 2,
+                    "desired": 2,
+                    "max_unavailable": 2,
+                },
             ],
             "workloads": [{"name": "web", "replicas": 2, "ready_after": "300ms", "stops_after": "300ms"}],
         }
     ],
 }
 GROUPS = ("dev-workers", "dev-owned")
+MANAGED, TEMPLATE = "dev-managed", "dev-managed-user"
+"""Rolled by EKS, from a launch template that its owner's pipeline writes; once written, it is the target."""
 FLEET = """
 defaults:
   strategy: detach
@@ -66,6 +85,11 @@ environments:
           - name: owned
             asg: dev-owned
             policy: {{image_step: command, image_command: {{argv: [{python}, image.py], directory: {directory}}}}}
+          - name: managed
+            kind: eks-managed
+            eks_cluster: dev
+            nodegroup: managed
+            policy: {{image: {{template: true}}}}
 """
 IMAGE_PY = """
 import os
@@ -83,6 +107,19 @@ made = boto3.client("ec2").create_launch_template_version(
 print("template version", made["LaunchTemplateVersion"]["VersionNumber"], "for", os.environ["NODE_ROTATION_IMAGE_NAME"])
 """
 """Stands for kops or terraform: a program of somebody else's that owns the template."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """An image that the curl line announced, and the rotation that it started."""
+
+    image: str
+    run_id: str
+    key: str
+    before: residue.Aws
+    old: frozenset[str]
+    """The managed group's machines until then."""
+    began_at: float
 
 
 @pytest.fixture(scope="module")
@@ -161,29 +198,94 @@ def intake(land: Land) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def proven(land: Land, run_id: str, image: str) -> None:
+def into_template(image: str) -> None:
+    """What the owner of the managed group's template does with an image: docs/pipelines.md says when."""
+    boto3.client("ec2").create_launch_template_version(
+        LaunchTemplateName=TEMPLATE, SourceVersion="$Latest", LaunchTemplateData={"ImageId": image}
+    )
+
+
+def templates(*names: str) -> set[str]:
+    """Launch templates by their names and ids."""
+    found = boto3.client("ec2").describe_launch_templates(LaunchTemplateNames=list(names))["LaunchTemplates"]
+    return {*names, *(one["LaunchTemplateId"] for one in found)}
+
+
+@pytest.fixture(scope="module")
+def announced(land: Land) -> Announced:
+    """One rotation of the whole cluster, for all that is to be seen of it."""
+    before, old = land.aws(), frozenset(land.machines(MANAGED))
+    image = land.publish("base-2")
+    into_template(image)
+    began_at = time.time()
+    done = run(block("curl", "bash"), variables(land, {}))
+    assert done.returncode == 0, done.stderr
+    eventually("a rotation", land.rotations)
+    ((run_id, key),) = land.rotations().items()
+    assert land.ends(run_id) == "success"
+    return Announced(image, run_id, key, before, old, began_at)
+
+
+def proven(land: Land, run_id: str, image: str, *others: str) -> None:
+    """A report of what is so: also of other groups than those that each of these rotations is about."""
     said = report(land, run_id)
     assert said["ok"], said
-    assert said["targets"] == {"workers": image, "owned": image}
+    assert said["targets"] == dict.fromkeys(("workers", "owned", *others), image)
     assert not any(said["verdict"].values())
     assert everything_runs(land, image)
     assert intake(land)["closed"] == []
 
 
-def test_the_curl_line_starts_a_rotation_with_intake_image_steps_and_proof(land: Land) -> None:
-    image = land.publish("base-2")
-    done = run(block("curl", "bash"), variables(land, {}))
-    assert done.returncode == 0, done.stderr
-    eventually("a rotation", land.rotations)
-    ((run_id, key),) = land.rotations().items()
-    assert key.endswith("~dev.dev")
-    assert land.ends(run_id) == "success"
-    proven(land, run_id, image)
+def ever_of(land: Land, group: str) -> tuple[set[str], set[str]]:
+    """Every machine that an Auto Scaling group ever had, and their Nodes, by what happened inside AWS."""
+    lines = (land.ground.directory / "aws-events.jsonl").read_text().splitlines()
+    events = [event for event in map(json.loads, lines) if event.get("group") == group]
+    return {e["instance_id"] for e in events}, {e["private_dns_name"] for e in events}
+
+
+def written_nodes(land: Land) -> set[tuple[str, str]]:
+    """What was done to which Node, by anybody but the ground's own parts."""
+    events = [json.loads(line) for line in land.ground.audit_log(land.cluster).read_text().splitlines()]
+    refs = [(e["verb"], e.get("objectRef") or {}) for e in events if e["user"].get("username") == "admin"]
+    return {
+        (verb, ref["name"])
+        for verb, ref in refs
+        if ref.get("resource") == "nodes" and verb not in READS and "name" in ref
+    }
+
+
+def test_the_curl_line_starts_a_rotation_with_intake_image_steps_and_proof(land: Land, announced: Announced) -> None:
+    assert announced.key.endswith("~dev.dev")
+    proven(land, announced.run_id, announced.image, "managed")
     said = intake(land)["said"]
     # Both groups' prepare may close it: closing what is closed is harmless, opening is the last word.
     assert [turn for turn, _ in itertools.groupby(said)] == [["dev", False], ["dev", True]], said
-    logs = [land.airflow.log(ROTATE, run_id, "prepare", map_index=index) for index in (0, 1)]
+    logs = [land.airflow.log(ROTATE, announced.run_id, "prepare", map_index=index) for index in range(3)]
     assert any("for base-2" in log for log in logs), logs
+
+
+def test_eks_rolls_the_managed_group_beside_self_managed_ones_and_nothing_of_it_is_written(
+    land: Land, announced: Announced
+) -> None:
+    now = land.machines(MANAGED)
+    assert len(now) == 2
+    assert set(now.values()) == {announced.image}
+    assert not announced.old & now.keys()
+    assert not announced.old & {node.spec.provider_id.rpartition("/")[2] for node in land.core.list_node().items}
+    batches = {span["batch"].partition("/")[0] for span in report(land, announced.run_id)["timeline"]}
+    assert batches == {"workers", "owned", "managed"}
+
+    asked = [r for r in request_log.mutations(land.ground.request_log) if r.t >= announced.began_at]
+    eks = [(r.action, r.parameters["nodegroupName"]) for r in asked if r.service == "eks"]
+    assert eks == [("UpdateNodegroupVersion", "managed")]
+    machines, nodes = ever_of(land, MANAGED)
+    assert announced.old | now.keys() < machines, "there were machines on top for a while"
+    theirs = {MANAGED, *templates(MANAGED, TEMPLATE), *machines}
+    others = [(r.action, set(re.findall(r"[\w-]+", json.dumps(r.parameters)))) for r in asked if r.service != "eks"]
+    assert {"DetachInstances", "TerminateInstances"} <= {action for action, _ in others}
+    assert [action for action, words in others if words & theirs] == []
+    assert not {f"{verb} {name}" for verb, name in written_nodes(land) if name in nodes}
+    assert land.left(announced.before) == []
 
 
 @pytest.mark.parametrize(("job", "shell", "name"), [(gitlab, "sh", "base-3"), (github, "bash", "base-4")])

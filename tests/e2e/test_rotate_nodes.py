@@ -6,20 +6,29 @@ Four machines in one group and one in another start on ``base-1``; each story le
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client
 from tests.e2e.browser import Browser, browser
+from tests.e2e.conftest import ROOT
 from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
 
 from proving_ground.observer import residue
 
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
+SWEEP = "sweep_residue"
 STEPS = ("admit", "launch", "cordon", "drain", "terminate", "health_gate", "heal")
-SECTIONS = ["Image", "Windows", "Budget", "Strategy", "Drain", "Gates"]
+BEGUN = ("launch", "drain", "terminate", "health_gate")
+"""What a batch waits in once it has been admitted."""
+SECTIONS = ["Image", "Windows", "Promotion", "Budget", "Strategy", "Drain", "Gates"]
 STUCK = {
     "metadata": {"name": "dns"},
     "spec": {"nodeSelector": {"nowhere": "true"}, "containers": [{"name": "dns", "image": "dns"}]},
@@ -49,7 +58,8 @@ class Watch:
     def _look(self) -> None:
         while not self._over.wait(0.5):
             tasks = self.land.airflow.tasks(ROTATE, self.run_id)
-            waiting = {str(t["rendered_map_index"]) for t in tasks if t["state"] == "deferred"}
+            begun = [t for t in tasks if t["task_id"].removeprefix("batch.") in BEGUN and t["state"] == "deferred"]
+            waiting = {str(t["rendered_map_index"]) for t in begun}
             self.side_by_side.add(frozenset(waiting))
             self.most_running = max(self.most_running, sum(t["state"] == "running" for t in tasks))
 
@@ -207,6 +217,41 @@ def test_clearing_what_is_done_changes_no_machine(land: Land, before: residue.Aw
     assert land.ends(run) == "success"
     assert land.machines("dev-workers") == machines
     assert land.left(before) == []
+
+
+def test_the_sweep_cleans_up_after_a_laptop_that_died(land: Land, before: residue.Aws) -> None:
+    land.publish("base-4")
+    env = {
+        **land.ground.env,
+        "HOME": str(land.reports.parent),
+        "PATH": os.defpath,
+        "PYTHONPATH": str(ROOT / "include"),
+        "KUBECONFIG": str(land.ground.kubeconfig("dev")),
+        "NODE_ROTATION_FLEET": str(land.reports.parent / "fleet.yaml"),
+    }
+    rotate = ["rotate", "dev.dev", "--group", "batch", "--set", "lock_duration=5s"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    laptop = subprocess.Popen([sys.executable, "-m", "node_rotation.cli", *rotate], env=env, **quiet)
+    try:
+        eventually("a machine is on its way", lambda: any("orphan" in left for left in land.left(before)))
+    finally:
+        laptop.kill()
+        laptop.wait(timeout=30)
+    leases = client.CoordinationV1Api(land.core.api_client)
+
+    def silent_s() -> float:
+        renewed = leases.read_namespaced_lease("node-rotation", "kube-system").spec.renew_time
+        return (datetime.now(UTC) - renewed).total_seconds()
+
+    eventually("its lock has expired", lambda: silent_s() > 2 * 5)
+    assert land.left(before) != []
+
+    land.airflow.api("PATCH", f"/dags/{SWEEP}", json={"is_paused": False})  # the last full hour's run begins by itself
+
+    eventually("it has swept", lambda: any(r["state"] == "success" for r in land.airflow.runs(SWEEP)))
+    assert {r["state"] for r in land.airflow.runs(SWEEP)} == {"success"}
+    assert land.left(before) == []
+    assert len(land.machines("dev-batch")) == 1
 
 
 def _ended(land: Land) -> int:

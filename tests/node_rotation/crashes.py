@@ -22,6 +22,14 @@ FAST: dict[str, Any] = {
     "lock_duration": "120s",
 }
 PASSES = 60
+STRATEGIES = ("detach", "surge", "terminate_first")
+"""How a group that we roll ourselves may be rolled."""
+
+
+def by(strategy: str, slots: int = 2) -> dict[str, Any]:
+    """A policy with so many slots, from the budget that the strategy spends."""
+    spends = "max_unavailable" if strategy == "terminate_first" else "max_surge"
+    return {"strategy": strategy, "budget": {spends: slots}}
 
 
 def plan_for(world: MemoryWorld, **policy: Any) -> tuple[Plan, Any]:
@@ -45,6 +53,18 @@ def run_for(world: MemoryWorld, run_id: str = "run-1", plan: Plan | None = None,
 def rotate(world: MemoryWorld, run_id: str = "run-1", **policy: Any) -> engine.Result:
     """Plan and rotate."""
     return engine.rotate(run_for(world, run_id, **policy))
+
+
+def dies_at_the_last(run: Run, world: MemoryWorld) -> None:
+    """Rotate, but die before the lock is given back: nothing is left to rotate, and the lock is still there.
+
+    :param world: of one machine, simple.
+    """
+    whole = MemoryWorld.simple(len(world.on_image("base-old")))
+    engine.rotate(run_for(whole, run.id))
+    assert dies(run, world, len(whole.mutations), before=True)
+    assert not world.on_image("base-old")
+    assert world.residue()
 
 
 def dies(run: Run, world: MemoryWorld, at: int, *, before: bool) -> bool:

@@ -227,3 +227,23 @@ def _finish(made: Plan, told: Settings, ledger: Ledger) -> None:
         assert admitted is not None
         ledger |= claim(made, admitted)
     raise AssertionError("the plan never came to an end")
+
+
+def evening(made: Plan, state: str = "admitted") -> Ledger:
+    """A claim that no plan knows: a machine is replaced for its zone's sake."""
+    return {"workers/balance-1": Claim("workers/balance-1", ("i-new",), state)}
+
+
+def test_what_evens_out_zones_takes_a_slot_of_its_group():
+    made, told = cluster(surge=2)
+    flying = {**claim(made, "workers/1", "passed"), **claim(made, "workers/2"), **evening(made)}
+    assert "group workers: 2 of 2 slots are taken" in why(ask(made, told, "workers/3", flying))
+    assert ask(made, told, "workers/3", {**flying, **evening(made, "passed")}) == Admit()
+
+
+@pytest.mark.parametrize("state", ["failed", "healed"])
+@pytest.mark.parametrize("how", ["hold", "skip", "fail"])
+def test_no_batch_is_held_because_zones_could_not_be_evened_out(state: str, how: str):
+    made, told = cluster(surge=2, gate={"on_failure": how})
+    flying = {**claim(made, "workers/1", "passed"), **evening(made, state)}
+    assert ask(made, told, "workers/2", flying) == Admit()

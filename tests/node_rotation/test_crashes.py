@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.node_rotation.crashes import After, after, dies, rotate, run_for, sweep_all
+from tests.node_rotation.crashes import STRATEGIES, After, after, by, dies, rotate, run_for, sweep_all
 
 from node_rotation import engine
 from node_rotation.testing.world import MemoryWorld
@@ -14,7 +14,7 @@ STRIDE = 4  # how many crash points one test takes; together they take every one
 
 def dead(strategy: str, at: int, *, before: bool) -> tuple[MemoryWorld, engine.Run] | None:
     world = MemoryWorld.simple(3, replicas=6)
-    run = run_for(world, strategy=strategy, budget={"max_surge": 2})
+    run = run_for(world, **by(strategy))
     return (world, run) if dies(run, world, at, before=before) else None
 
 
@@ -34,7 +34,7 @@ def every_crash(strategy: str, offset: int):
 def test_a_run_that_died_with_a_bad_image_goes_back_whole(strategy: str, behaviour: str, again: bool) -> None:
     for at in range(1, 60, 2):
         world = MemoryWorld.simple(3, replicas=6, behaviour=behaviour)
-        policy = {"strategy": strategy, "budget": {"max_surge": 2}}
+        policy = by(strategy)
         run = run_for(world, **policy)
         if not dies(run, world, at, before=False):
             return
@@ -51,7 +51,7 @@ def wrong(at: int, before: bool, left: After) -> str:
     return f"died {'before' if before else 'after'} mutation {at}: {left}"
 
 
-@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_a_sweep_leaves_no_orphan_no_residue_and_breaks_no_budget(strategy: str, offset: int) -> None:
     for at, before, world, run in every_crash(strategy, offset):
@@ -60,24 +60,24 @@ def test_a_sweep_leaves_no_orphan_no_residue_and_breaks_no_budget(strategy: str,
         assert after(world).clean, wrong(at, before, after(world))
 
 
-@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_the_same_run_again_goes_on_to_the_end(strategy: str, offset: int) -> None:
     for at, before, world, run in every_crash(strategy, offset):
-        result = engine.rotate(run_for(world, run.id, plan=run.plan, strategy=strategy, budget={"max_surge": 2}))
+        result = engine.rotate(run_for(world, run.id, plan=run.plan, **by(strategy)))
         world.clock.wait(60.0)
         assert result.ok, f"{at}: {result}"
         assert after(world).clean, wrong(at, before, after(world))
         assert after(world).old == 0, wrong(at, before, after(world))
 
 
-@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("offset", range(0, STRIDE, 2))
 def test_a_new_run_takes_over_and_the_one_after_it_finds_nothing_old(strategy: str, offset: int) -> None:
     for at, before, world, run in every_crash(strategy, offset):
         world.clock.wait(run.settings.policy.lock_duration * 2)
         for name in ("run-2", "run-3"):  # what was healed on the way into run-2 is no part of its plan
-            rotate(world, name, strategy=strategy, budget={"max_surge": 2})
+            rotate(world, name, **by(strategy))
             world.clock.wait(60.0)
         assert after(world).clean, wrong(at, before, after(world))
         assert after(world).old == 0, wrong(at, before, after(world))

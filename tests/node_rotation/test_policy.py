@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from node_rotation.configuration.document import Number
 from node_rotation.model import Strategy
 from node_rotation.policy import DrainPolicy, ImageSource, Policy, merge, seconds
 
@@ -14,7 +15,7 @@ def test_durations_carry_their_unit(text, said):
     assert seconds(text) == said
 
 
-@pytest.mark.parametrize("text", ["90", "90 s", "1w", "", "m15", 90, True, None])
+@pytest.mark.parametrize("text", ["90", "90 s", "1w", "", "m15", 90, Number(7.5), True, None])
 def test_anything_else_is_no_duration(text):
     with pytest.raises(ValueError, match="is not a duration: write a number with its unit"):
         seconds(text)

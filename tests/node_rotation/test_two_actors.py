@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.node_rotation.crashes import after, run_for
+from tests.node_rotation.crashes import STRATEGIES, after, by, run_for
 
 from node_rotation import engine
 from node_rotation.errors import RotationError
@@ -52,11 +52,11 @@ class Shadow:
             pass
 
 
-@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("every", [1, 2, 3, 5])
 def test_a_shadow_changes_nothing_in_the_end(strategy: str, every: int) -> None:
     world = MemoryWorld.simple(4, replicas=8, zones=1)
-    policy = {"strategy": strategy, "budget": {"max_surge": 2}}
+    policy = by(strategy)
     run = run_for(world, **policy)
     shadow = Shadow(world, run_for(world, run.id, plan=run.plan, **policy), every)
     world.journal.on_mutation = shadow

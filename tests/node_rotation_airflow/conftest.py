@@ -107,6 +107,7 @@ class Airflow:
     def __init__(self, world: MemoryWorld, comms: Comms, **policy: Any) -> None:
         self.world, self.comms, self.policy = world, comms, policy
         self.xcoms: dict[tuple[str, str], Any] = {}
+        self.mapped: dict[tuple[Any, str, int], Any] = {}
         self.states: dict[str, str] = {}
         self.stores: dict[str, Store] = {}
         self.outlets: dict[Any, SimpleNamespace] = {}
@@ -127,12 +128,13 @@ class Airflow:
             max_tries=self.max_tries,
             try_number=1,
             xcom_pull=self._pull,
-            xcom_push=lambda key, value: self.xcoms.update({(task_id, key): value}),
+            xcom_push=lambda key, value: self._push(task_id, index, key, value),
             get_task_states=self._asked,
         )
         store = self.stores.setdefault(f"{task_id}_{index}", Store())
         run = SimpleNamespace(**{"conf": {}, "partition_key": None, "run_after": NIGHT, **dag_run})
-        return {"ti": ti, "dag_run": run, "params": {}, "task_state_store": store, "outlet_events": self.outlets}
+        params = dict(run.conf)  # Airflow adds all of conf, known or not
+        return {"ti": ti, "dag_run": run, "params": params, "task_state_store": store, "outlet_events": self.outlets}
 
     def run(self, operator: Any, index: int = -1, **dag_run: Any) -> Any:
         """Execute, and when it defers, run its trigger until it ends the task or sends it back to a worker."""
@@ -140,10 +142,14 @@ class Airflow:
 
         context = self.context(operator.task_id, index, **dag_run)
         try:
-            return operator.execute(context)
+            returned = operator.execute(context)
+            self.mapped[operator.task_id, "return_value", index] = returned
+            return returned
         except TaskDeferred as deferred:
             event = self.fire(deferred.trigger, context["ti"])
             if type(event).__name__ != "TriggerEvent":
+                for key, value in (event.xcoms or {}).items():
+                    self._push(operator.task_id, index, key, value)
                 return event
             return getattr(operator, deferred.method_name)(context, event=event.payload, **(deferred.kwargs or {}))
 
@@ -166,9 +172,14 @@ class Airflow:
         return {run: {name: state for name, state in self.states.items() if wanted(name)} for run in run_ids}
 
     def _pull(self, task_ids: str | list[str], key: str, map_indexes: int | None = None) -> Any:
+        if map_indexes is not None:
+            return self.mapped.get((task_ids, key, map_indexes))
         if not isinstance(task_ids, list):
             return self.xcoms.get((task_ids, key))
         return self.pulled if key == "return_value" else [self.xcoms.get((task_id, key)) for task_id in task_ids]
+
+    def _push(self, task_id: str, index: int, key: str, value: Any) -> None:
+        self.xcoms[task_id, key] = self.mapped[task_id, key, index] = value
 
     def _xcom(self, message: Any) -> Any:
         from airflow.sdk.execution_time.comms import XComResult

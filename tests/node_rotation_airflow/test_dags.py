@@ -73,6 +73,15 @@ def test_the_demo_starts_unpaused(fleet_file: Path, monkeypatch: pytest.MonkeyPa
     assert all(not dag.is_paused_upon_creation for dag in DagBag(str(ROOT / "dags")).dags.values())
 
 
+def test_the_check_runs_when_the_fleet_file_says(fleet_file: Path) -> None:
+    from airflow.dag_processing.dagbag import DagBag
+
+    fleet_file.write_text(fleet_file.read_text() + 'night: {at: "22:30", zone: Europe/Berlin}\n')
+
+    check = DagBag(str(ROOT / "dags")).dags["ami_drift_check"]
+    assert check.timetable.summary == "22:30 Europe/Berlin, 2 clusters"
+
+
 def test_a_fleet_file_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from airflow.dag_processing.dagbag import DagBag
 

@@ -7,11 +7,13 @@ from tests.node_rotation.crashes import run_for
 from tests.node_rotation.eks_world import NEW, OLD, world
 
 from node_rotation import engine
+from node_rotation.model import is_balance
 from node_rotation.outcome import Blocked, Done
 from node_rotation.run import Run
+from node_rotation.scaling.zones import unevenness
 from node_rotation.steps import ORDER
-from node_rotation.steps.balance import unevenness
 from node_rotation.steps.heal import heal
+from node_rotation.steps.scene import ledger_of
 from node_rotation.testing.faults import Crash
 from node_rotation.testing.managed_values import UpdateFailed
 from node_rotation.testing.world import MemoryWorld
@@ -82,3 +84,28 @@ def test_a_group_that_is_uneven_when_it_is_restored_has_the_time_to_be_evened_ou
     group = memory.cloud.groups([memory.asg("workers")])[memory.asg("workers")]
     assert unevenness(group) < 2
     assert memory.cluster.lease() is None
+
+
+def test_whoever_waits_for_the_last_batches_evens_out_zones_beside_them() -> None:
+    memory = MemoryWorld.simple(3, replicas=3, max_unavailable=3)
+    run = run_for(memory, strategy="surge", budget={"max_surge": 3})
+    done(memory, run, PREPARE, "workers")
+    for step in ORDER:
+        assert isinstance(done(memory, run, step.value, "workers/1"), Done)
+    both = {"workers/2": list(ORDER), "workers/3": list(ORDER)}
+    beside: set[str] = set()
+    while any(both.values()):
+        for batch, left in both.items():
+            if left and isinstance(attempt(left[0].value, run, batch), Done):
+                left.pop(0)
+        ledger = ledger_of(run.look().lease, run.id)
+        assert ledger is not None
+        if any(ledger.claim(batch).state == "admitted" for batch in both if ledger.claim(batch)):
+            beside |= {claim.batch for claim in ledger.claims if is_balance(claim.batch)}
+        memory.clock.wait(1.0)
+    assert beside == {"workers/balance-1"}
+    assert isinstance(done(memory, run, RESTORE, "workers"), Done)
+    group = memory.cloud.groups([memory.asg("workers")])[memory.asg("workers")]
+    assert unevenness(group) == 0
+    assert memory.cluster.lease() is None
+    assert memory.monitor.max_extra[memory.asg("workers")] <= 3

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from node_rotation_airflow import fleet_file as fleet
+from node_rotation_airflow.nights import Night
 
 
 def test_clusters_come_in_promotion_order(fleet_file: Path) -> None:
@@ -15,6 +16,12 @@ def test_clusters_come_in_promotion_order(fleet_file: Path) -> None:
 
 def test_node_groups_of_one_name_say_in_which_clusters(fleet_file: Path) -> None:
     assert fleet.group_names() == {"workers": ("dev.one", "prod.eu-1"), "masters": ("dev.one",)}
+
+
+def test_the_night_is_the_fleet_files(fleet_file: Path) -> None:
+    assert fleet.night() == Night("01:00", "UTC")
+    fleet_file.write_text(fleet_file.read_text() + "night: {at: 22:30, zone: Europe/Berlin}\n")
+    assert fleet.night() == Night("22:30", "Europe/Berlin")
 
 
 @pytest.mark.parametrize("text", ["", "environments: [", "environments: 3", "environments: [{clusters: [{}]}]"])

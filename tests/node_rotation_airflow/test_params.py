@@ -9,7 +9,7 @@ import pytest
 
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Fleet
-from node_rotation.policy import Mode, OnGateFailure, Strategy
+from node_rotation.policy import ApprovalPolicy, Mode, OnGateFailure, Policy, Strategy
 from node_rotation_airflow.documents import Request
 from node_rotation_airflow.params import make_request, policy_of, rotation_params
 
@@ -54,7 +54,7 @@ def test_what_a_run_is_about_stands_open_and_how_is_folded_away(a_fleet: Fleet) 
     sections = [param.schema["section"] for param in form.values() if "section" in param.schema]
 
     assert unfolded == ["Cluster", "Node groups", "Roles", "Mode"]
-    assert list(dict.fromkeys(sections)) == ["Image", "Windows", "Budget", "Strategy", "Drain", "Gates"]
+    assert list(dict.fromkeys(sections)) == ["Image", "Windows", "Promotion", "Budget", "Strategy", "Drain", "Gates"]
 
 
 def test_a_partition_key_alone_is_enough(a_fleet: Fleet) -> None:
@@ -99,7 +99,11 @@ def test_what_was_pinned_survives_xcom(a_fleet: Fleet) -> None:
     [
         ({}, None, "cluster: is empty, and there is no partition key. Choose a cluster."),
         ({"clutser": "dev.one"}, None, "conf clutser: is no parameter of this DAG. Known: cluster,"),
-        ({"cluster": "dev.two"}, None, r"there is no cluster 'dev.two' in the fleet. Known: dev.one, prod.eu-1."),
+        (
+            {"cluster": "dev.two"},
+            None,
+            "no cluster 'dev.two' in the fleet. Did you mean 'dev.one'? Known: dev.one, prod.eu-1.",
+        ),
         ({"cluster": "prod.eu-1"}, "2026-11-09~dev.one", "is not the partition key's 'dev.one'"),
         ({"cluster": "dev.one", "groups": ["gpu"]}, None, "dev.one has no node group gpu. Known: workers, masters."),
         ({"cluster": "dev.one", "roles": ["master"]}, None, "there is no role master. Known: worker, control-plane."),
@@ -114,3 +118,15 @@ def test_bad_input_is_one_message(a_fleet: Fleet, conf: dict[str, Any], key: str
         request(a_fleet, conf, key)
 
     assert message in str(refused.value)
+
+
+def test_a_reason_takes_a_run_past_windows_and_promotion(a_fleet: Fleet) -> None:
+    found = request(a_fleet, {"cluster": "prod.eu-1", "outside_windows": "CVE-1", "skip_promotion": "CVE-1"})
+    assert (found.settings.policy.outside_windows, found.settings.policy.skip_promotion) == ("CVE-1", "CVE-1")
+
+
+def test_what_the_form_does_not_offer_a_run_can_not_loosen(a_fleet: Fleet) -> None:
+    """Whoever builds on `make_request` with parameters of their own meets the fleet file all the same."""
+    careful = a_fleet.model_copy(update={"defaults": Policy(approval=ApprovalPolicy(required=True))})
+    with pytest.raises(BadInputError, match=r"run parameters: approval\.required"):
+        careful.settings("dev.one", {"approval": {"required": False}})

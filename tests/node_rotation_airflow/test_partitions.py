@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from node_rotation.errors import BadInputError
+from node_rotation_airflow.nights import Night
 from node_rotation_airflow.partitions import Partition, parse
 
 NOW = datetime(2026, 11, 9, 14, 30, tzinfo=UTC)
@@ -22,6 +23,17 @@ def test_a_key_is_a_night_and_a_cluster() -> None:
 def test_a_past_night_is_answered_as_of_its_check_and_tonight_as_it_is() -> None:
     assert parse("2026-11-08~dev.one", NOW).as_of(NOW) == datetime(2026, 11, 8, 1, tzinfo=UTC)
     assert parse("2026-11-09~dev.one", NOW).as_of(NOW) is None
+
+
+def test_a_night_is_answered_as_of_the_hour_of_its_zone() -> None:
+    tokyo = Night("22:00", "Asia/Tokyo")
+    assert parse("2026-11-08~dev.one", NOW, tokyo).as_of(NOW, tokyo) == datetime(2026, 11, 8, 13, tzinfo=UTC)
+    assert parse("2026-11-09~dev.one", NOW, tokyo).as_of(NOW, tokyo) is None
+
+
+def test_a_night_that_begins_before_its_date_does_in_utc_is_no_night_to_come() -> None:
+    now, tokyo = datetime(2026, 11, 9, 16, 0, 5, tzinfo=UTC), Night("01:00", "Asia/Tokyo")
+    assert parse("2026-11-10~dev.one", now, tokyo).as_of(now, tokyo) is None
 
 
 @pytest.mark.parametrize("key", ["", "dev.one", "2026-11-09", "2026-13-09~dev.one", "2026-11-09~", "2026-11-09~a~b"])

@@ -9,6 +9,7 @@ import pendulum
 import pytest
 from airflow.timetables.base import TimeRestriction
 
+from node_rotation_airflow.nights import Night
 from node_rotation_airflow.timetables import FleetTimetable
 
 CLUSTERS = ["dev.one", "staging.one", "prod.eu-1"]
@@ -78,10 +79,64 @@ def test_a_backfill_has_every_partition_once_in_order(timetable: FleetTimetable,
 def test_it_survives_serialization(timetable: FleetTimetable) -> None:
     again = FleetTimetable.deserialize(timetable.serialize())
 
-    assert again.serialize() == {"clusters": CLUSTERS, "cron": "0 1 * * *"}
-    assert again.summary == "0 1 * * *, 3 clusters"
+    assert again.serialize() == {"clusters": CLUSTERS, "at": "01:00", "zone": "UTC"}
+    assert again.summary == "01:00 UTC, 3 clusters"
 
 
 def test_a_fleet_without_clusters_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one cluster"):
         FleetTimetable([])
+
+
+BERLIN = Night("02:30", "Europe/Berlin")
+
+
+def test_the_hour_is_the_fleet_files_and_keys_are_its_zones_dates() -> None:
+    timetable = FleetTimetable(CLUSTERS, Night("01:00", "Asia/Tokyo"))
+    first = following(timetable, None)
+    assert (first.partition_key, first.run_after) == ("2026-11-09~dev.one", pendulum.datetime(2026, 11, 8, 16))
+    again = FleetTimetable.deserialize(timetable.serialize())
+    assert following(again, first).partition_key == "2026-11-09~staging.one"
+    assert again.summary == "01:00 Asia/Tokyo, 3 clusters"
+
+
+@pytest.mark.parametrize(("night", "days"), [("2026-03-28", 3), ("2026-10-24", 3)])
+def test_over_a_shift_of_the_clock_every_date_has_its_night_once(night: str, days: int) -> None:
+    timetable = FleetTimetable(CLUSTERS, BERLIN)
+    start = pendulum.parse(night)
+    dates = [start.add(days=n).to_date_string() for n in range(days)]
+    keys = [f"{day}~{cluster}" for day in dates for cluster in CLUSTERS]
+    backfilled = timetable.iter_partition_dagrun_infos(earliest=start, latest=start.add(days=days - 1))
+    assert [info.partition_key for info in backfilled] == keys
+
+    scheduled, last = [], None
+    for _ in keys:
+        restriction = TimeRestriction(earliest=start, latest=None, catchup=True)
+        last = timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction)
+        scheduled.append(last.partition_key)
+    assert scheduled == keys
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/Los_Angeles"])
+@pytest.mark.parametrize("at", ["00:00", "01:00", "23:30"])
+def test_a_backfill_has_the_nights_of_its_dates_and_no_other(at: str, zone: str) -> None:
+    timetable = FleetTimetable(["dev.one"], Night(at, zone))
+    infos = timetable.iter_partition_dagrun_infos(
+        earliest=datetime(2026, 11, 8, tzinfo=UTC), latest=datetime(2026, 11, 9, tzinfo=UTC)
+    )
+    assert [info.partition_key for info in infos] == ["2026-11-08~dev.one", "2026-11-09~dev.one"]
+
+
+def test_who_moves_the_hour_has_no_night_twice_and_misses_none() -> None:
+    last = following(FleetTimetable(["dev.one"]), None)
+    assert last.partition_key == "2026-11-08~dev.one"
+    for at in ("05:00", "00:30"):
+        assert following(FleetTimetable(["dev.one"], Night(at)), last).partition_key == "2026-11-09~dev.one"
+    assert following(FleetTimetable(["dev.one"], Night("23:00", "Asia/Tokyo")), last).partition_key.startswith(
+        "2026-11-09"
+    )
+
+
+def test_a_timetable_that_an_older_version_wrote_down_is_read() -> None:
+    again = FleetTimetable.deserialize({"clusters": CLUSTERS, "cron": "0 1 * * *"})
+    assert again.serialize() == {"clusters": CLUSTERS, "at": "01:00", "zone": "UTC"}

@@ -57,7 +57,17 @@ SCENARIO: dict[str, Any] = {
                     "desired": 3,
                     "zones": ["a", "b"],
                     "max_unavailable": 2,
-                }
+                },
+                {
+                    "name": "frugal",
+                    "kind": "eks-managed",
+                    "image": OLD,
+                    "min": 1,
+                    "max": 2,
+                    "desired": 2,
+                    "zones": ["a"],
+                    "update_strategy": "MINIMAL",
+                },
             ],
             "workloads": [
                 {
@@ -82,11 +92,15 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         yield running
 
 
-@pytest.fixture
-def fleet(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(autouse=True)
+def aws(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ground.env.items():
         monkeypatch.setenv(name, value)
-    group = {"name": "workers", "kind": "eks-managed", "eks_cluster": "dev", "nodegroup": "workers"}
+
+
+def fleet(ground: Ground, directory: Path, nodegroup: str) -> str:
+    """A fleet file with one managed group; its path."""
+    group = {"name": nodegroup, "kind": "eks-managed", "eks_cluster": "dev", "nodegroup": nodegroup}
     cluster = {
         "name": "dev",
         "aws": {"region": ground.scenario.region},
@@ -94,24 +108,39 @@ def fleet(ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         "groups": [group],
         "policy": POLICY,
     }
-    path = tmp_path / "fleet.yaml"
+    path = directory / "fleet.yaml"
     path.write_text(yaml.safe_dump({"environments": [{"name": "dev", "clusters": [cluster]}]}))
-    return path
+    return str(path)
 
 
-def images(ground: Ground) -> list[str]:
-    """Names of the images that the group's machines run."""
+def images(ground: Ground, group: str) -> list[str]:
+    """Names of the images that a group's machines run."""
     world = ground.aws.world
     with world.lock:
-        members = world.autoscaling.group("dev-workers").live()
+        members = world.autoscaling.group(group).live()
         return [str(world.images.record(m.blueprint.image_id).name) for m in members]
 
 
+def most_at_once(ground: Ground, group: str) -> int:
+    """How many machines of a group ran at its fullest, by what happened inside AWS."""
+    alive: set[str] = set()
+    most = 0
+    for line in (ground.directory / "aws-events.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["kind"] == "launched" and event["group"] == group:
+            alive.add(event["instance_id"])
+        elif event["kind"] == "shutting-down":
+            alive.discard(event["instance_id"])
+        most = max(most, len(alive))
+    return most
+
+
 def test_eks_rolls_the_group_and_nothing_of_it_is_written_but_eks(
-    ground: Ground, fleet: Path, capsys: pytest.CaptureFixture[str]
+    ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert images(ground) == [OLD] * 3
-    assert main(["--fleet", str(fleet), "--output", "json", "plan", "dev"]) == 2
+    file = fleet(ground, tmp_path, "workers")
+    assert images(ground, "dev-workers") == [OLD] * 3
+    assert main(["--fleet", file, "--output", "json", "plan", "dev"]) == 2
     plan = json.loads(capsys.readouterr().out)
     assert plan["groups"][0]["managed"] == {
         "eks_cluster": "dev",
@@ -122,11 +151,12 @@ def test_eks_rolls_the_group_and_nothing_of_it_is_written_but_eks(
         "force": False,
     }
 
-    code = main(["--fleet", str(fleet), "rotate", "dev"])
+    code = main(["--fleet", file, "rotate", "dev"])
 
     said = capsys.readouterr()
     assert code == 0, said.out + said.err
-    assert images(ground) == [NEW] * 3
+    assert images(ground, "dev-workers") == [NEW] * 3
+    assert most_at_once(ground, "dev-workers") == 3 + 4, "the default strategy adds two per zone"
     ours = [r for r in request_log.mutations(ground.request_log) if r.ok]
     assert [(r.service, r.action) for r in ours] == [("eks", "UpdateNodegroupVersion")]
     assert ours[0].parameters["releaseVersion"] == "1.36.2-20261108"
@@ -139,3 +169,20 @@ def test_eks_rolls_the_group_and_nothing_of_it_is_written_but_eks(
     nodes = [n for n in core.list_node().items if n.metadata.labels["eks.amazonaws.com/nodegroup"] == "workers"]
     marks = [key for n in nodes for key in (*n.metadata.labels, *(n.metadata.annotations or {}))]
     assert not [key for key in marks if key.startswith("node-rotation/")]
+
+
+def test_minimal_replaces_every_machine_and_never_runs_one_on_top(
+    ground: Ground, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = fleet(ground, tmp_path, "frugal")
+    assert main(["--fleet", file, "--output", "json", "plan", "dev"]) == 2
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["groups"][0]["managed"]["at_once"], plan["groups"][0]["managed"]["extra"]) == (1, 0)
+    assert any("adds no machine (MINIMAL)" in note for note in plan["notes"])
+
+    code = main(["--fleet", file, "rotate", "dev"])
+
+    said = capsys.readouterr()
+    assert code == 0, said.out + said.err
+    assert images(ground, "dev-frugal") == [NEW] * 2
+    assert most_at_once(ground, "dev-frugal") == 2

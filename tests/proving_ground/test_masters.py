@@ -33,6 +33,22 @@ class Members:
         return volume in self.alive
 
 
+class Server:
+    """The API server as something that runs or does not."""
+
+    def __init__(self) -> None:
+        self.runs = True
+
+    def up(self) -> None:
+        self.runs = True
+
+    def down(self) -> None:
+        self.runs = False
+
+    def running(self) -> bool:
+        return self.runs
+
+
 class World:
     """Tells whoever subscribed."""
 
@@ -56,11 +72,16 @@ def members() -> Members:
 
 
 @pytest.fixture
-def world(members: Members, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def world(members: Members, server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(masters, "RESTART_S", 0.05)
     (cluster,) = load("kops").clusters
     held = [Volume("a0", "eu-central-1a"), Volume("b1", "eu-central-1b")]
-    agent, found = Masters(cluster, held, members), World()
+    agent, found = Masters(cluster, held, members, server), World()
     agent.follow(found)
     yield found
     agent.stop()
@@ -105,3 +126,24 @@ def test_a_member_that_died_by_itself_is_started_again_while_its_machine_runs(wo
     members.alive.discard("a0")
 
     eventually(lambda: ("up", "a0") in members.asked)
+
+
+def test_the_api_server_is_gone_while_no_master_is_there_and_only_then(
+    world: World, members: Members, server: Server
+) -> None:
+    world.callback(event("shutting-down", "i-1", "a"))
+    eventually(lambda: ("down", "a0") in members.asked)
+    assert server.runs
+
+    world.callback(event("shutting-down", "i-2", "b"))
+    eventually(lambda: ("down", "b1") in members.asked)
+    assert not server.runs
+
+    world.callback(event("running", "i-3", "b"))
+    eventually(lambda: server.runs)
+    assert members.alive == {"b1"}
+
+
+def test_an_api_server_that_died_by_itself_is_started_again(world: World, server: Server) -> None:
+    server.runs = False
+    eventually(lambda: server.runs)

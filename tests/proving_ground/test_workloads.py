@@ -53,6 +53,24 @@ def test_what_makes_a_pod_hard_to_drain_is_in_its_spec():
     assert pod["spec"]["topologySpreadConstraints"][0]["topologyKey"] == "topology.kubernetes.io/zone"
 
 
+def test_each_pod_of_a_stateful_set_has_a_volume_of_its_own_in_a_zone_in_turn():
+    queue = Workload(name="queue", kind="StatefulSet", replicas=3, volume=True)
+    *pairs, controller = workloads.manifests(queue, ("eu-central-1a", "eu-central-1b"))
+    volumes, wanted = pairs[::2], pairs[1::2]
+    assert [one["metadata"]["name"] for one in wanted] == ["data-queue-0", "data-queue-1", "data-queue-2"]
+    assert [one["spec"]["volumeName"] for one in wanted] == [one["metadata"]["name"] for one in volumes]
+    terms = [one["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"][0] for one in volumes]
+    assert [term["matchExpressions"][0]["values"][0][-1] for term in terms] == ["a", "b", "a"]
+    (template,) = controller["spec"]["volumeClaimTemplates"]
+    (container,) = controller["spec"]["template"]["spec"]["containers"]
+    assert [mount["name"] for mount in container["volumeMounts"]] == [template["metadata"]["name"]]
+
+
+def test_only_stateful_sets_have_volumes():
+    with pytest.raises(ValueError, match="Deployment web: only a StatefulSet's pods have volumes here"):
+        Workload(name="web", volume=True)
+
+
 def pod_or_none(core, name):
     try:
         return core.read_namespaced_pod(name, NAMESPACE)

@@ -66,6 +66,16 @@ def failed(cluster: str, check: Check, what: str, error: RotationError) -> Findi
     return _finding(cluster, check, Severity.BLOCKING, str(error), what, remedy)
 
 
+def unexpected(cluster: str, what: str, error: Exception) -> Finding:
+    """A look that ended in a defect of ours.
+
+    :param what: the object that was looked at.
+    """
+    said = f"unexpected {type(error).__name__}: {error}"
+    remedy = "Please report it, with what --debug shows for a single command on this cluster."
+    return _finding(cluster, Check.DISCOVERY, Severity.BLOCKING, said, what, remedy)
+
+
 def kubernetes_rights(cluster: str, answers: Mapping[Right, Answer]) -> Iterator[Finding]:
     """Rights that the API server does not give us."""
     for right, answer in answers.items():

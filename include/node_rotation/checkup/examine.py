@@ -26,13 +26,17 @@ Answered = TypeVar("Answered")
 
 @dataclass(frozen=True, slots=True)
 class Patient:
-    """A cluster with all that can be asked of it."""
+    """A cluster with all that can be asked of it.
+
+    :param cluster: None if its API server can't be reached: AWS is asked alone.
+    :param access: goes with it.
+    """
 
     settings: Settings
     cloud: Cloud
-    cluster: Cluster
+    cluster: Cluster | None
     account: Account
-    access: Access
+    access: Access | None
     clock: Clock
 
 
@@ -55,20 +59,27 @@ class _Examination:
     def everything(self) -> None:
         region = self.patient.settings.cluster.aws.region
         identity = self._tried(Check.CREDENTIALS, f"AWS account in {region}", self.patient.account.identity)
-        version = self._tried(Check.CREDENTIALS, "API server", self.patient.cluster.minor_version)
-        if version is not None:
-            self._kubernetes_rights()
+        cluster = self._answers()
+        if self.patient.access is not None and cluster is not None:
+            self._kubernetes_rights(self.patient.access)
         groups = self._groups() if identity is not None else {}
         if identity is not None:
             self._freeze_rights()
             for group in self.patient.settings.cluster.groups:
                 self._aws_rights(group, groups.get(group.name))
-        if groups and version is not None:
+        if groups and cluster is not None:
             settings = self.patient.settings.only(groups=list(groups))
-            ask = partial(observe, settings, self.patient.cloud, self.patient.cluster, self.patient.clock)
+            ask = partial(observe, settings, self.patient.cloud, cluster, self.patient.clock)
             snapshot = self._tried(Check.DISCOVERY, f"cluster {self.name}", ask)
             if snapshot is not None:
-                self._world(settings, snapshot, groups)
+                self._world(settings, cluster, snapshot, groups)
+
+    def _answers(self) -> Cluster | None:
+        """The cluster, if its API server answers."""
+        cluster = self.patient.cluster
+        if cluster is None or self._tried(Check.CREDENTIALS, "API server", cluster.minor_version) is None:
+            return None
+        return cluster
 
     def _tried(self, check: Check, what: str, call: Callable[[], Answered]) -> Answered | None:
         try:
@@ -77,7 +88,7 @@ class _Examination:
             self.found.append(doctor.failed(self.name, check, what, error))
             return None
 
-    def _kubernetes_rights(self) -> None:
+    def _kubernetes_rights(self, access: Access) -> None:
         rights = list(checkup.KUBERNETES_RIGHTS)
         if any(policy.drain.force_after is not None for policy in self.patient.settings.groups.values()):
             rights += checkup.FORCE_RIGHTS
@@ -86,7 +97,7 @@ class _Examination:
         if self.patient.settings.policy.autoscaler.pause:
             rights += checkup.autoscaler_rights(self.patient.settings.policy.autoscaler)
         for right in rights:
-            answer = self._tried(Check.PERMISSIONS, str(right), partial(self.patient.access.may, right))
+            answer = self._tried(Check.PERMISSIONS, str(right), partial(access.may, right))
             if answer is not None:
                 self.found += doctor.kubernetes_rights(self.name, {right: answer})
 
@@ -131,12 +142,14 @@ class _Examination:
             answers = self._tried(Check.PERMISSIONS, what_for, ask) or {}
             self.found += doctor.aws_rights(self.name, what_for, answers, severity)
 
-    def _world(self, settings: Settings, snapshot: Snapshot, groups: Mapping[str, ScalingGroup]) -> None:
+    def _world(
+        self, settings: Settings, cluster: Cluster, snapshot: Snapshot, groups: Mapping[str, ScalingGroup]
+    ) -> None:
         self.found += doctor.halves(self.name, snapshot, [scaling.name for scaling in groups.values()])
         patient, now = self.patient, self.patient.clock.now()
         drifts = []
         for group in groups:
-            ask = partial(detect, settings, group, patient.cloud, patient.cluster, patient.clock, snapshot=snapshot)
+            ask = partial(detect, settings, group, patient.cloud, cluster, patient.clock, snapshot=snapshot)
             drift = self._tried(Check.DISCOVERY, f"group {group}", ask)
             if drift is not None:
                 drifts.append(doctor.all_drifted(drift, snapshot, now))

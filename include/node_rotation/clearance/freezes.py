@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 
 from node_rotation.clearance import freeze
 from node_rotation.clearance.freeze import REASON_LENGTH, Frozen
-from node_rotation.errors import BlockedError
-from node_rotation.fleet import AwsAccess, Settings
+from node_rotation.errors import BlockedError, happening_at
+from node_rotation.fleet import Account, AwsAccess, Settings
 from node_rotation.model import Image
 from node_rotation.outcome import Blocked
 from node_rotation.world.clients import Clock, Cloud
@@ -17,6 +18,11 @@ from node_rotation.world.clients import Clock, Cloud
 ConnectAccount = Callable[[AwsAccess], Cloud]
 """Makes the client of one account and region."""
 BELIEVED_S = 30.0
+
+
+def union(records: Iterable[Frozen]) -> tuple[Frozen, ...]:
+    """Every record once, however many accounts have it."""
+    return tuple({(r.image.id, r.at): r for r in records}.values())
 
 
 class Freezes:
@@ -61,36 +67,48 @@ class Freezes:
 
         :returns: what was lifted.
         """
-        lifted = []
-        for cloud in self._all():
-            for record in freeze.read(cloud.parameters(freeze.PATH)):
-                if freeze.of(image, (record,)):
-                    kept = record.model_copy(update={"lifted": reason[:REASON_LENGTH]})
-                    cloud.put_parameter(freeze.key(record.image), kept.model_dump_json())
-                    lifted.append(record)
+        lifted: list[Frozen] = []
+        for account in self._accounts:
+            with happening_at(str(account)):
+                lifted += self._lift(self._reach(account.aws), image, reason)
         self._forget()
         return tuple(lifted)
+
+    def _lift(self, cloud: Cloud, image: Image, reason: str) -> Iterator[Frozen]:
+        for record in freeze.read(cloud.parameters(freeze.PATH)):
+            if freeze.of(image, (record,)):
+                kept = record.model_copy(update={"lifted": reason[:REASON_LENGTH]})
+                cloud.put_parameter(freeze.key(record.image), kept.model_dump_json())
+                yield record
 
     def _forget(self) -> None:
         with self._lock:
             self._known = None
 
     def _read(self) -> tuple[Frozen, ...]:
-        found = [record for cloud in self._all() for record in freeze.read(cloud.parameters(freeze.PATH))]
-        return tuple({(r.image.id, r.at): r for r in found}.values())
+        return union(chain.from_iterable(map(self.recorded, self._accounts)))
 
-    def _all(self) -> Sequence[Cloud]:
-        return [self._own, *(self._reach(access) for access in self._settings.accounts if access != self._mine)]
+    def recorded(self, account: Account) -> tuple[Frozen, ...]:
+        """What one account has on record as frozen.
+
+        :raises RotationError: names the account and its clusters.
+        """
+        with happening_at(str(account)):
+            return freeze.read(self._reach(account.aws).parameters(freeze.PATH))
 
     @property
-    def _mine(self) -> AwsAccess:
-        return self._settings.cluster.aws
+    def _accounts(self) -> Sequence[Account]:
+        """The cluster's own first."""
+        mine = self._settings.cluster.aws
+        own = [account for account in self._settings.accounts if account.aws == mine]
+        others = [account for account in self._settings.accounts if account.aws != mine]
+        return [*(own or [Account(aws=mine, clusters=(self._settings.name,))]), *others]
 
     def _reach(self, access: AwsAccess) -> Cloud:
         place = str(access)
         if place not in self._clouds:
             if self._connect is None:
                 remedy = "Give make_run a way to connect to accounts."
-                raise BlockedError(Blocked("frozen images can't be read there", (f"account {place}",), remedy))
+                raise BlockedError(Blocked("frozen images can't be read there", (), remedy))
             self._clouds[place] = self._connect(access)
         return self._clouds[place]

@@ -72,7 +72,7 @@ def _frozen(run: Run) -> Blocked | None:
 
 
 def _newer(run: Run) -> str:
-    """What the image source says now, if that is newer than the plan's target; a pinned image is never overtaken.
+    """What the image source says now, if that is newer than the plan's target; who is pinned is never overtaken.
 
     So a past night's run ends here if its image is not the newest any more.
     """
@@ -93,6 +93,8 @@ def _gone_on(run: Run, stages: Stages) -> str:
 
 
 def _unpinned(run: Run) -> Iterator[GroupPlan]:
+    if run.settings.policy.pin:
+        return iter(())
     return (group for group in run.plan.groups if not run.settings.groups[group.name].image.id)
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from node_rotation.configuration.words import said
 from node_rotation.model import Value
 
 HORIZON = timedelta(days=400)
@@ -41,7 +42,7 @@ def _clock(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 24 * 60:
         value = f"{value // 60:02}:{value % 60:02}"
     if not isinstance(value, str) or not _CLOCK.fullmatch(value):
-        raise ValueError(f'{value!r} is no time of day: write it like "22:00"')
+        raise ValueError(f'{said(value)} is no time of day: write it like "22:00"')
     return value
 
 
@@ -53,7 +54,9 @@ def _zone(value: str) -> str:
     return value
 
 
-TimeOfDay = Annotated[str, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": _CLOCK.pattern})]
+TimeOfDay = Annotated[
+    str, BeforeValidator(_clock), WithJsonSchema({"type": "string", "pattern": _CLOCK.pattern, "examples": ["22:00"]})
+]
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
@@ -64,8 +67,10 @@ class Window(Value):
 
     days: tuple[Day, ...] = Field(default=tuple(Day), min_length=1, description="on which it begins; all by default")
     opens: TimeOfDay = Field(alias="from", description="local time, e.g. 22:00")
-    closes: TimeOfDay = Field(alias="to", description="local time, e.g. 05:00; 24:00 is midnight")
-    zone: Zone = Field(default="UTC", description="e.g. Europe/Berlin; its shifts are followed")
+    closes: TimeOfDay = Field(alias="to", examples=["05:00"], description="local time, e.g. 05:00; 24:00 is midnight")
+    zone: Zone = Field(
+        default="UTC", examples=["Europe/Berlin"], description="e.g. Europe/Berlin; its shifts are followed"
+    )
 
     @model_validator(mode="after")
     def _has_length(self) -> Window:

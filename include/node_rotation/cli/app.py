@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from node_rotation.cli import checkups, commands, freezing, options, statuses
+from node_rotation.cli import arguments as spelling
+from node_rotation.cli import checkups, commands, failures, freezing, options, render, statuses
 from node_rotation.cli.exits import ExitCode, of_error
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
@@ -21,10 +22,9 @@ app = typer.Typer(
     help="Replaces the nodes of Kubernetes clusters on AWS when a new machine image comes out.",
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: " + "; ".join(f"{code.value} {code.meaning}" for code in ExitCode) + ".",
 )
-
-
-BEFORE_THE_COMMAND = ("--fleet", "--output", "-o", "--debug")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,7 @@ def common(
     fleet: options.FleetFile = Path("config/fleet.yaml"),
     output: options.OutputAs = Output.TEXT,
     debug: options.Debug = False,
+    version: options.Version = False,
 ) -> None:
     """Replaces the nodes of Kubernetes clusters on AWS when a new machine image comes out."""
     context.obj = Globals(fleet, output)
@@ -169,31 +170,31 @@ def run(arguments: Sequence[str] | None) -> int:
 
     :param arguments: what follows the program's name; None takes this process' own.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    typed = sys.argv[1:] if arguments is None else list(arguments)
+    given = spelling.in_front(typed, spelling.valued(app))
     try:
         ended = typer.main.get_command(app).main(args=given, prog_name="node-rotation", standalone_mode=False)
     except RotationError as error:
-        return _fail(*of_error(error), given)
+        return _fail(*of_error(error), failures.of(error), given)
     except typer.TyperException as error:  # the wrong options; 2 would be taken for drift
-        return _fail(ExitCode.ERROR, _misused(error), given)
-    except typer.Abort:
-        return ExitCode.INTERRUPTED
+        problem, remedy = spelling.misused(error, given)
+        return _fail(ExitCode.ERROR, f"{problem} {remedy}", failures.said(problem, remedy=remedy), given)
+    except typer.Abort:  # the end of stdin where somebody was asked
+        ended = ExitCode.INTERRUPTED
     except Exception as error:  # the last line of defence: whatever it is, it is a defect of ours
-        text = f"unexpected {type(error).__name__}: {error}. Please report it, with what --debug shows."
-        return _fail(ExitCode.ERROR, text, given)
+        problem, remedy = f"unexpected {type(error).__name__}: {error}.", "Please report it, with what --debug shows."
+        return _fail(ExitCode.ERROR, f"{problem} {remedy}", failures.said(problem, remedy=remedy), given)
+    if ended == ExitCode.INTERRUPTED:  # typer's, for Ctrl-C
+        said = "interrupted before a rotation was under way."
+        return _fail(ExitCode.INTERRUPTED, said, failures.said(said), given)
     return int(ended or ExitCode.OK)
 
 
-def _misused(error: typer.TyperException) -> str:
-    said = error.format_message()
-    option = getattr(error, "option_name", None)
-    if option in BEFORE_THE_COMMAND:
-        return f"No such option: {option} behind a command. Write it before: node-rotation {option} ... COMMAND."
-    return f"{said}{'' if said.endswith(('.', '?', ')')) else '.'} See: node-rotation --help"
-
-
-def _fail(code: ExitCode, message: str, given: Sequence[str]) -> int:
+def _fail(code: ExitCode, message: str, error: Mapping[str, Any], given: Sequence[str]) -> int:
+    """Tell a person on stderr, and a program that asked for JSON on stdout."""
     if "--debug" in given:
         traceback.print_exc()
     print(f"node-rotation: {message}", file=sys.stderr)
+    if failures.as_json(given):
+        render.write_json({"schema_version": 1, "error": {**error, "exit_code": int(code)}})
     return code

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from node_rotation import fleet
-from node_rotation.checkup.doctor import Check, Finding, Severity, failed
+from node_rotation.checkup.doctor import Check, Finding, Severity, failed, unexpected
 from node_rotation.checkup.examine import Patient, examine
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.clients.read_only import read_only
+from node_rotation.clients.read_only import ReadOnlyCloud, read_only
 from node_rotation.errors import RotationError
 from node_rotation.fleet import Settings
 from node_rotation.kops.discovery import discover
@@ -22,7 +22,7 @@ LINE = 2000  # nobody's terminal: in a log a finding stays one line, to be searc
 def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Examine clusters; a blocking finding ends it with ``BLOCKED``."""
     known = fleet.load(file)
-    every = [known.settings(name) for name in (clusters or known.names)]
+    every = [known.settings(name) for name in session.cluster_names(file, clusters)]
     found = [finding for settings in every for finding in _examined(settings)]
     if output is Output.JSON:
         names = [settings.name for settings in every]
@@ -34,15 +34,38 @@ def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCo
 
 
 def _examined(settings: Settings) -> Sequence[Finding]:
+    """Never raises: whatever is wrong with one cluster, the others have their turn."""
+    what = f"cluster {settings.name}"
+    try:
+        return _looked_at(settings, what)
+    except Exception as error:  # a defect of ours, as of a single command
+        return (unexpected(settings.name, what, error),)
+
+
+def _looked_at(settings: Settings, what: str) -> Sequence[Finding]:
     try:
         reached, askers = read_only(*session.connect(settings)), session.askers(settings)
     except RotationError as error:
-        return (failed(settings.name, Check.CREDENTIALS, f"cluster {settings.name}", error),)
+        return (failed(settings.name, Check.CREDENTIALS, what, error), *_aws_alone(settings, what))
     try:
         found = discover(settings, reached[0])
     except RotationError as error:
-        return (failed(settings.name, Check.DISCOVERY, f"cluster {settings.name}", error),)
+        return (failed(settings.name, Check.DISCOVERY, what, error),)
     return examine(Patient(found, *reached, *askers, session.wall_clock()))
+
+
+def _aws_alone(settings: Settings, what: str) -> Sequence[Finding]:
+    """What AWS says of a cluster whose API server can't be reached; nothing if that is AWS' fault as well."""
+    try:
+        cloud, account = session.account(settings.cluster.aws), session.aws_asker(settings)
+        account.identity()
+    except RotationError:
+        return ()
+    try:
+        found = discover(settings, ReadOnlyCloud(cloud))
+    except RotationError as error:
+        return (failed(settings.name, Check.DISCOVERY, what, error),)
+    return examine(Patient(found, ReadOnlyCloud(cloud), None, account, None, session.wall_clock()))
 
 
 def _show(clusters: Sequence[str], found: Sequence[Finding]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from node_rotation import engine, machine, notify
-from node_rotation.cli import exits, plan_file, render
+from node_rotation.cli import exits, failures, plan_file, render
 from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
@@ -56,29 +56,29 @@ def drift(
     return ExitCode.ERROR if failed else exits.of_drift(d for drifts, _ in found.values() for d in drifts)
 
 
-def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, str]]:
+def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, RotationError]]:
     """Ask cluster after cluster: one that fails does not keep the others from their turn, or hide what they said.
 
     :returns: cluster → its answer, and cluster → why it has none.
     :raises RotationError: if it was only one, and failed.
     """
     found: dict[str, Answer] = {}
-    failed: dict[str, str] = {}
+    failed: dict[str, RotationError] = {}
     for name in names:
         try:
             found[name] = ask(name)
         except RotationError as error:
             if len(names) == 1:
                 raise
-            failed[name] = str(error)
+            failed[name] = error
     return found, failed
 
 
-def _errors(failed: Mapping[str, str]) -> list[dict[str, Any]]:
-    return [{"name": name, "error": why} for name, why in failed.items()]
+def _errors(failed: Mapping[str, RotationError]) -> list[dict[str, Any]]:
+    return [{"name": name, "error": failures.of(why)} for name, why in failed.items()]
 
 
-def _show_errors(failed: Mapping[str, str]) -> None:
+def _show_errors(failed: Mapping[str, RotationError]) -> None:
     for name, why in failed.items():
         render.console(stderr=True).print(f"{name}: {why}", markup=False, soft_wrap=True)
 
@@ -108,16 +108,13 @@ def rotate(
     """
     session = open_session(file, cluster, policy, groups, role)
     made = session.plan()
-    if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
-        _show_plan(output, made, refused=True)
-        return exits.of_plan(made)
     return _carry_out(session, made, output, yes=yes)
 
 
 def rotate_plan(
     file: Path, output: Output, cluster: str, policy: Layer, source: Path, *, yes: bool = False
 ) -> ExitCode:
-    """Carry out exactly a plan that was made earlier.
+    """Carry out exactly a plan that was made earlier, unless the policy says plan only.
 
     :param yes: it is approved already.
     """
@@ -125,14 +122,28 @@ def rotate_plan(
     session = open_session(file, cluster, policy)
     groups = plan_file.groups_of(given, session.settings)
     session = replace(session, groups=groups)
-    left = plan_file.accept(given, session.settings, session.drift(session.observe()))
-    if left.blockers or not left.batches:
-        _show_plan(output, left, refused=True)
-        return exits.of_plan(left)
+    snapshot = session.observe()
+    left = plan_file.accept(given, session.settings, session.drift(snapshot), snapshot)
     return _carry_out(session, left, output, yes=yes)
 
 
 def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
+    if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
+        _show_plan(output, made, refused=True)
+        nothing_to_rotate = session.settings.policy.mode is not Mode.PLAN and not made.blockers
+        return _clean_up(session, made, output) if nothing_to_rotate else exits.of_plan(made)
+    return _rotate(session, made, output, yes=yes)
+
+
+def _clean_up(session: Session, made: Plan, output: Output) -> ExitCode:
+    """What a dead run left is cleaned up, also where nothing is to be rotated."""
+    result = engine.rotate(session.run(session.run_id(), made))
+    if result.took_up:
+        render.show_result(render.console(stderr=output is Output.JSON), session.settings.name, result)
+    return exits.of_result(result)
+
+
+def _rotate(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
     run_id = session.run_id()
     run = session.run(run_id, made)
     out = render.console(stderr=output is Output.JSON)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
+from node_rotation.cli.failures import TRY_AGAIN
 from node_rotation.engine import Result
 from node_rotation.errors import BlockedError, RotationError, TransientError
 from node_rotation.model import Blocker, GroupDrift, Plan
@@ -73,7 +74,7 @@ def of_error(error: RotationError) -> tuple[ExitCode, str]:
         return ExitCode.BLOCKED, str(error)
     if isinstance(error, TransientError):
         end = "" if str(error).endswith((".", "?")) else "."
-        return ExitCode.ERROR, f"{error}{end} This may pass: try again in a moment."
+        return ExitCode.ERROR, f"{error}{end} {TRY_AGAIN}"
     return ExitCode.ERROR, str(error)
 
 

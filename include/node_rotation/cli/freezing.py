@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from pathlib import Path
 
 from node_rotation import fleet
-from node_rotation.clearance.freeze import Frozen, of
-from node_rotation.clearance.freezes import Freezes
+from node_rotation.clearance.freeze import PATH, Frozen, of, read
+from node_rotation.clearance.freezes import Freezes, union
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.errors import BadInputError
-from node_rotation.fleet import Fleet, Settings
+from node_rotation.configuration import shapes
+from node_rotation.errors import BadInputError, RotationError, happening_at
+from node_rotation.fleet import Account, Fleet
 from node_rotation.model import Image
 
 
 def freeze(file: Path, output: Output, image_id: str, reason: str) -> ExitCode:
-    """Freeze an image, in the first account that knows it."""
+    """Freeze an image, in the first account that knows it; one that can't be asked keeps nobody from the next."""
     said = _reason(reason)
-    for settings in _accounts(fleet.load(file)):
-        cloud = session.account(settings.cluster.aws)
-        if (image := cloud.image(image_id)) is not None:
-            store = Freezes(settings, cloud, session.wall_clock(), session.account)
-            _show(output, (store.freeze(image, said, f"cli {session.user()}"),))
+    _id(image_id)
+    known = fleet.load(file)
+    failed: list[RotationError] = []
+    for account in known.accounts:
+        try:
+            record = _freeze_in(known, account, image_id, said)
+        except RotationError as error:
+            failed.append(error)
+            continue
+        if record is not None:
+            _show(output, (record,))
             return ExitCode.OK
-    raise _unknown(image_id)
+    raise failed[0] if failed else _unknown(image_id)
+
+
+def _freeze_in(known: Fleet, account: Account, image_id: str, reason: str) -> Frozen | None:
+    """Freeze an image in one account; None if it has none of this id."""
+    with happening_at(str(account)):
+        cloud = session.account(account.aws)
+        image = cloud.image(image_id)
+        if image is None:
+            return None
+        store = Freezes(known.settings(account.clusters[0]), cloud, session.wall_clock(), session.account)
+        return store.freeze(image, reason, f"cli {session.user()}")
 
 
 def unfreeze(file: Path, output: Output, image_id: str, reason: str) -> ExitCode:
     """Lift the freezes of an image, and of its copies, in every account."""
     said = _reason(reason)
+    _id(image_id)
     known = fleet.load(file)
     store = freezes(known)
     record = of(_image(known, store, image_id), store())
@@ -48,16 +67,25 @@ def unfreeze(file: Path, output: Output, image_id: str, reason: str) -> ExitCode
 def freezes(known: Fleet) -> Freezes:
     """What is frozen, as every cluster of a fleet sees it."""
     settings = known.settings(known.names[0])
-    return Freezes(settings, session.account(settings.cluster.aws), session.wall_clock(), session.account)
+    with happening_at(str(known.accounts[0])):
+        own = session.account(settings.cluster.aws)
+    return Freezes(settings, own, session.wall_clock(), session.account)
 
 
-def _accounts(known: Fleet) -> Iterator[Settings]:
-    """One cluster of each account and region."""
-    seen = set()
-    for settings in known.each():
-        if settings.cluster.aws not in seen:
-            seen.add(settings.cluster.aws)
-            yield settings
+def recorded(known: Fleet) -> tuple[tuple[Frozen, ...], tuple[RotationError, ...]]:
+    """What is frozen by every account that can be asked, and why each of the others can't.
+
+    :returns: the records, and errors that name account and clusters.
+    """
+    found: list[Frozen] = []
+    failed: list[RotationError] = []
+    for account in known.accounts:
+        try:
+            with happening_at(str(account)):
+                found += read(session.account(account.aws).parameters(PATH))
+        except RotationError as error:
+            failed.append(error)
+    return union(found), tuple(failed)
 
 
 def _image(known: Fleet, store: Freezes, image_id: str) -> Image:
@@ -65,8 +93,10 @@ def _image(known: Fleet, store: Freezes, image_id: str) -> Image:
     recorded = next((record.image for record in store() if record.image.id == image_id), None)
     if recorded is not None:
         return recorded
-    for access in known.accounts:
-        if (image := session.account(access).image(image_id)) is not None:
+    for account in known.accounts:
+        with happening_at(str(account)):
+            image = session.account(account.aws).image(image_id)
+        if image is not None:
             return image
     raise _unknown(image_id)
 
@@ -75,6 +105,13 @@ def _reason(given: str) -> str:
     if not given.strip():
         raise BadInputError("--reason", "is empty.", "Say why: everybody who meets it reads it.")
     return given.strip()
+
+
+def _id(image_id: str) -> None:
+    shape = shapes.IMAGE_ID
+    if not re.match(shape.pattern, image_id):
+        problem = f"{image_id!r} is not {shape.what}: {shape.allowed}."
+        raise BadInputError("IMAGE", problem, f"E.g. {shape.example}.")
 
 
 def _unknown(image_id: str) -> BadInputError:

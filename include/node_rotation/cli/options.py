@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from node_rotation.cli.arguments import version
+from node_rotation.configuration import document
 from node_rotation.errors import BadInputError
 from node_rotation.model import Role, Strategy
 from node_rotation.policy import Mode
@@ -25,14 +27,24 @@ class Output(StrEnum):
 _POLICY = "Policy, on top of the fleet file's"
 _WHAT = "What to look at"
 
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"node-rotation {version()}")
+        raise typer.Exit
+
+
 FleetFile = Annotated[
     Path, typer.Option("--fleet", envvar="NODE_ROTATION_FLEET", metavar="PATH", help="The fleet file.")
 ]
 OutputAs = Annotated[Output, typer.Option("--output", "-o", help="json writes one document to stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Show the version and exit.")
+]
 ClusterName = Annotated[str, typer.Argument(metavar="CLUSTER", help="A cluster's name, or ENVIRONMENT.CLUSTER.")]
 ClusterNames = Annotated[
-    list[str] | None, typer.Argument(metavar="[CLUSTER]...", help="Clusters; without one, the whole fleet.")
+    list[str] | None, typer.Argument(metavar="CLUSTER", help="Clusters; without one, the whole fleet.")
 ]
 Groups = Annotated[
     list[str] | None,
@@ -95,19 +107,9 @@ def overrides(
     return layer
 
 
-_OUTSIDE = "Say --set outside_windows=REASON instead: the reason goes on record."
-_ONLY_THE_FILE = {
-    "windows": _OUTSIDE,
-    "blackouts": _OUTSIDE,
-}
-"""When a cluster may be touched is not put aside without a trace."""
-
-
 def _put(layer: dict[str, Any], item: str) -> None:
     path, separator, text = item.partition("=")
     keys = path.split(".")
-    if keys[0] in _ONLY_THE_FILE:
-        raise BadInputError("--set", f"{keys[0]} is for the fleet file, not for a run.", _ONLY_THE_FILE[keys[0]])
     if not separator or not all(keys):
         raise BadInputError("--set", f"{item!r} is not KEY=VALUE.", "Write e.g. --set drain.timeout=20m.")
     for key in keys[:-1]:
@@ -115,6 +117,6 @@ def _put(layer: dict[str, Any], item: str) -> None:
         if not isinstance(layer, dict):
             raise BadInputError("--set", f"{item!r} lies below a setting that has a value already.")
     try:
-        layer[keys[-1]] = yaml.safe_load(text)
+        layer[keys[-1]] = document.read(text)
     except yaml.YAMLError as error:
         raise BadInputError("--set", f"the value of {item!r} is not YAML.") from error

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from node_rotation.budget import slots
+from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
 from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan
 from node_rotation.outcome import Blocked
+from node_rotation.planning import cluster_slots, group_slots
+from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.snapshot import Snapshot
 
 
 def read(path: Path) -> Plan:
@@ -34,10 +38,9 @@ def read(path: Path) -> Plan:
     try:
         return Plan.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where, problem, _ = explain(error, data, Plan)
         remedy = "Make the plan again; docs/plan.schema.json describes it."
-        raise BadInputError(f"{path}: {where}", f"{first['msg']}.", remedy) from error
+        raise BadInputError(f"{path}: {where}", problem, remedy) from error
 
 
 def _check_version(path: Path, data: Any) -> None:
@@ -53,19 +56,30 @@ def _check_version(path: Path, data: Any) -> None:
         )
 
 
-def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift]) -> Plan:
+def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot) -> Plan:
     """What is left of a plan: machines that are gone, or right by now, count as done.
 
     :param plan: as it was made.
     :param settings: the cluster as the fleet file has it now, the run's policy on top.
     :param drifts: the plan's groups as they are now.
+    :param snapshot: the same observation.
     :raises BadInputError: if the plan is for another cluster or names a group that is not there.
     :raises BlockedError: if a target, a budget or a template changed, or a machine was added.
     """
     if (plan.environment, plan.cluster) != (settings.environment, settings.cluster.name):
         raise BadInputError("--plan", f"this plan is for {plan.environment}.{plan.cluster}, not for {settings.name}.")
     found = {drift.group: drift for drift in drifts}
-    changes = [change for group in plan.groups for change in _changes(plan, group, settings, found[group.name])]
+    changes = [
+        change
+        for group in plan.groups
+        for change in (
+            *_changes(plan, group, settings, found[group.name]),
+            *_budget_changes(group, settings, snapshot.groups[found[group.name].asg]),
+        )
+    ]
+    total = cluster_slots(settings, plan.groups)
+    if total != plan.slots:
+        changes.append(f"the budget of {settings.name} allows {total} at once, planned were {plan.slots}")
     if changes:
         raise BlockedError(
             Blocked(
@@ -75,7 +89,9 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift]) -> Plan
             )
         )
     drifted = frozenset(m.instance_id for drift in drifts for m in drift.drifted)
-    return plan.model_copy(update={"batches": tuple(_left(plan.batches, drifted))})
+    # Counted anew: what the share of machines is that needs approval, a file that anybody can edit must not say.
+    update = {"batches": tuple(_left(plan.batches, drifted)), "cluster_machines": snapshot.machines}
+    return plan.model_copy(update=update)
 
 
 def groups_of(plan: Plan, settings: Settings) -> tuple[str, ...]:
@@ -98,15 +114,25 @@ def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) 
     elif group.target.template is not None and now.target.template != group.target.template:
         planned, current = group.target.template, now.target.template
         yield (f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}")
+    role = next(one.role for one in settings.cluster.groups if one.name == group.name)
+    if role is not group.role:
+        yield f"the role of group {group.name} is {role}, planned was {group.role}"
     if policy.strategy != group.strategy:
         yield f"the strategy of group {group.name} is {policy.strategy}, planned was {group.strategy}"
-    allowed = slots(policy.budget, group.strategy, group.size)
-    if group.managed is None and allowed != group.slots:
-        yield f"the budget of group {group.name} allows {allowed} at once, planned were {group.slots}"
     planned_ids = {m.instance_id for batch in plan.batches for m in batch.machines}
     added = sorted(m.instance_id for m in now.drifted if m.instance_id not in planned_ids)
     if added:
         yield f"machines of group {group.name} that the plan does not know: {', '.join(added)}"
+
+
+def _budget_changes(group: GroupPlan, settings: Settings, scaling: ScalingGroup) -> Iterator[str]:
+    """By the size that the group had when it was planned: machines that are gone by now change no percentage."""
+    if group.managed is not None:
+        return
+    planned = replace(scaling, desired=group.size)
+    allowed = group_slots(group.role, settings.groups[group.name], planned)
+    if allowed != group.slots:
+        yield f"the budget of group {group.name} allows {allowed} at once, planned were {group.slots}"
 
 
 def _say(template: Any) -> str:

@@ -50,6 +50,13 @@ def askers(settings: Settings) -> tuple[Account, Access]:
     return reach(settings)
 
 
+def aws_asker(settings: Settings) -> Account:
+    """The half of :func:`askers` that needs no API server; tests put another world here."""
+    from node_rotation.clients.connect import aws_asker as reach
+
+    return reach(settings)
+
+
 def wall_clock() -> Clock:
     """The wall's clock; tests put a virtual one here."""
     from node_rotation.clients.wall import WallClock

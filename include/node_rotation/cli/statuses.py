@@ -9,10 +9,10 @@ from typing import Any
 
 from node_rotation import fleet
 from node_rotation.clearance.freeze import Frozen
-from node_rotation.cli import freezing, render
+from node_rotation.cli import failures, freezing, render
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.cli.session import open_session
+from node_rotation.cli.session import cluster_names, open_session
 from node_rotation.errors import RotationError
 from node_rotation.ledger import Ledger, parse
 from node_rotation.names import LEDGER
@@ -28,32 +28,36 @@ class _Answer:
 
     cluster: str
     found: tuple[Status, Ledger] | None = None
-    error: str = ""
+    error: RotationError | None = None
 
 
 def status(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Show the lock and the ledger of clusters; one that can't be asked does not hide the others."""
     known = fleet.load(file)
-    answers = [_ask(file, known.settings(name).name) for name in (clusters or known.names)]
-    frozen, error = _frozen(known)
+    answers = [_ask(file, name) for name in cluster_names(file, clusters)]
+    frozen, failed = freezing.recorded(known)
     if output is Output.JSON:
-        clusters_said = [_document(answer) for answer in answers]
-        records = [record.model_dump(mode="json") for record in frozen]
-        render.write_json({"schema_version": 1, "clusters": clusters_said, "frozen": records, "frozen_error": error})
+        _write(answers, frozen, failed)
     else:
         for answer in answers:
             _show(answer)
-        for line in (*map(str, frozen), *([f"frozen images can't be read: {error}"] if error else [])):
-            render.console().print(line, markup=False, soft_wrap=True)
-    return ExitCode.ERROR if error or any(answer.error for answer in answers) else ExitCode.OK
+        _show_frozen(frozen, failed)
+    return ExitCode.ERROR if failed or any(answer.error for answer in answers) else ExitCode.OK
 
 
-def _frozen(known: fleet.Fleet) -> tuple[tuple[Frozen, ...], str | None]:
-    """The images that nobody may roll out, or why that can't be learned."""
-    try:
-        return freezing.freezes(known)(), None
-    except RotationError as error:
-        return (), str(error)
+def _write(answers: Sequence[_Answer], frozen: Sequence[Frozen], failed: Sequence[RotationError]) -> None:
+    document = {
+        "schema_version": 1,
+        "clusters": [_document(answer) for answer in answers],
+        "frozen": [record.model_dump(mode="json") for record in frozen],
+        "frozen_errors": [failures.of(error) for error in failed],
+    }
+    render.write_json(document)
+
+
+def _show_frozen(frozen: Sequence[Frozen], failed: Sequence[RotationError]) -> None:
+    for line in (*map(str, frozen), *(f"frozen images can't be read everywhere: {error}" for error in failed)):
+        render.console().print(line, markup=False, soft_wrap=True)
 
 
 def _ask(file: Path, name: str) -> _Answer:
@@ -64,13 +68,13 @@ def _ask(file: Path, name: str) -> _Answer:
             return _Answer(name)
         ledger = parse(lease.annotations.get(LEDGER, ""))
     except RotationError as error:
-        return _Answer(name, error=str(error))
+        return _Answer(name, error=error)
     return _Answer(name, (read_status(name, lease, ledger, session.clock.now()), ledger))
 
 
 def _document(answer: _Answer) -> dict[str, Any]:
     if answer.error:
-        return {"name": answer.cluster, "error": answer.error}
+        return {"name": answer.cluster, "error": failures.of(answer.error)}
     if answer.found is None:
         return {"name": answer.cluster, "held_by": None}
     status, ledger = answer.found

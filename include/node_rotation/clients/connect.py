@@ -59,6 +59,14 @@ def askers(settings: Settings) -> tuple[Account, Access]:
     return AwsAccount(session), KubernetesReview(kubernetes_client(settings, session))
 
 
+def aws_asker(settings: Settings) -> Account:
+    """What a check-up asks of the account alone.
+
+    :raises BlockedError: there is no such profile.
+    """
+    return AwsAccount(aws_session(settings))
+
+
 def aws_session(settings: Settings) -> boto3.Session:
     """boto3's standard chain with the fleet's region and profile.
 
@@ -99,6 +107,12 @@ def _from_kubeconfig(cluster: str, access: KubernetesAccess) -> ApiClient:
     except (ConfigException, yaml.YAMLError, OSError, ValueError) as error:
         known = f"{path or 'the default kubeconfig'} can't be used: {short(error)}."
         raise BadInputError(where, known, "Check the file, and kubernetes.context.") from error
+    except (TypeError, AttributeError, LookupError) as error:  # the kubernetes package expects its shape
+        known = f"{path or 'the default kubeconfig'} is no kubeconfig."
+        raise BadInputError(where, known, "Write one with kubectl config view --raw, or name another file.") from error
+    if not str(client.configuration.host).startswith(("https://", "http://")):
+        known = f"{path or 'the default kubeconfig'} names no server to talk to."
+        raise BadInputError(where, known, "Write server: https://... into its cluster.")
     if logged and not (client.configuration.api_key or client.configuration.cert_file):
         reason = f"no Kubernetes credentials: the kubeconfig's exec plugin failed: {short(logged[0])}"
         remedy = "Run it by hand: see that it is installed here and that what it logs in with is good."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from node_rotation.configuration.durations import Duration
 from node_rotation.configuration.intake_policy import IntakePolicy, KubernetesIntake, ObjectRef
@@ -13,6 +13,8 @@ from node_rotation.model import Value
 
 class AutoscalerPolicy(Value):
     """The cluster-autoscaler's Deployment, and whether it is paused while the cluster rotates."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pause": True}]})
 
     pause: bool = Field(default=False, description="scaled to 0 for the run, then to what it was")
     namespace: str = "kube-system"

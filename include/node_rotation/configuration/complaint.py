@@ -3,59 +3,78 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
+from node_rotation.configuration import examples, expectation
+from node_rotation.configuration.places import Place, item, options, place, settings_at
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
 
 SCHEMA = "docs/fleet.schema.json"
-_NAMES = {r"a valid tuple": "a list", r"a valid dictionary( or instance of \w+)?": "settings, as key: value"}
+Problem = Mapping[str, Any]
+"""One of pydantic's errors."""
 
 
-def explain(error: ValidationError, data: Any, model: type[BaseModel]) -> tuple[str, str, str]:
+def explain(
+    error: ValidationError, data: Any, model: type[BaseModel], *, schema: str = SCHEMA, assigned: bool = False
+) -> tuple[str, str, str]:
     """The first problem of a validation.
 
     :param error: what pydantic found.
     :param data: what was validated, to call list items by their name.
     :param model: what it should have been, to suggest a setting that exists.
+    :param schema: the file that describes it.
+    :param assigned: examples are written as a run's parameters, ``drain.timeout=15m``.
     :returns: path, e.g. ``environments[dev].clusters[eu-1].policy.budget``; problem; remedy.
     """
-    problems = _causes(error.errors(include_url=False))
-    first = problems[0]
-    loc = first["loc"]
-    more = f" ({len(problems) - 1} more after it)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _settings_at(model, loc[:-1])
-        return path(loc, data), f"there is no such setting{more}.", _suggest(str(loc[-1]), known)
-    if first["type"] == "missing":
-        return path(loc, data), f"is missing{more}.", f"Add it; {SCHEMA} describes it."
-    message = _plain(first["msg"].removeprefix("Value error, ").rstrip("."))
-    given = first.get("input")
-    said = f", not {given!r}" if isinstance(given, str | int | float | bool) and repr(given) not in message else ""
-    return path(loc, data), f"{message}{said}{more}.", f"Correct it; {SCHEMA} describes it."
+    places = _places(error.errors(include_url=False), data)
+    first = places[0]
+    loc = _plain(first[0]["loc"], data)
+    more = f" ({len(places) - 1} more after it)" if len(places) > 1 else ""
+    where = path(loc, data)
+    if first[0]["type"] == "extra_forbidden":
+        remedy = _suggest(str(loc[-1]), settings_at(model, loc[:-1]), schema)
+        return where, f"there is no such setting{more}.", remedy
+    shown = _example(model, loc, first[0], assigned=assigned)
+    if first[0]["type"] == "missing":
+        return where, f"is missing{more}.", f"Add it{f', e.g. {shown}' if shown else ''}; {schema} describes it."
+    remedy = f"{_closest(first[0])}E.g. {shown}" if shown else "Correct it"
+    return (
+        where,
+        f"{expectation.told(first, examples.shape(place(model, loc)))}{more}.",
+        f"{remedy}; {schema} describes it.",
+    )
 
 
-def _causes(problems: Sequence[Any]) -> list[Any]:
-    """Without what only follows from another: a list whose items are wrong counts as too short as well.
+def _places(problems: Sequence[Problem], data: Any) -> list[list[Problem]]:
+    """What is wrong, place by place, without what only follows from another: a list whose items are wrong counts as
+    too short as well, and what may be of several types is wrong once for each.
 
     A name that is not there comes before one that is missing: it is most often the same one, misspelt.
     """
-    places = [problem["loc"] for problem in problems]
+    found: dict[tuple[int | str, ...], list[Problem]] = {}
+    for problem in problems:
+        found.setdefault(_plain(problem["loc"], data), []).append(problem)
 
-    def follows(problem: Any) -> bool:
-        loc = problem["loc"]
-        return problem["type"] == "too_short" and any(len(p) > len(loc) and p[: len(loc)] == loc for p in places)
+    def follows(loc: tuple[int | str, ...]) -> bool:
+        weak = all(p["type"] == "too_short" or p["loc"] != loc for p in found[loc])
+        return weak and any(len(other) > len(loc) and other[: len(loc)] == loc for other in found)
 
-    own = [problem for problem in problems if not follows(problem)]
-    return sorted(own, key=lambda problem: problem["type"] != "extra_forbidden")
+    own = [there for loc, there in found.items() if not follows(loc)]
+    return sorted(own, key=lambda there: there[0]["type"] != "extra_forbidden")
 
 
-def _plain(message: str) -> str:
-    """Python's names of types as YAML calls them."""
-    for theirs, ours in _NAMES.items():
-        message = re.sub(theirs, ours, message)
-    return message
+def _plain(loc: Sequence[int | str], data: Any) -> tuple[int | str, ...]:
+    """A location without pydantic's names of alternatives."""
+    kept: list[int | str] = []
+    for part in loc:
+        if isinstance(part, str) and "[" in part and _step(data, part) is None:
+            continue
+        data = _step(data, part)
+        kept.append(part)
+    return tuple(kept)
 
 
 def path(loc: Sequence[int | str], data: Any) -> str:
@@ -65,9 +84,7 @@ def path(loc: Sequence[int | str], data: Any) -> str:
     :param data: the document.
     """
     said = ""
-    for part in loc:
-        if isinstance(part, str) and "[" in part and _step(data, part) is None:  # pydantic's name of an alternative
-            continue
+    for part in _plain(loc, data):
         data = _step(data, part)
         name = data.get("name") if isinstance(data, Mapping) else None
         if isinstance(part, int):
@@ -84,28 +101,37 @@ def _step(data: Any, part: int | str) -> Any:
         return None
 
 
-def _suggest(wrong: str, known: Sequence[str]) -> str:
+def _suggest(wrong: str, known: Sequence[str], schema: str) -> str:
     close = difflib.get_close_matches(wrong, known, n=1)
     if close:
         return f"Did you mean {close[0]!r}?"
-    return f"Known here: {', '.join(known)}." if known else f"Remove it; {SCHEMA} lists what there is."
+    return f"Known here: {', '.join(known)}." if known else f"Remove it; {schema} lists what there is."
 
 
-def _settings_at(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[str, ...]:
-    current: type[BaseModel] | None = model
-    for part in loc:
-        if isinstance(part, str) and current is not None:
-            current = _model_of(current, part)
-    return tuple(current.model_fields) if current is not None else ()
+def _closest(problem: Problem) -> str:
+    close = difflib.get_close_matches(str(problem.get("input")), expectation.choices(problem), n=1, cutoff=0.5)
+    return f"Did you mean {close[0]!r}? " if close else ""
 
 
-def _model_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    found = model.model_fields.get(name)
-    return next(_models(found.annotation), None) if found is not None else None
+def _example(model: type[BaseModel], loc: Sequence[int | str], problem: Problem, *, assigned: bool) -> str:
+    """The setting as it might be written; "" where the problem is with several at once."""
+    whole = list(loc)
+    while whole and isinstance(whole[-1], int):  # of a list, all of it is shown
+        whole.pop()
+    found = place(model, whole)
+    if found is None or not whole:
+        return ""
+    value = _as_it_was_meant(found, problem, within=len(whole) < len(loc))
+    key = ".".join(map(str, whole)) if assigned else str(whole[-1])
+    return examples.written(key, value, "=" if assigned else ": ")
 
 
-def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from _models(argument)
+def _as_it_was_meant(found: Place, problem: Problem, *, within: bool) -> Any:
+    """What was given, where only its type is wrong; else any example."""
+    given, kind = problem.get("input"), problem["type"]
+    free = found.field is None or not found.field.metadata  # any text would do
+    if kind == "string_type" and free and isinstance(given, int | float) and not isinstance(given, bool):
+        return [str(given)] if within else str(given)
+    if kind == "tuple_type" and isinstance(given, str) and any(item(o) is str for o in options(found.annotation)):
+        return [given]
+    return examples.example(found)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+_FLOAT = "tag:yaml.org,2002:float"
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -21,6 +22,17 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+class Number(float):
+    """A number as somebody wrote it: where a duration belongs, it has no unit."""
+
+
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Number:
+    return Number(loader.construct_yaml_float(node))
+
+
+_Loader.add_constructor(_FLOAT, _number)
 
 
 def read(text: str) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
 """Settings that no node group has for itself."""
 
+_FOR_ONE_RUN = {"outside_windows": "the windows", "skip_promotion": "promotion", "pin": "newer images"}
 _MEANS = {ImageStep.COMMAND: "image_command", ImageStep.POD: "image_pod"}
 
 
@@ -54,16 +55,26 @@ def some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
             )
 
 
+def for_one_run(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse a file that says for good what only a single run may.
+
+    :raises BadInputError: names the cluster and the setting.
+    """
+    policies = {f"policy of {settings.name}": settings.policy}
+    policies |= {f"node group {name} of {settings.name}": policy for name, policy in settings.groups.items()}
+    for setting, what in _FOR_ONE_RUN.items():
+        for where, policy in policies.items():
+            if getattr(policy, setting) and setting not in run:
+                problem = f"would switch {what} off for good."
+                raise BadInputError(f"{where}: {setting}", problem, "Say it for a single run instead.")
+
+
 def some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
-    """Refuse windows that no batch fits into, that differ within a cluster, or that the file itself switches off.
+    """Refuse windows that no batch fits into, or that differ within a cluster.
 
     :raises BadInputError: names the cluster or the group, and the setting.
     """
     where = "run parameters" if run else f"policy of {settings.name}"
-    if settings.policy.outside_windows and "outside_windows" not in run:
-        raise BadInputError(
-            f"{where}: outside_windows", "would switch the windows off for good.", "Say it for a single run instead."
-        )
     for name, policy in settings.groups.items():
         for what in OF_CLUSTERS:
             if getattr(policy, what) != getattr(settings.policy, what):

@@ -13,9 +13,15 @@ from node_rotation.model import Value
 class ImageCommand(Value):
     """A program of this machine: kops, terraform, a script. Never a shell: what is in ``argv`` is what runs."""
 
-    argv: tuple[str, ...] = Field(min_length=1, description="the program and its arguments, as a list")
-    directory: str | None = Field(default=None, description="where it runs; environment variables and ~ are expanded")
-    environment: dict[str, str] = Field(default={}, description="added to the process's own; no secrets")
+    argv: tuple[str, ...] = Field(
+        min_length=1, examples=[["./set-image.sh"]], description="the program and its arguments, as a list"
+    )
+    directory: str | None = Field(
+        default=None, examples=["/srv/clusters"], description="where it runs; environment variables and ~ are expanded"
+    )
+    environment: dict[str, str] = Field(
+        default={}, examples=[{"KOPS_STATE_STORE": "s3://state"}], description="added to the process's own; no secrets"
+    )
     timeout: Duration = Field(default=1800.0, gt=0, description="after this it is ended and the group is blocked")
 
 
@@ -23,7 +29,10 @@ class ImagePod(Value):
     """A pod on the cluster; each of its containers is given the same variables as a command."""
 
     namespace: str = "default"
-    spec: dict[str, Any] = Field(description="a PodSpec; restartPolicy is Never unless it says OnFailure")
+    spec: dict[str, Any] = Field(
+        examples=[{"containers": [{"name": "image", "image": "kops-image:1"}]}],
+        description="a PodSpec; restartPolicy is Never unless it says OnFailure",
+    )
     timeout: Duration = Field(default=1800.0, gt=0, description="after this it is removed and the group is blocked")
 
     @field_validator("spec")

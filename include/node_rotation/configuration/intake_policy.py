@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from node_rotation.configuration import shapes
 from node_rotation.configuration.durations import Duration
 from node_rotation.model import Value
 
@@ -14,8 +15,10 @@ class HttpCall(Value):
     """One request, relative to the endpoint's address. It may be sent more than once and has to be idempotent."""
 
     method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
-    path: str = Field(pattern=r"^/", description="below the endpoint's address, e.g. /clusters/prod/intake")
-    body: dict[str, Any] | None = Field(default=None, description="sent as JSON")
+    path: str = Field(
+        pattern=shapes.PATH.pattern, description="below the endpoint's address, e.g. /clusters/prod/intake"
+    )
+    body: dict[str, Any] | None = Field(default=None, examples=[{"open": False}], description="sent as JSON")
 
 
 class HttpPlace(Value):
@@ -25,10 +28,12 @@ class HttpPlace(Value):
     noun: ClassVar[str]
     connection: str = Field(description="Airflow connection id (type HTTP)")
     url: str | None = Field(
-        default=None, pattern=r"^https?://", description="for the CLI; in Airflow the connection has it"
+        default=None, pattern=shapes.URL.pattern, description="for the CLI; in Airflow the connection has it"
     )
     token_variable: str | None = Field(
-        default=None, description="for the CLI: the environment variable that holds a bearer token"
+        default=None,
+        examples=["INTAKE_TOKEN"],
+        description="for the CLI: the environment variable that holds a bearer token",
     )
     request_timeout: Duration = Field(default=10.0, gt=0, description="how long one request may take")
 
@@ -46,10 +51,10 @@ class HttpIntake(HttpPlace):
 class ObjectRef(Value):
     """An object of the cluster by its kind and name."""
 
-    api_version: str = Field(default="v1", pattern=r"^([a-z0-9.-]+/)?v[0-9][a-z0-9]*$", description="e.g. apps/v1")
-    kind: str
-    namespace: str | None = Field(default=None, description="none for kinds without namespaces")
-    name: str
+    api_version: str = Field(default="v1", pattern=shapes.API_VERSION.pattern, description="e.g. apps/v1")
+    kind: str = Field(examples=["ConfigMap"])
+    namespace: str | None = Field(default=None, examples=["installer"], description="none for kinds without namespaces")
+    name: str = Field(examples=["intake"])
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
@@ -58,12 +63,18 @@ class ObjectRef(Value):
 class KubernetesIntake(ObjectRef):
     """An object of the cluster whose content closes and opens the intake: a ConfigMap, a custom resource."""
 
-    close: dict[str, Any] = Field(description="a JSON merge patch")
-    open: dict[str, Any] = Field(description="a JSON merge patch")
+    close: dict[str, Any] = Field(examples=[{"data": {"open": "false"}}], description="a JSON merge patch")
+    open: dict[str, Any] = Field(examples=[{"data": {"open": "true"}}], description="a JSON merge patch")
 
 
 class IntakePolicy(Value):
     """One of both; ``timeout`` bounds all tries to close, and all to open."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"http": {"close": {"path": "/intake/close"}, "open": {"path": "/intake/open"}}}]
+        }
+    )
 
     http: HttpIntake | None = None
     kubernetes: KubernetesIntake | None = None

@@ -76,21 +76,41 @@ def after(settings: Settings, snapshot: Snapshot) -> tuple[str, ...]:
 
 def blockers(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot) -> Iterator[Blocker]:
     """What keeps a plan's masters from being replaced as the policy stands."""
-    guarded = [f"group {group.name}" for group in groups if guards(settings, group.name, group.strategy)]
-    if not guarded:
+    masters = [group for group in groups if guards(settings, group.name, group.strategy)]
+    if not masters:
         return
+    guarded = [f"group {group.name}" for group in masters]
     for reason in _unprobed(settings):
         yield Blocker(
             reason=reason,
             objects=tuple(guarded),
-            remedy="name its members in control_plane.etcd, or accept less with control_plane.without_probe: true",
+            remedy="name its members in control_plane.etcd, or have the fleet file accept less: "
+            "control_plane.without_probe: true",
+        )
+    for reason in _at_first(settings, [group.asg for group in masters], snapshot):
+        yield Blocker(
+            reason=reason,
+            objects=tuple(guarded),
+            remedy="have it healthy, or correct control_plane.etcd in the policy of the cluster; doctor asks again",
         )
     size = sum(group.desired for group in _masters(settings, snapshot))
     if not settings.policy.control_plane.allow_outage:
         for reason in _too_few(snapshot, size):
-            yield Blocker(
-                reason=reason, objects=tuple(guarded), remedy="approve the outage with control_plane.allow_outage: true"
-            )
+            remedy = "have the fleet file approve the outage: control_plane.allow_outage: true"
+            yield Blocker(reason=reason, objects=tuple(guarded), remedy=remedy)
+
+
+def _at_first(settings: Settings, asgs: Collection[str], snapshot: Snapshot) -> Iterator[str]:
+    """What would keep the first master from going, a broken one before the others: its member may be away.
+
+    :param asgs: the Auto Scaling groups whose masters are to go.
+    """
+    members = [m.instance_id for asg in snapshot.groups.values() if asg.name in asgs for m in asg.members]
+    broken = [machine for machine in members if not _ready(snapshot, machine)][:1]
+    gone = {node.name for node in snapshot.nodes if node.instance_id in broken}
+    size = sum(group.desired for group in _masters(settings, snapshot))
+    for cluster in _etcd(snapshot):
+        yield from _unwell(settings.policy.control_plane, cluster, size, gone, len(broken))
 
 
 def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:

@@ -18,17 +18,28 @@ class EtcdAccess(Value):
 
     endpoints: tuple[str, ...] = Field(
         min_length=1,
+        examples=[["http://{node}:8081"]],
         description="one per member, e.g. https://etcd-a.example:4001; {node} stands for each master's Node name",
     )
-    ca: str | None = Field(default=None, description="file with the authority's certificate; ~ and $VARIABLES expanded")
-    certificate: str | None = Field(default=None, description="file with the client certificate")
-    key: str | None = Field(default=None, description="file with its key")
+    ca: str | None = Field(
+        default=None,
+        examples=["/etc/etcd/ca.crt"],
+        description="file with the authority's certificate; ~ and $VARIABLES expanded",
+    )
+    certificate: str | None = Field(
+        default=None, examples=["/etc/etcd/client.crt"], description="file with the client certificate"
+    )
+    key: str | None = Field(default=None, examples=["/etc/etcd/client.key"], description="file with its key")
 
 
 class ControlPlanePolicy(Value):
     """What must hold before and after each master is replaced; read from the cluster's policy, not a group's."""
 
-    etcd: dict[str, EtcdAccess] = Field(default={}, description="etcd clusters by name; kops has main and events")
+    etcd: dict[str, EtcdAccess] = Field(
+        default={},
+        examples=[{"main": {"endpoints": ["http://{node}:8081"]}}],
+        description="etcd clusters by name; kops has main and events",
+    )
     without_probe: bool = Field(
         default=False, description="replace masters although nobody asks etcd: Nodes Ready and API ready must do"
     )

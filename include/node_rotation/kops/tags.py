@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
+from pydantic import Field
+
 from node_rotation.errors import BadInputError
 from node_rotation.model import Kind, Role, Strategy, Value
 from node_rotation.policy import Policy
@@ -41,8 +43,8 @@ class KopsCluster(Value):
     :param policies: instance group → its policy.
     """
 
-    cluster: str
-    policies: dict[str, Policy] = {}
+    cluster: str = Field(examples=["prod.example.com"])
+    policies: dict[str, Policy] = Field(default={}, examples=[{"nodes-spot": {"priority": -1}}])
 
 
 def role_of(asg: str, tags: Mapping[str, str]) -> KopsRole:

@@ -164,8 +164,42 @@ REMEDIES: Mapping[str, str] = {
     "IamNodeRoleNotFound": "Make the node role anew under the same name, then clear this batch.",
     "IamInstanceProfileNotFound": "Make the instance profile anew under the same name, then clear this batch.",
     "InternalFailure": "Clear this batch to try again; if it stays, ask AWS.",
+    "AutoScalingGroupInvalidConfiguration": "Somebody changed the Auto Scaling group by hand: put back what "
+    "EKS made, then clear this batch.",
+    "AutoScalingGroupOptInRequired": "Enable EC2 Auto Scaling in this account and region, then clear this batch.",
+    "AutoScalingGroupRateLimitExceeded": "AWS throttles Auto Scaling in this account: find who calls so often, "
+    "then clear this batch.",
+    "Ec2LaunchTemplateDeletionFailure": "Let the node group's creator delete launch templates, then clear this batch.",
+    "Ec2LaunchTemplateInvalidConfiguration": "Correct the launch template in a new version (the EKS guide says "
+    "what it may hold), then start a new run.",
+    "Ec2LaunchTemplateMaxLimitExceeded": "Delete launch templates nobody uses or ask for a higher quota, then "
+    "clear this batch.",
+    "Ec2LaunchTemplateVersionMaxLimitExceeded": "Delete versions of the launch template that nobody uses, then "
+    "clear this batch.",
+    "SourceEc2LaunchTemplateNotFound": "The launch template that the group was made with is gone: make the "
+    "node group anew.",
+    "Ec2SecurityGroupNotFound": "The cluster's security group is gone: the cluster has to be made anew.",
+    "Ec2SecurityGroupDeletionFailure": "Remove what still uses the group's security group, then clear this batch.",
+    "Ec2SubnetInvalidConfiguration": "Have the group's public subnets assign public addresses to new machines, "
+    "then clear this batch.",
+    "Ec2SubnetListTooLong": "Make the node group anew with fewer subnets.",
+    "Ec2SubnetMissingIpv6Assignment": "Have the group's subnets assign IPv6 addresses to new machines, then "
+    "clear this batch.",
+    "IamLimitExceeded": "Ask for a higher IAM quota, or delete what nobody uses, then clear this batch.",
+    "IamThrottling": "AWS throttles IAM in this account: wait, then clear this batch.",
+    "LimitExceeded": "Ask for a higher quota of what EKS names, then clear this batch.",
+    "KubernetesLabelInvalid": "Correct the node group's labels, then clear this batch.",
+    "Unknown": "Clear this batch to try again; if it stays, ask AWS.",
     "NodeTerminationFailure": "Look at the machine's lifecycle hooks, then clear this batch.",
 }
+OF_ADDONS = (
+    "InsufficientNumberOfReplicas",
+    "ConfigurationConflict",
+    "AdmissionRequestDenied",
+    "UnsupportedAddonModification",
+    "K8sResourceNotFound",
+)
+"""EKS' codes of updates of add-ons: no node group's update ends in one."""
 OTHER_REMEDY = "Read the update in EKS (aws eks describe-update), correct its cause, then clear this batch."
 
 

@@ -81,6 +81,12 @@ def refusal(run: Run, batch: Batch) -> Refuse | None:
     return decision if isinstance(decision, Refuse) else None
 
 
+def may_begin(run: Run, batch: Batch) -> bool:
+    """Whether a batch would be admitted now, by the shared look."""
+    snapshot = run.look()
+    return isinstance(_decide(run, batch, snapshot, ledger_of(snapshot.lease, run.id)), Yes)
+
+
 def too_late(run: Run, batch: Batch) -> str:
     """Why a batch is left to a run to come, whoever holds the lock; "" if it may still begin, or has begun."""
     ledger = ledger_of(run.look().lease, run.id)

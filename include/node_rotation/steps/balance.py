@@ -2,22 +2,34 @@
 
 AZRebalance terminates a machine of the rich zone without draining it once two zones differ by more than one
 (Auto Scaling user guide, "Availability Zone distribution"). Surge lets the group choose a zone before it knows who
-leaves, so a run can end like that. Then one machine after another of the richest zone is replaced by the ordinary
-steps, under claims ``<group>/balance-<n>``.
+leaves, so a run can end like that. Then machines of the richest zone are replaced by the ordinary steps, under claims
+``<group>/balance-<n>``: beside the last batches where there are slots (:mod:`node_rotation.steps.evening`), and what
+is left then one after another.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from node_rotation import lock, steps  # steps as a module: they prepare, which sweeps, which restores
 from node_rotation.errors import BlockedError, GoneError, PermanentError
 from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger
-from node_rotation.model import Batch, GroupPlan, ImageStep, PlannedMachine, StepName, Strategy, Target
+from node_rotation.model import (
+    Batch,
+    GroupPlan,
+    ImageStep,
+    PlannedMachine,
+    StepName,
+    Strategy,
+    Target,
+    balance_batch,
+    is_balance,
+)
 from node_rotation.outcome import Blocked, Waiting
 from node_rotation.run import Run
+from node_rotation.scaling.zones import TOLERATED, moves, spread, too_rich, unevenness
 from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.scene import fresh_group, stays
 from node_rotation.steps.step import Step
@@ -25,20 +37,6 @@ from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
 PROCESS = "AZRebalance"
-TOLERATED = 1  # AZRebalance acts on a difference of two
-
-
-def spread(group: ScalingGroup) -> Mapping[str, int]:
-    """How many members that stay each zone of a group has."""
-    found = Counter({zone: 0 for zone in group.zones})
-    found.update(m.zone for m in group.members if stays(m.lifecycle))
-    return found
-
-
-def unevenness(group: ScalingGroup) -> int:
-    """The difference between a group's richest and poorest zone, machines."""
-    counts = spread(group).values()
-    return max(counts) - min(counts) if counts else 0
 
 
 def ahead(snapshot: Snapshot, ledger: Ledger, group_name: str) -> int:
@@ -50,16 +48,12 @@ def ahead(snapshot: Snapshot, ledger: Ledger, group_name: str) -> int:
     group = snapshot.groups.get(baseline.asg)
     if group is None or baseline.strategy is Strategy.TERMINATE_FIRST or PROCESS not in baseline.suspended_by_us:
         return 0
-    counts, moves = sorted(spread(group).values()), 0
-    while counts and counts[-1] - counts[0] > max(TOLERATED, baseline.uneven):
-        counts = sorted((counts[0] + 1, *counts[1:-1], counts[-1] - 1))
-        moves += 1
-    return moves
+    return moves(spread(group).values(), tolerated(baseline))
 
 
-def is_balance(claim: Claim) -> bool:
-    """True for a claim of this module, which no plan knows."""
-    return claim.batch.startswith(f"{claim.group}/balance-")
+def tolerated(baseline: Baseline) -> int:
+    """The difference between its zones that a group may keep: what AZRebalance bears, or what was there before."""
+    return max(TOLERATED, baseline.uneven)
 
 
 def even_out(run: Run, group_name: str, did: list[str]) -> bool:
@@ -69,17 +63,23 @@ def even_out(run: Run, group_name: str, did: list[str]) -> bool:
     :raises BlockedError: if the lock is another's.
     """
     ledger = lock.require(run).ledger
-    current = next((c for c in ledger.claims_of(group_name) if is_balance(c) and c.open), None)
-    if current is None:
-        current = _begin(run, group_name, ledger, did)
-    if current is None:
-        return True
-    blocked = _drive(run, ledger.groups[group_name], current, did)
-    if isinstance(blocked, Waiting):
-        return False
-    if blocked is not None:
-        give_up(run, current, str(blocked), did)
-    return False  # looked at again: it may take more than one, and a failed one goes back first
+    begun = [c for c in ledger.claims_of(group_name) if is_balance(c.batch) and c.open]
+    if not begun and (claim := _begin(run, group_name, ledger, did)) is not None:
+        begun = [claim]
+    for claim in begun:
+        go_on(run, claim, partial(_own_run, run, ledger.groups[group_name], claim), did)
+    return not begun  # looked at again: it may take more than one, and a failed one goes back first
+
+
+def go_on(run: Run, claim: Claim, own: Callable[[], Run], did: list[str]) -> None:
+    """Take a claim as far as it goes now; one that can't be carried out is given up.
+
+    :param own: makes a run whose plan knows the claim's batch.
+    :param did: as for :func:`even_out`.
+    """
+    blocked = _drive(run, claim, own, did)
+    if isinstance(blocked, Blocked):
+        give_up(run, claim, str(blocked), did)
 
 
 def give_up(run: Run, claim: Claim, why: str, did: list[str]) -> None:
@@ -93,80 +93,120 @@ def _begin(run: Run, group_name: str, ledger: Ledger, did: list[str]) -> Claim |
     """Claim a machine of the richest zone, if one has to go and nothing speaks against it."""
     baseline = ledger.groups[group_name]
     group = fresh_group(run, baseline.asg)
-    uneven = unevenness(group)
     if baseline.strategy is Strategy.TERMINATE_FIRST:
         return None  # the group itself chose each replacement's zone, knowing who had left
-    if uneven <= TOLERATED or PROCESS not in baseline.suspended_by_us or PROCESS not in group.suspended:
+    if unevenness(group) <= TOLERATED or not held_back(baseline, group):
         return None
     run.look.forget()
     snapshot = run.look()
-    if against := _against(run, snapshot, ledger, group_name, uneven):
-        if not any(c.state is ClaimState.HEALED for c in ledger.claims_of(group_name) if is_balance(c)):
-            did.append(_note(group, against))
+    rich = too_rich(group, tolerated=tolerated(baseline))
+    if why := against(run, snapshot, ledger, group_name, rich):
+        if not any(c.state is ClaimState.HEALED for c in _earlier(ledger, group_name)):
+            did.append(_note(group, why))
         return None
-    machine = _leaver(baseline, group, snapshot)
-    number = 1 + sum(is_balance(c) for c in ledger.claims_of(group_name))
+    machines = leavers(ledger, group_name, group, snapshot, rich)
+    batch = next_batch(ledger, group_name, machines)
     claim = Claim(
-        batch=f"{group_name}/balance-{number}",
-        group=group_name,
-        machines=(machine,),
-        strategy=baseline.strategy,
-        since=run.clock.now(),
+        batch=batch.name, group=group_name, machines=machines, strategy=baseline.strategy, since=run.clock.now()
     )
-    written = lock.change(run, lambda now: now if now.claim(claim.batch) else now.with_claim(claim))
-    did.append(f"group {group.name}: {_said(group)} are uneven, so instance {machine} is replaced")
-    return written.claim(claim.batch)
+    written = lock.change(run, lambda now: now if now.claim(batch.name) else now.with_claim(claim))
+    did.append(begins(group, machines))
+    return written.claim(batch.name)
 
 
-def _against(run: Run, snapshot: Snapshot, ledger: Ledger, group_name: str, uneven: int) -> str:
-    claims = ledger.claims_of(group_name)
-    if uneven <= ledger.groups[group_name].uneven:
+def begins(group: ScalingGroup, machines: Collection[str], leaving: Collection[str] = ()) -> str:
+    """That machines are replaced for their zones' sake.
+
+    :param leaving: members that are not to be counted: they go anyway.
+    """
+    what = " and ".join(f"instance {machine}" for machine in machines)
+    return f"group {group.name}: {_said(group, leaving)} are uneven, so {what} {_is(machines)} replaced"
+
+
+def _is(things: Collection[str]) -> str:
+    return "is" if len(things) == 1 else "are"
+
+
+def held_back(baseline: Baseline, group: ScalingGroup) -> bool:
+    """Whether AZRebalance waits for this run to end."""
+    return PROCESS in baseline.suspended_by_us and PROCESS in group.suspended
+
+
+def next_batch(ledger: Ledger, group_name: str, machines: tuple[str, ...]) -> Batch:
+    """The batch that replaces machines for their zones' sake."""
+    return batch_of(balance_batch(group_name, 1 + len(_earlier(ledger, group_name))), group_name, machines)
+
+
+def batch_of(name: str, group_name: str, machines: tuple[str, ...]) -> Batch:
+    """A batch that no plan knows."""
+    return Batch(
+        name=name, group=group_name, machines=tuple(PlannedMachine(instance_id=m, reasons=()) for m in machines)
+    )
+
+
+def _earlier(ledger: Ledger, group_name: str) -> list[Claim]:
+    return [claim for claim in ledger.claims_of(group_name) if is_balance(claim.batch)]
+
+
+def against(run: Run, snapshot: Snapshot, ledger: Ledger, group_name: str, rich: Collection[str]) -> str:
+    """What speaks against replacing more machines of a group; "" if nothing does.
+
+    :param rich: the zones they would be taken of.
+    """
+    if not rich:
         return "they were before the run"
     if group_name not in run.settings.groups:
         return "the fleet file no longer has the group"
-    if any(c.image_fault for c in claims):
+    if any(c.image_fault for c in ledger.claims_of(group_name)):
         return "the image is at fault"
-    earlier = [c for c in claims if is_balance(c)]
+    earlier = [c for c in _earlier(ledger, group_name) if c.state is not ClaimState.ADMITTED]
     if failed := next((c for c in earlier if c.state is not ClaimState.PASSED), None):
         return failed.why
-    if earlier and _in_vain(snapshot, earlier[-1]):
-        return "a replacement came in the same zone again"
+    if earlier and _in_vain(snapshot, earlier[-1], rich):
+        return "a replacement came in the zone that has too many"
     return ""
 
 
-def _in_vain(snapshot: Snapshot, claim: Claim) -> bool:
-    """The replacement did not come in another zone, e.g. because the poor one has no capacity."""
-    zones = [
-        (snapshot.instances[old].zone, snapshot.instances[new].zone)
-        for old, new in claim.replacements.items()
-        if old in snapshot.instances and new in snapshot.instances
-    ]
-    return any(old == new for old, new in zones)
+def _in_vain(snapshot: Snapshot, claim: Claim, rich: Collection[str]) -> bool:
+    """A replacement did not come where it was wanted, e.g. because the poor zone has no capacity."""
+    found = (snapshot.instances.get(new) for new in claim.replacements.values())
+    return any(instance is not None and instance.zone in rich for instance in found)
 
 
-def _leaver(baseline: Baseline, group: ScalingGroup, snapshot: Snapshot) -> str:
-    """A machine of the richest zone: one from before the run if there is any, the oldest of those."""
-    counts = spread(group)
-    richest = min(counts, key=lambda zone: (-counts[zone], zone))
+def leavers(
+    ledger: Ledger, group_name: str, group: ScalingGroup, snapshot: Snapshot, rich: Sequence[str]
+) -> tuple[str, ...]:
+    """A machine of each zone that no batch has to do with: from before the run if there is any, the oldest of those.
+
+    :param rich: the zones.
+    :returns: fewer than zones if the others belong to batches in flight.
+    """
+    flying = [c for c in ledger.claims_of(group_name) if c.open]
+    busy = {m for c in flying for m in (*c.machines, *c.replacements.values())}
 
     def age(machine: str) -> tuple[bool, float, str]:
         instance = snapshot.instances.get(machine)
-        return machine not in baseline.members, instance.launched_at if instance else 0.0, machine
+        new = machine not in ledger.groups[group_name].members
+        return new, instance.launched_at if instance else 0.0, machine
 
-    return min((m.instance_id for m in group.members if m.zone == richest and stays(m.lifecycle)), key=age)
+    free = [m for m in group.members if stays(m.lifecycle) and m.instance_id not in busy]
+    found = [
+        sorted((m.instance_id for m in free if m.zone == zone), key=age)[: list(rich).count(zone)]
+        for zone in dict.fromkeys(rich)
+    ]
+    return tuple(machine for machines in found for machine in machines)
 
 
-def _drive(run: Run, baseline: Baseline, claim: Claim, did: list[str]) -> Blocked | Waiting | None:
+def _drive(run: Run, claim: Claim, own: Callable[[], Run], did: list[str]) -> Blocked | Waiting | None:
     """Act and look, step by step; None once the machine is replaced."""
     if claim.state is ClaimState.FAILED:
         did.extend(heal_claim(run, claim))
         return Waiting(())
     try:
-        own = _own_run(run, baseline, claim)
-        batch = _batch(claim)
+        known, batch = own(), batch_of(claim.batch, claim.group, claim.machines)
         for step in _left(claim):
-            step.act(own, batch)
-            outcome = step.look(own, batch)
+            step.act(known, batch)
+            outcome = step.look(known, batch)
             if isinstance(outcome, Blocked | Waiting):
                 return outcome
     except BlockedError as error:
@@ -189,11 +229,6 @@ def _left(claim: Claim) -> tuple[Step, ...]:
     return tuple(steps.STEPS[name] for name in steps.ORDER[steps.ORDER.index(first) :])
 
 
-def _batch(claim: Claim) -> Batch:
-    machines = tuple(PlannedMachine(instance_id=m, reasons=()) for m in claim.machines)
-    return Batch(name=claim.batch, group=claim.group, machines=machines)
-
-
 def _own_run(run: Run, baseline: Baseline, claim: Claim) -> Run:
     """The run with a plan of this one group: what its template launches now is the target.
 
@@ -214,12 +249,13 @@ def _own_run(run: Run, baseline: Baseline, claim: Claim) -> Run:
         slots=1,
         size=baseline.desired,
     )
-    return replace(run, plan=run.plan.model_copy(update={"groups": (plan,), "batches": (_batch(claim),)}))
+    batch = batch_of(claim.batch, claim.group, claim.machines)
+    return replace(run, plan=run.plan.model_copy(update={"groups": (plan,), "batches": (batch,)}))
 
 
 def _note(group: ScalingGroup, why: str) -> str:
     return f"group {group.name}: {_said(group)} stay uneven ({why}); {PROCESS} may terminate a machine undrained"
 
 
-def _said(group: ScalingGroup) -> str:
-    return f"zones {', '.join(f'{zone} {count}' for zone, count in sorted(spread(group).items()))}"
+def _said(group: ScalingGroup, leaving: Collection[str] = ()) -> str:
+    return f"zones {', '.join(f'{zone} {count}' for zone, count in sorted(spread(group, leaving).items()))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from node_rotation import lock
 from node_rotation.errors import BlockedError, PermanentError
 from node_rotation.ledger import Claim
+from node_rotation.model import GroupPlan
 from node_rotation.run import Run
 from node_rotation.steps.image_step import at_fault
 from node_rotation.steps.scene import fresh_group
@@ -28,9 +29,13 @@ def freeze_at_fault(run: Run, claim: Claim) -> tuple[str, ...]:
             said.append(str(run.freezes.freeze(image, claim.why or f"batch {claim.batch} failed on it", run.id)))
     except (BlockedError, PermanentError) as error:
         said.append(f"image {image.id} could not be frozen: {error} Do it by hand: node-rotation freeze {image.id}")
-    template = run.cloud.template(fresh_group(run, group.asg).template)
-    if template.image_id == image.id:
-        said.append(
-            f"a frozen image still launches: {image.id} from the template of group {group.asg}, not ours to change"
-        )
+    said.extend(still_launches(run, group))
     return tuple(said)
+
+
+def still_launches(run: Run, group: GroupPlan) -> tuple[str, ...]:
+    """One line if a group's template launches its target, which is frozen; nothing if not."""
+    image = group.target.image.id
+    if run.cloud.template(fresh_group(run, group.asg).template).image_id != image:
+        return ()
+    return (f"a frozen image still launches: {image} from the template of group {group.asg}, not ours to change",)

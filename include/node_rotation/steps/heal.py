@@ -17,6 +17,7 @@ from node_rotation.steps.drain import evict_from
 from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
 from node_rotation.steps.managed import let_go
+from node_rotation.steps.put_back import attached_text
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, staying, stays
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate
@@ -76,11 +77,10 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         return (f"batch {claim.batch}: its group was restored already",)
     if claim.strategy is Strategy.MANAGED:
-        return let_go(run, claim, why, image_fault=image_fault)
-    if claim.state is ClaimState.ADMITTED:
-        fields: dict[str, object] = {"state": ClaimState.FAILED}
-        fields |= {"why": why or claim.why, "image_fault": image_fault or claim.image_fault}
-        lock.change(run, claim_change(claim.batch, **fields))
+        _failed(run, claim, why, image_fault=image_fault)
+        frozen = freeze_at_fault(run, lock.require(run).ledger.claim(claim.batch) or claim)  # before the claim closes
+        return (*let_go(run, claim, why, image_fault=image_fault), *frozen)
+    _failed(run, claim, why, image_fault=image_fault)
     ledger = assign(run, claim.group, baseline.asg)
     run.look.forget()
     scene = place(run, claim.batch, run.look(), ledger)
@@ -95,6 +95,14 @@ def heal_claim(run: Run, claim: Claim, why: str = "", *, image_fault: bool = Fal
         lock.change(run, claim_change(claim.batch, state=ClaimState.HEALED))
         did.append(f"batch {claim.batch} is healed")
     return tuple(did)
+
+
+def _failed(run: Run, claim: Claim, why: str, *, image_fault: bool) -> None:
+    """Write down that a batch failed, and why; nothing if that was done."""
+    if claim.state is ClaimState.ADMITTED:
+        fields: dict[str, object] = {"state": ClaimState.FAILED}
+        fields |= {"why": why or claim.why, "image_fault": image_fault or claim.image_fault}
+        lock.change(run, claim_change(claim.batch, **fields))
 
 
 def _healed(ledger: Ledger, claim: Claim) -> str:
@@ -221,11 +229,20 @@ def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
         except PermanentError:  # "already part of": a call whose answer was lost was faster
             if fresh_group(run, asg).member(old) is None:
                 raise
-        did.append(f"instance {old} is back in group {asg}")
+        lock.change(run, lambda now: _is_back(now, scene.claim.batch, old))
+        did.append(attached_text(old, asg))
     lock.require(run)
     run.cloud.untag_instances([old], [names.DETACHED_FROM, names.RUN])
     run.look.forget()
     return True
+
+
+def _is_back(ledger: Ledger, batch: str, machine: str) -> Ledger:
+    """For the report, whoever writes it."""
+    claim = ledger.claim(batch)
+    if claim is None or machine in claim.back:
+        return ledger
+    return ledger.with_claim(claim.model_copy(update={"back": (*claim.back, machine)}))
 
 
 def _shrink_unfilled(scene: Scene, did: list[str]) -> None:

@@ -13,8 +13,8 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
 from node_rotation.scaling.targets import HEALTH_CHECK, by_all, checks_targets, served
+from node_rotation.scaling.zones import unevenness
 from node_rotation.steps import baseline_tag, image_run
-from node_rotation.steps.balance import unevenness
 from node_rotation.steps.image_step import run_image_step, trouble
 from node_rotation.steps.managed import hindrance
 from node_rotation.steps.scene import fresh_group

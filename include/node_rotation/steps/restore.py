@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from node_rotation import intake, lock
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
-from node_rotation.model import Strategy
+from node_rotation.model import Strategy, is_balance
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import image_run, sizing
 from node_rotation.steps.assignment import newcomers, withdraw
-from node_rotation.steps.balance import ahead, even_out, give_up, is_balance
+from node_rotation.steps.balance import ahead, even_out, give_up
 from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.scene import fresh_group, gone, ledger_of, staying, terminated
 from node_rotation.steps.undo import Before, undo_group, undo_nodes
@@ -67,14 +67,14 @@ def timeout_s(run: Run, group_name: str) -> float:
     snapshot = run.look()
     ledger, evened = ledger_of(snapshot.lease, run.id), 0
     if ledger is not None and group_name in ledger.groups:
-        begun = sum(is_balance(c) for c in ledger.claims_of(group_name))
+        begun = sum(is_balance(c.batch) for c in ledger.claims_of(group_name))
         evened = begun + ahead(snapshot, ledger, group_name)
     each = policy.launch_timeout + policy.drain.timeout + policy.terminate_timeout + policy.gate.timeout
     return policy.drain.timeout + evened * each + 2 * intake.timeout_s(run)
 
 
 def _unfinished(claim: Claim) -> str:
-    if is_balance(claim) and claim.state is ClaimState.ADMITTED:
+    if is_balance(claim.batch) and claim.state is ClaimState.ADMITTED:
         return f"batch {claim.batch} evens out the zones of group {claim.group}"
     return f"batch {claim.batch} is being healed"
 
@@ -120,7 +120,7 @@ def _heal(run: Run, claims: tuple[Claim, ...], did: list[str], *, giving_up: boo
     """Whether there was a batch to be healed or given up."""
     before = len(did)
     for claim in claims:
-        if claim.open and not is_balance(claim):
+        if claim.open and not is_balance(claim.batch):
             did.extend(heal_claim(run, claim, "the run ended before it passed"))
         elif claim.open and giving_up:
             give_up(run, claim, "it took too long", did)
@@ -131,7 +131,7 @@ def _machines_right(run: Run, group_name: str, did: list[str], *, giving_up: boo
     """No batch is open, our surge has gone, and the zones are even."""
     ledger = lock.require(run).ledger
     opened = [c for c in ledger.claims_of(group_name) if c.open]
-    if not all(is_balance(c) for c in opened) and not giving_up:
+    if not all(is_balance(c.batch) for c in opened) and not giving_up:
         return False
     if not opened and not _surplus_gone(run, group_name, did):
         return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from node_rotation import intake, names
 from node_rotation.ledger import ClaimState
+from node_rotation.lock import expired
 from node_rotation.managed.planning import busy
 from node_rotation.model import Strategy
 from node_rotation.run import Run
@@ -84,8 +85,10 @@ def _residue(run: Run, snapshot: Snapshot) -> Iterator[str]:
         ledger = ledger_of(lease, run.id)
         if ledger is not None and (shut := intake.shut(ledger)):
             yield shut
-    elif lease is not None and lease.holder:
+    elif lease is not None and lease.holder and not expired(lease, run.clock.now()):
         return  # another run works here by now: its marks are its own
+    elif lease is not None and lease.holder:
+        yield f"lease {names.LEASE_NAMESPACE}/{names.LEASE_NAME} is still held by {lease.holder}, which died"
     yield from residue(snapshot)
 
 

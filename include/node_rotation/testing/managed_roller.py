@@ -139,7 +139,8 @@ class Roller:
                 if not any(machine in self._asg(group).members for machine in machines):
                     break
             yield self._pace.look
-        yield from self._ready(group, image_id, zones)
+        if self._pace.waits:
+            yield from self._ready(group, image_id, zones)
 
     def _scale_down(self, group: Nodegroup) -> Iterator[float]:
         """One machine after the other, drained as by the hook that EKS puts on the group.

@@ -34,12 +34,14 @@ class Pace:
     :param pause: between an empty machine and its termination.
     :param look: between two looks at the world.
     :param nodes: until an update fails because new nodes don't get Ready.
+    :param waits: for the replacements of what it terminated before it chooses the next; the guide does not say.
     """
 
     eviction: float = 900.0
     pause: float = 60.0
     look: float = 1.0
     nodes: float = 900.0
+    waits: bool = True
 
 
 @dataclass

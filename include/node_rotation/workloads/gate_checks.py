@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from node_rotation.configuration.shapes import ADDRESS
 from node_rotation.model import Value
-
-ADDRESS = r"^https?://[^\s/]+"
 
 
 class GateCheck(Value):
@@ -15,10 +14,14 @@ class GateCheck(Value):
     A Prometheus query has to answer one or more series, each above, or below, the bound: no data is not green.
     """
 
-    http: str | None = Field(default=None, pattern=ADDRESS, description="an address that is fetched with GET")
+    model_config = ConfigDict(json_schema_extra={"examples": [{"http": "https://shop.example.com/health"}]})
+
+    http: str | None = Field(default=None, pattern=ADDRESS.pattern, description="an address that is fetched with GET")
     expect: int = Field(default=200, ge=100, le=599, description="the HTTP status it has to answer")
-    prometheus: str | None = Field(default=None, pattern=ADDRESS, description="a Prometheus server's address")
-    query: str = Field(default="", description="PromQL, evaluated at the time of each look")
+    prometheus: str | None = Field(default=None, pattern=ADDRESS.pattern, description="a Prometheus server's address")
+    query: str = Field(
+        default="", examples=["sum(rate(errors[5m]))"], description="PromQL, evaluated at the time of each look"
+    )
     above: float | None = Field(default=None, description="every value has to be greater")
     below: float | None = Field(default=None, description="every value has to be less")
 

@@ -33,6 +33,11 @@ class Snapshot:
     targets: Mapping[str, Targets] = field(default_factory=dict)
     """Of the groups that we roll ourselves, by target group (ARN)."""
 
+    @property
+    def machines(self) -> int:
+        """How many machines the cluster's groups have."""
+        return sum(len(group.members) for group in self.groups.values())
+
     def node_of(self, instance_id: str) -> Node | None:
         """The Node whose providerID names this instance, or None."""
         return next((n for n in self.nodes if n.instance_id == instance_id), None)

@@ -39,7 +39,7 @@ class AwsCloudHook(AwsBaseHook):
         return AwsCloud(self.session())
 
     def session(self) -> boto3.Session:
-        """A session whose clients are what the connection says; only its ``client`` may be used."""
+        """A session whose clients are what the connection says; only its ``client`` and region may be used."""
         return cast("boto3.Session", _ConnectionSession(self))
 
 
@@ -50,6 +50,11 @@ class _ConnectionSession:
         self._hook = hook
         self._session = hook.get_session(region_name=hook.region_name)
         self._session._session.register_component("data_loader", _MODELS)
+
+    @property
+    def region_name(self) -> str | None:
+        """As boto3's session has it."""
+        return cast("str | None", self._session.region_name)
 
     def client(self, service: str, config: Config | None = None) -> Any:
         """Make a client; what the rotation asks for goes over the connection's own configuration."""

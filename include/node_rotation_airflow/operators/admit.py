@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from node_rotation_airflow.constants import ADMIT_TIMEOUT, POSTPONED_KEY
+from node_rotation_airflow.constants import ADMIT_TIMEOUT, CAUSE_KEY, POSTPONED_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class AdmitOperator(RotationOperator):
     def _ask(self, context: Context) -> None:
         from node_rotation.admission import Refuse
         from node_rotation.outcome import Done
-        from node_rotation_airflow.admission import ask, gates_of
-        from node_rotation_airflow.documents import Postponed
+        from node_rotation_airflow.admission import ask, gates_of, refusal_of
+        from node_rotation_airflow.documents import Cause, Postponed
 
         ti: Any = context["ti"]
         run = run_of(context)
@@ -61,6 +61,8 @@ class AdmitOperator(RotationOperator):
         if isinstance(answer, Refuse):
             if answer.how == "later":
                 ti.xcom_push(key=POSTPONED_KEY, value=Postponed(batch=name, reason=answer.reason).dump())
+            if answer.how == "fail":
+                ti.xcom_push(key=CAUSE_KEY, value=Cause.of(refusal_of(name, answer)).dump())
             refused = AirflowFailException if answer.how == "fail" else AirflowSkipException
             raise refused(f"{name} is not admitted: {answer.reason}")
         self.log.info("waits: %s", "; ".join(answer.reasons))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 UNTOUCHED = frozenset({"skipped", "upstream_failed", "removed"})
 
 
-def needs_healing(states: Sequence[str | None]) -> bool:
+def needs_healing(states: Collection[str | None]) -> bool:
     """True unless every step of the batch succeeded, or none was begun."""
     return not (all(s == "success" for s in states) or all(s in UNTOUCHED for s in states))
 
@@ -44,15 +44,15 @@ class HealOperator(StepOperator):
         ti: Any = context["ti"]
         asked = {"run_ids": [ti.run_id], "task_ids": self.step_task_ids, "map_index": ti.map_index}
         states = ti.get_task_states(dag_id=ti.dag_id, **asked).get(ti.run_id, {})
-        if not needs_healing(list(states.values())):
+        if not needs_healing(states.values()):
             self.log.info("nothing to heal")
             return None
         self.log.info("not passed: %s", ", ".join(sorted(n for n, state in states.items() if state != "success")))
         run = run_of(context)
-        cause = cause_of(context, self.step_task_ids)
+        cause = cause_of(context, self.step_task_ids, ti.map_index)
         if cause is not None:
             batch = batch_of(run, self.subject(context))
-            for line in heal(run, batch, cause.reason, image_fault=cause.image_fault):
+            for line in heal(run, batch, str(cause), image_fault=cause.image_fault):
                 self.log.info("%s", line)
             if run.policy(batch).gate.on_failure is OnGateFailure.HOLD and batch.name != run.plan.batches[-1].name:
                 notice = held(run.settings.name, run.id, batch.name, cause, run_url(context))

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
 from node_rotation.outcome import Blocked
-from node_rotation_airflow.constants import APPROVAL_KEY, APPROVE_TASK, BATCH_GROUP, PREPARE, TOOK_UP_KEY, VERDICT_KEY
+from node_rotation_airflow.constants import (
+    APPROVAL_KEY,
+    APPROVE_TASK,
+    BATCH_GROUP,
+    CAUSE_KEY,
+    PREPARE,
+    TOOK_UP_KEY,
+    VERDICT_KEY,
+)
 from node_rotation_airflow.notices import run_url, tell
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
+from node_rotation_airflow.operators.heal import needs_healing
+from node_rotation_airflow.operators.step import cause_of
 from node_rotation_airflow.operators.verify import BAD, ended_early, postponed
 
 if TYPE_CHECKING:
@@ -52,11 +62,12 @@ class ReportOperator(RotationOperator):
         spans = _spans(ti)
         ended = ended_early(context)
         frozen = frozen_targets(run_of(context))
-        result = _ended(ended) if ended else _result(rotation.plan, spans, states, ti, frozen)
+        result = _ended(ended) if ended else _result(rotation.plan, spans, states, context, frozen)
         value = report(rotation.plan, result)
         value |= {
             "run_id": ti.run_id,
             "approval": ti.xcom_pull(task_ids=APPROVE_TASK, key=APPROVAL_KEY),
+            "put_back": list(dict.fromkeys(line for span in spans for line in span.put_back)),
             "others": others_of([heard for span in spans for heard in span.others]),
             "timeline": [{"batch": s.subject, "step": s.deed, "from": s.began, "to": s.ended} for s in spans],
             "tasks": dict(sorted(states.items())),
@@ -76,27 +87,55 @@ def _spans(ti: Any) -> Sequence[Span]:
 
 
 def _result(
-    plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None], ti: Any, frozen: tuple[str, ...]
+    plan: Plan, spans: Sequence[Span], states: Mapping[str, str | None], context: Context, frozen: tuple[str, ...]
 ) -> Result:
     from node_rotation.clients.wall import WallClock
     from node_rotation.engine import Result
 
+    ti: Any = context["ti"]
     gates = {b.name: states.get(f"{BATCH_GROUP}.{StepName.GATE}_{i}") for i, b in enumerate(plan.batches)}
-    failed = {name: state for name, state in gates.items() if state in BAD}
+    failed = {
+        batch.name: _why(context, states, i)
+        for i, batch in enumerate(plan.batches)
+        if gates[batch.name] in BAD and needs_healing(_tasks(states, i).values())
+    }
     verdict, later = _verdict(ti.xcom_pull(task_ids=VERIFY_TASK, key=VERDICT_KEY)), postponed(ti)
     now = WallClock().now()
     return Result(
         started_at=min((span.began for span in spans), default=now),
         ended_at=max((span.ended for span in spans), default=now),
         passed=tuple(name for name, state in gates.items() if state == "success"),
-        failed=tuple((name, Blocked(f"its gate is {state}")) for name, state in failed.items()),
+        failed=tuple(failed.items()),
         skipped=tuple(n for n, state in gates.items() if state != "success" and n not in (*failed, *later)),
-        blocked=NO_VERDICT if verdict is None and states.get(VERIFY_TASK) != "skipped" else None,
+        blocked=_stopped(ti) or (NO_VERDICT if verdict is None and states.get(VERIFY_TASK) != "skipped" else None),
         frozen=frozen,
         postponed=tuple(later.items()),
-        took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=TOOK_UP_KEY) or ()), ""),
+        took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE, VERIFY_TASK], key=TOOK_UP_KEY) or ()), ""),
         verdict=verdict,
     )
+
+
+def _tasks(states: Mapping[str, str | None], index: int) -> dict[str, str | None]:
+    """The states of a batch's tasks by their names, heal left out: it is for the others."""
+    names = (f"{BATCH_GROUP}.{step}" for step in StepName if step is not StepName.HEAL)
+    return {name: states.get(f"{name}_{index}") for name in names}
+
+
+def _why(context: Context, states: Mapping[str, str | None], index: int) -> Blocked:
+    """What blocked a batch, in the words of the step that failed; whose worker died, or that was marked, said none."""
+    tasks = _tasks(states, index)
+    bad = tuple(f"task {name}_{index}" for name, state in tasks.items() if state == "failed")
+    gate = tasks[f"{BATCH_GROUP}.{StepName.GATE}"]
+    unsaid = Blocked(f"its gate is {gate}", bad, "Read the log of the task that failed, then clear it.")
+    return cause_of(context, list(tasks), index) or unsaid
+
+
+def _stopped(ti: Any) -> Blocked | None:
+    """Why a group could not be prepared, so that no batch of the run began."""
+    from node_rotation_airflow.documents import Cause, pushed
+
+    said = next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=CAUSE_KEY) or ()), None)
+    return Cause.read(pushed(said)).blocked() if said else None
 
 
 def _verdict(found: Mapping[str, Any] | None) -> Verdict | None:

@@ -16,9 +16,8 @@ from node_rotation_airflow.retry import said_plainly
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
-    from node_rotation.outcome import Outcome
+    from node_rotation.outcome import Blocked, Outcome
     from node_rotation.run import Run
-    from node_rotation_airflow.documents import Cause
 
 
 class DeedOperator(RotationOperator):
@@ -43,8 +42,7 @@ class DeedOperator(RotationOperator):
         :param first: False if the trigger has tried already and asked for a worker.
         """
         from node_rotation.outcome import Blocked, Done
-        from node_rotation_airflow.deeds import DEEDS, heard
-        from node_rotation_airflow.documents import Span
+        from node_rotation_airflow.deeds import DEEDS, spanned
 
         run = run_of(context)
         now = run.clock.now()
@@ -57,24 +55,27 @@ class DeedOperator(RotationOperator):
         outcome = self._attempted(run, subject, deadline)
         if isinstance(outcome, Done):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
-            others = heard(run, self.deed)
-            return Span(subject=subject, deed=self.deed, began=began, ended=run.clock.now(), others=others).dump()
+            return spanned(run, self.deed, subject, began, run.clock.now()).dump()
         if isinstance(outcome, Blocked):
-            raise self._failed(context, f"{self.deed} of {subject}: {outcome}", outcome.image_fault)
+            raise self._failed(context, f"{self.deed} of {subject}: {outcome}", outcome)
         self.log.info("waits: %s", "; ".join(outcome.reasons))
         self._wait(run, subject, began, deadline, now, resume=resume)
         return None
 
     def _attempted(self, run: Run, subject: str, deadline: float) -> Outcome:
         """Act and look once; a worker is held only by what goes on in its own process: an image command."""
+        from node_rotation.errors import PermanentError
         from node_rotation.outcome import Waiting
-        from node_rotation_airflow.deeds import attempt
+        from node_rotation_airflow.deeds import attempt, refused
         from node_rotation_airflow.narrator import Narrator
 
         narrator = Narrator(self.log.info)
         while True:
             now = run.clock.now()
-            outcome = attempt(self.deed, run, subject, deadline - now)
+            try:
+                outcome = attempt(self.deed, run, subject, deadline - now)
+            except PermanentError as error:
+                return refused(self.deed, subject, error)
             if not isinstance(outcome, Waiting) or not outcome.here or now >= deadline:
                 return outcome
             narrator.waits(outcome.reasons, now)
@@ -95,16 +96,21 @@ class DeedOperator(RotationOperator):
 
         :raises AirflowFailException: no retry: a deadline is not extended, a block needs somebody.
         """
+        from node_rotation.outcome import too_long
+        from node_rotation_airflow.deeds import label
+        from node_rotation_airflow.documents import Cause
         from node_rotation_airflow.triggers.step import DEADLINE, FAILED, WORKER
 
         if event["status"] == WORKER:
             with said_plainly():
                 return self.begin(context, subject, first=False)
         if event["status"] == FAILED:
-            raise self._failed(context, f"{self.deed} of {subject}: {event['reason']}", event.get("image_fault", False))
+            cause = Cause.read({key: said for key, said in event.items() if key != "status"}).blocked()
+            raise self._failed(context, f"{self.deed} of {subject}: {cause}", cause)
         if event["status"] == DEADLINE:
             what = f"{self.deed} of {subject} ran out of time; it waited for {event['reason']}"
-            raise self._failed(context, what)
+            waits_for = event.get("waits_for", [event["reason"]])  # a triggerer of an earlier version says no more
+            raise self._failed(context, what, too_long(self.deed, label(self.deed, subject), waits_for))
         with said_plainly():
             self.after(context, subject)
         return None
@@ -112,22 +118,24 @@ class DeedOperator(RotationOperator):
     def after(self, context: Context, subject: str) -> None:
         """What is left to do once the deed is done, if a worker was asked for."""
 
-    def _failed(self, context: Context, reason: str, image_fault: bool = False) -> AirflowFailException:
-        """The failure, its cause left in XCom for the heal that follows."""
+    def _failed(self, context: Context, message: str, cause: Blocked) -> AirflowFailException:
+        """The failure, its cause left in XCom for the heal that follows and the report."""
         from node_rotation_airflow.documents import Cause
 
-        context["ti"].xcom_push(key=CAUSE_KEY, value=Cause(reason=reason, image_fault=image_fault).dump())
-        return AirflowFailException(reason)
+        context["ti"].xcom_push(key=CAUSE_KEY, value=Cause.of(cause).dump())
+        return AirflowFailException(message)
 
 
-def cause_of(context: Context, task_ids: Sequence[str]) -> Cause | None:
-    """Why the first of these tasks failed at the asking task's map index; None if nobody said."""
-    from node_rotation_airflow.documents import Cause
+def cause_of(context: Context, task_ids: Sequence[str], index: int) -> Blocked | None:
+    """Why the first of these tasks failed; None if nobody said.
 
-    ti = context["ti"]
+    :param index: their map index.
+    """
+    from node_rotation_airflow.documents import Cause, pushed
+
     for task_id in task_ids:
-        if said := ti.xcom_pull(task_ids=task_id, key=CAUSE_KEY, map_indexes=ti.map_index):
-            return Cause.read(said)
+        if said := context["ti"].xcom_pull(task_ids=task_id, key=CAUSE_KEY, map_indexes=index):
+            return Cause.read(pushed(said)).blocked()
     return None
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
-
 from node_rotation_airflow import fleet_file
+from node_rotation_airflow.constants import SWEEP_AGAIN_S, SWEEP_RETRIES
 from node_rotation_airflow.operators.base import RotationOperator
 from node_rotation_airflow.operators.request import discovered
 
@@ -24,11 +23,18 @@ class SweepOperator(RotationOperator):
     template_fields: Sequence[str] = ("cluster",)
 
     def __init__(self, *, cluster: str, **kwargs: Any) -> None:
-        super().__init__(**{"map_index_template": "{{ task.cluster }}", **kwargs})
+        defaults = {"map_index_template": "{{ task.cluster }}", "retries": SWEEP_RETRIES}
+        super().__init__(**{**defaults, **kwargs})
         self.cluster = cluster
 
     def work(self, context: Context) -> list[str]:
-        """Sweep once; what is left is for the next hour, and fails the task so that somebody knows."""
+        """Sweep; machines and pods leave at their own pace, so what is left is swept again after a moment.
+
+        What is left in the end fails the task, so that somebody knows, and is for the next hour.
+
+        :raises TransientError: something is left: a retry, which holds no worker until it begins.
+        """
+        from node_rotation.errors import TransientError
         from node_rotation.fleet import load
         from node_rotation.sweep import sweep
         from node_rotation_airflow.runs import connect, outside
@@ -42,5 +48,5 @@ class SweepOperator(RotationOperator):
         for line in swept.did:
             self.log.info("%s", line)
         if swept.left:
-            raise AirflowFailException(f"left in {self.cluster}: {'; '.join(swept.left)}")
+            raise TransientError(f"left in {self.cluster}: {'; '.join(swept.left)}", SWEEP_AGAIN_S)
         return list(swept.did)

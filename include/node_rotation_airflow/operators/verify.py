@@ -14,6 +14,7 @@ from node_rotation_airflow.constants import (
     PLAN_TASK,
     POSTPONED_KEY,
     RESTORE,
+    TOOK_UP_KEY,
     VERDICT_KEY,
 )
 from node_rotation_airflow.operators.base import rotation_of, run_of
@@ -44,7 +45,21 @@ class VerifyOperator(DeedOperator):
             raise AirflowSkipException("only a plan was asked for")
         if why := ended_early(context):
             raise AirflowSkipException(f"nothing was begun: {why}")
+        if not rotation.plan.batches:
+            self._clean_up(context)
         self._restore_next(context)
+
+    def _clean_up(self, context: Context) -> None:
+        """What a dead run left, where nothing is to be rotated; what takes its time is restored like our own."""
+        from node_rotation import lock
+        from node_rotation.sweep import sweep
+
+        run = run_of(context)
+        if dead := lock.inherited(run):
+            self.log.info("cleans up after the dead run %s", dead)
+            context["ti"].xcom_push(key=TOOK_UP_KEY, value=dead)
+            for line in sweep(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside).did:
+                self.log.info("%s", line)
 
     def after(self, context: Context, subject: str) -> None:
         """Another group was restored; go on."""

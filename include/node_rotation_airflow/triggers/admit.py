@@ -18,9 +18,9 @@ from airflow.triggers.base import (
 from node_rotation.admission import Refuse
 from node_rotation.outcome import Done
 from node_rotation.run import Run
-from node_rotation_airflow.admission import ask
-from node_rotation_airflow.constants import POSTPONED_KEY
-from node_rotation_airflow.documents import Postponed
+from node_rotation_airflow.admission import ask, refusal_of
+from node_rotation_airflow.constants import CAUSE_KEY, POSTPONED_KEY
+from node_rotation_airflow.documents import Cause, Postponed
 from node_rotation_airflow.narrator import Narrator
 from node_rotation_airflow.triggers.base import RotationTrigger
 from node_rotation_airflow.triggers.comms import in_thread, states, the_run
@@ -86,4 +86,6 @@ class AdmitTrigger(RotationTrigger):
         if answer.how == "later":
             left = Postponed(batch=name, reason=answer.reason)
             return TaskSkippedEvent(xcoms={POSTPONED_KEY: left.dump()})
-        return TaskSkippedEvent() if answer.how == "skip" else TaskFailedEvent()
+        if answer.how == "skip":
+            return TaskSkippedEvent()
+        return TaskFailedEvent(xcoms={CAUSE_KEY: Cause.of(refusal_of(name, answer)).dump()})

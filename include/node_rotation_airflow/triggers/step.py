@@ -9,10 +9,9 @@ from typing import Any
 from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from node_rotation.errors import PermanentError
-from node_rotation.ledger import Heard
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation_airflow import deeds
-from node_rotation_airflow.documents import Span
+from node_rotation_airflow.documents import Cause
 from node_rotation_airflow.narrator import Narrator
 from node_rotation_airflow.triggers.base import RotationTrigger, event
 from node_rotation_airflow.triggers.comms import in_thread, the_run
@@ -65,28 +64,25 @@ class StepTrigger(RotationTrigger):
             try:
                 outcome = await in_thread(deeds.attempt, self.deed, run, self.subject, left_s)
             except PermanentError as error:
-                outcome = Blocked(str(error))
+                outcome = deeds.refused(self.deed, self.subject, error)
             now = run.clock.now()
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
-                others = await in_thread(deeds.heard, run, self.deed)
-                yield event({"status": DONE}) if self.resume else self._success(now, others)
+                span = await in_thread(deeds.spanned, run, self.deed, self.subject, self.began, now)
+                yield event({"status": DONE}) if self.resume else TaskSuccessEvent(xcoms={"return_value": span.dump()})
                 return
             if isinstance(outcome, Blocked):
-                yield event({"status": FAILED, "reason": str(outcome), "image_fault": outcome.image_fault})
+                yield event({"status": FAILED, **Cause.of(outcome).dump()})
                 return
             narrator.waits(outcome.reasons, now)
             if outcome.here:
                 yield event({"status": WORKER})
                 return
             if now >= self.deadline:
-                yield event({"status": DEADLINE, "reason": "; ".join(narrator.open())})
+                said = {"reason": "; ".join(narrator.open()), "waits_for": list(outcome.reasons)}
+                yield event({"status": DEADLINE, **said})
                 return
             await sleep(_pause(outcome, self.deadline - now))
-
-    def _success(self, now: float, others: tuple[Heard, ...]) -> TaskSuccessEvent:
-        span = Span(subject=self.subject, deed=self.deed, began=self.began, ended=now, others=others)
-        return TaskSuccessEvent(xcoms={"return_value": span.dump()})
 
 
 def _pause(outcome: Waiting, left_s: float) -> float:

@@ -10,7 +10,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,12 +32,14 @@ KUBELET_LABEL = "proving-ground/kubelet"
 SMALL = {"GOMAXPROCS": "2", "GOGC": "50"}
 ADMIN = "admin"
 GROUND = "proving-ground"
+APISERVER = "kube-apiserver"
 CLIENTS = (ADMIN, GROUND, "kube-controller-manager", "kube-scheduler", "kwok")
 CONTROLLERS = (
     "deployment-controller,replicaset-controller,statefulset-controller,daemonset-controller,job-controller,"
     "disruption-controller,node-lifecycle-controller,taint-eviction-controller,"
     "pod-garbage-collector-controller,garbage-collector-controller,namespace-controller,"
-    "serviceaccount-controller,endpointslice-controller,root-ca-certificate-publisher-controller"
+    "serviceaccount-controller,endpointslice-controller,root-ca-certificate-publisher-controller,"
+    "persistentvolume-binder-controller,persistentvolume-attach-detach-controller"
 )
 
 
@@ -56,12 +58,13 @@ class Tools:
 
 @dataclass(frozen=True)
 class ControlPlane:
-    """A cluster that answers: its address and the files it lives in."""
+    """A cluster that answers: its address, the files it lives in, and how its API server is started."""
 
     name: str
     directory: Path
     endpoint: str
     certificates: certificates.Certificates
+    command: tuple[str, ...] = ()
 
     @property
     def kubeconfig(self) -> Path:
@@ -140,9 +143,9 @@ def _start_apiserver(
 ) -> ControlPlane:
     (port,) = free_ports(1)
     cluster = ControlPlane(name, directory, f"https://127.0.0.1:{port}", files)
-    log = directory / "kube-apiserver.log"
+    log = directory / f"{APISERVER}.log"
     argv = [
-        str(tools.binaries / "kube-apiserver"),
+        str(tools.binaries / APISERVER),
         f"--etcd-servers={etcd[0]}",
         f"--etcd-prefix=/{name}",
         "--bind-address=127.0.0.1",
@@ -169,10 +172,10 @@ def _start_apiserver(
     if webhook:
         argv.append(f"--authentication-token-webhook-config-file={_webhook_file(directory, webhook)}")
         argv.append("--authentication-token-webhook-version=v1")
-    started = tools.processes.start(f"{name}/kube-apiserver", argv, log, SMALL)
+    started = tools.processes.start(f"{name}/{APISERVER}", argv, log, SMALL)
     _write_kubeconfigs(cluster)
     wait_for(started, log, lambda: answers(f"{cluster.endpoint}/readyz", files))
-    return cluster
+    return replace(cluster, command=tuple(argv))
 
 
 def _start_followers(tools: Tools, cluster: ControlPlane) -> None:

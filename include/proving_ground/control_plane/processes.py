@@ -105,7 +105,8 @@ class Processes:
                 listed = ", ".join(f"{one.name} ({one.pid})" for one in survivors)
                 raise RuntimeError(f"still running after KILL: {listed}")
             self._reap(chosen)
-            self._save([one for one in self.recorded() if one not in chosen])
+            if chosen:
+                self._save([one for one in self.recorded() if one not in chosen])
         return list(alive)
 
     def _reap(self, ended: Iterable[Started]) -> None:

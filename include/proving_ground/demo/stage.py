@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
-from proving_ground import airflow, lifecycle
+from proving_ground import airflow, airflow_database, lifecycle
 from proving_ground.state import DIRECTORY, State
 
 if TYPE_CHECKING:
@@ -44,8 +45,12 @@ ENVIRONMENTS = Form("demo-environments", GROUND.resolve() / "fleet.yaml")
 
 
 def ground(form: Form, progress: Progress) -> State:
-    """The proving ground, started unless it runs."""
-    return lifecycle.up(form.scenario, GROUND, progress)
+    """The proving ground, started unless it runs; Airflow's database is made meanwhile where there never was one."""
+    with ThreadPoolExecutor(1) as meanwhile:
+        migrated = meanwhile.submit(airflow_database.template)
+        running = lifecycle.up(form.scenario, GROUND, progress)
+        migrated.result()
+    return running
 
 
 def publish(running: State, behaviour: str = "good") -> tuple[str, str]:
@@ -71,6 +76,7 @@ def start_airflow(form: Form, running: State, progress: Progress) -> airflow.Air
     if found := airflow.find(home):
         progress(f"Airflow already runs: {found.url}")
         return found
+    airflow.stop(home)  # a part of it that still runs would work on the same database
     return airflow.start(home, Path("dags").resolve(), Path("plugins").resolve(), env=env, progress=progress)
 
 

@@ -186,6 +186,13 @@ def test_switching_windows_off_for_good_is_refused() -> None:
         settings(outside_windows="never mind", **NIGHT)
 
 
+def test_pinning_for_good_is_refused() -> None:
+    with pytest.raises(BadInputError, match="pin: would switch newer images off for good. Say it for a single run"):
+        settings(pin=True)
+    with pytest.raises(BadInputError, match="node group workers of dev.dev: pin: would switch"):
+        settings([{"name": "workers", "policy": {"pin": True}}])
+
+
 def test_a_batch_of_many_machines_drains_side_by_side_and_fits_as_one_does() -> None:
     told = settings(
         budget={"max_surge": 100},

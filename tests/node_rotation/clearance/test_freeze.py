@@ -16,7 +16,7 @@ from node_rotation.clearance import look as clearance
 from node_rotation.clearance.freeze import Frozen
 from node_rotation.clearance.freezes import Freezes
 from node_rotation.errors import BlockedError, TransientError
-from node_rotation.fleet import AwsAccess
+from node_rotation.fleet import Account, AwsAccess
 from node_rotation.model import Plan, StepName, TemplateVersion
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.planning import make_plan
@@ -201,9 +201,10 @@ class Accounts:
     def __init__(self) -> None:
         seed = MemoryWorld.simple(2).seed
         self.here, self.there = MemoryWorld(seed), MemoryWorld(replace(seed, region="us-east-1"))
-        other = AwsAccess(region="us-east-1")
         settings = self.here.settings()
-        self.settings = settings.model_copy(update={"accounts": (settings.cluster.aws, other)})
+        mine = Account(aws=settings.cluster.aws, clusters=(settings.name,))
+        other = Account(aws=AwsAccess(region="us-east-1"), clusters=("dev.there",))
+        self.settings = settings.model_copy(update={"accounts": (mine, other)})
 
     def reach(self, access: AwsAccess) -> Any:
         return self.there.cloud
@@ -226,9 +227,10 @@ def test_every_account_and_region_counts():
 def test_an_account_that_is_away_or_that_nobody_knows_a_way_to_holds():
     accounts = Accounts()
     accounts.there.journal.faults = [seeds.Fault(kind="throttle", service="ssm")]
-    with pytest.raises(TransientError):
+    place = r"account us-east-1 \(aws_default\) of dev\.there"
+    with pytest.raises(TransientError, match=place):
         Freezes(accounts.settings, accounts.here.cloud, accounts.here.clock, accounts.reach)()
-    with pytest.raises(BlockedError, match=r"account us-east-1"):
+    with pytest.raises(BlockedError, match=place):
         Freezes(accounts.settings, accounts.here.cloud, accounts.here.clock)()
 
 

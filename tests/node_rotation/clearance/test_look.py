@@ -101,6 +101,14 @@ def test_the_next_waits_until_the_one_before_runs_the_image_and_has_soaked_it() 
     assert land.prod.mutations == []
 
 
+def test_a_reason_lets_one_run_go_ahead_and_stands_in_its_plan() -> None:
+    land = Land()
+    prod = land.run("prod", skip_promotion="CVE-2026-1")
+    said = "neither the environments before nor the clusters ahead count for this run: CVE-2026-1"
+    assert said in prod.plan.notes
+    assert isinstance(clearance.look(prod), Done)
+
+
 @pytest.mark.parametrize("kops", [("dev",), ("prod",), ("dev", "prod")])
 @pytest.mark.parametrize("named", [{}, {"groups": ["workers"]}])
 def test_groups_that_kops_names_are_promoted_as_listed_ones_are(kops: tuple[str, ...], named: dict[str, Any]) -> None:
@@ -205,6 +213,17 @@ def test_a_pinned_image_is_not_overtaken() -> None:
     land.publish("base-newest")
 
     assert isinstance(clearance.look(prod), Done)
+
+
+def test_a_run_told_to_pin_is_overtaken_neither_by_its_source_nor_by_the_environment_before() -> None:
+    land = Land()
+    prod = land.run("prod", pin=True)
+    assert "it is pinned to its image" in " ".join(prod.plan.notes)
+    land.publish("base-newest")
+    assert "2 of 2 machines do not run" in why(clearance.look(prod))
+    assert engine.rotate(land.run("dev")).ok
+
+    assert "2 of 2 machines do not run" in why(clearance.look(prod))
 
 
 def test_a_pinned_image_waits_even_for_an_environment_that_went_on() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import getpass
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.node_rotation.cli.conftest import Cli
 
 from node_rotation.testing.world import MemoryWorld
@@ -56,3 +59,44 @@ def test_a_person_declines_after_having_seen_the_plan(cli: Cli, name: str, world
 def test_nobody_is_asked_below_the_blast_radius(cli: Cli, name: str) -> None:
     ran = cli("-o", "json", "rotate", name, "--set", "approval.above.share=6")
     assert (ran.code, ran.document["approved_by"]) == (0, None)
+
+
+@pytest.fixture
+def careful(fleet_file: Path) -> None:
+    """The environment asks for approval above a quarter of the machines."""
+    data = yaml.safe_load(fleet_file.read_text())
+    data["environments"][0]["policy"] = {"approval": {"above": {"share": "25%"}}}
+    fleet_file.write_text(yaml.safe_dump(data))
+
+
+@pytest.mark.parametrize("given", ["approval.above.share=100%", "approval={above: {share: null}}"])
+@pytest.mark.parametrize("command", ["drift", "plan", "rotate", "drain"])
+@pytest.mark.usefixtures("careful")
+def test_who_starts_a_run_can_not_have_it_ask_nobody(
+    cli: Cli, name: str, world: MemoryWorld, given: str, command: str
+) -> None:
+    node = world.cluster.nodes()[0].name
+    ran = cli(command, node if command == "drain" else name, "--set", given)
+    assert (ran.code, ran.out) == (1, "")
+    assert "run parameters: approval.above.share: the policy of dev.dev says 25%, this run" in ran.err
+    assert "--yes" in ran.err
+    assert world.mutations == []
+
+
+@pytest.mark.parametrize("edit", [{"cluster_machines": 1000}, {"role": "control-plane"}])
+@pytest.mark.usefixtures("careful")
+def test_nor_can_an_edited_plan(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path, edit: dict[str, Any]) -> None:
+    plan = cli("-o", "json", "plan", name).document
+    place = plan["groups"][0] if "role" in edit else plan
+    place.update(edit)
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan))
+    ran = cli("rotate", name, "--plan", str(path))
+    said = (
+        "6 of 6 machines are replaced, more than 25%"
+        if "role" not in edit
+        else "the role of group workers is worker, planned was control-plane"
+    )
+    assert ran.code == 3
+    assert said in ran.err
+    assert world.mutations == []

@@ -10,8 +10,9 @@ from tests.node_rotation.cli.conftest import Cli
 
 from node_rotation.checkup.rights import GROUP_CHANGES
 from node_rotation.cli import session
-from node_rotation.errors import BadInputError
+from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
+from node_rotation.outcome import Blocked
 from node_rotation.testing.checkup import MemoryAccess, MemoryAccount
 from node_rotation.testing.world import MemoryWorld
 
@@ -20,6 +21,7 @@ from node_rotation.testing.world import MemoryWorld
 def account(monkeypatch: pytest.MonkeyPatch) -> MemoryAccount:
     made = MemoryAccount()
     monkeypatch.setattr(session, "askers", lambda _settings: (made, MemoryAccess()))
+    monkeypatch.setattr(session, "aws_asker", lambda _settings: made)
     return made
 
 
@@ -56,25 +58,68 @@ def test_json_has_every_finding(cli: Cli, account: MemoryAccount) -> None:
     assert finding["remedy"]
 
 
-def test_a_cluster_that_cannot_be_reached_does_not_hide_the_others(
-    cli: Cli, account: MemoryAccount, world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class Away:
+    """A first cluster that can't be reached, and why."""
+
+    why: Exception
+
+
+@pytest.fixture
+def away(world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatch) -> Away:
     fleet = yaml.safe_load(fleet_file.read_text())
     away = {"name": "away", "aws": {"region": "eu-west-1"}, "groups": [{"name": "workers", "asg": "away-workers"}]}
     fleet["environments"].insert(0, {"name": "lab", "clusters": [away]})
     fleet_file.write_text(yaml.safe_dump(fleet))
+    told = Away()
 
     def connect(settings: Settings) -> object:
         if settings.cluster.name == "away":
-            raise BadInputError("kubernetes.kubeconfig of cluster away", "there is no file.", "Give its path.")
+            raise told.why
         return world.cloud, world.cluster
 
     monkeypatch.setattr(session, "connect", connect)
+    return told
+
+
+def test_a_cluster_without_kubeconfig_does_not_hide_the_others_nor_what_aws_says_of_it(
+    cli: Cli, account: MemoryAccount, away: Away
+) -> None:
+    away.why = BadInputError("kubernetes.kubeconfig of cluster lab.away", "there is no file /x.", "Give its path.")
     ran = cli("doctor")
     assert ran.code == 3
-    assert "lab.away: 1 blocking." in ran.out
+    kubeconfig, group = (line for line in ran.out.splitlines() if line.startswith(" lab.away"))
+    assert "credentials" in kubeconfig
+    assert "there is no file /x." in kubeconfig
+    assert "there is no Auto Scaling group 'away-workers' in eu-west-1" in group
+    assert "lab.away: 2 blocking." in ran.out
     assert "dev.dev: nothing stands in the way of a rotation." in ran.out
 
 
-def test_a_fleet_file_that_is_wrong_exits_1(cli: Cli, account: MemoryAccount) -> None:
-    assert cli("doctor", "nowhere").code == 1
+def test_credentials_that_are_no_good_anywhere_are_said_once(cli: Cli, account: MemoryAccount, away: Away) -> None:
+    """Of an EKS cluster, the address itself comes from AWS."""
+    away.why = BlockedError(Blocked("no AWS credentials", ("EKS cluster away",), "Log in."))
+    account.refused = BlockedError(Blocked("no AWS credentials", ("the account",), "Log in."))
+    assert "lab.away: 1 blocking." in cli("doctor", "away").out
+
+
+def test_a_defect_of_ours_in_one_cluster_does_not_hide_the_others(cli: Cli, account: MemoryAccount, away: Away) -> None:
+    away.why = TypeError("'int' object is not iterable")
+    ran = cli("doctor")
+    assert ran.code == 3
+    assert "unexpected TypeError: 'int' object is not iterable" in ran.out
+    assert "Please report it" in ran.out
+    assert "dev.dev: nothing stands in the way of a rotation." in ran.out
+
+
+@pytest.mark.parametrize("command", ["doctor", "status"])
+def test_a_cluster_that_is_not_there_is_named_with_the_file(
+    cli: Cli, account: MemoryAccount, fleet_file: Path, command: str
+) -> None:
+    ran = cli(command, "nowhere")
+    assert (ran.code, ran.out) == (1, "")
+    assert f"{fleet_file}: cluster: there is no cluster 'nowhere'" in ran.err
+
+
+def test_a_cluster_that_is_named_twice_is_examined_once(cli: Cli, account: MemoryAccount) -> None:
+    account.free = (0, 0)
+    assert len(cli("-o", "json", "doctor", "dev", "dev.dev").document["findings"]) == 1

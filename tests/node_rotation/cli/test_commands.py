@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.node_rotation.cli.conftest import Cli
-from tests.node_rotation.crashes import dies, run_for
+from tests.node_rotation.crashes import dies, dies_at_the_last, run_for
 from tests.node_rotation.steps.test_image_run import WAYS
 from tests.node_rotation.test_intake import HTTP
 
@@ -96,6 +96,17 @@ def test_after_a_rotation_there_is_nothing_to_do(cli: Cli, name: str, world: Mem
     assert len(world.mutations) == done
 
 
+def test_what_a_dead_run_left_is_cleaned_up_although_nothing_is_to_be_rotated(
+    cli: Cli, name: str, world: MemoryWorld
+) -> None:
+    dies_at_the_last(run_for(world, "cli-20261109T020000-4f2a-alice@laptop", strategy="surge"), world)
+    world.clock.wait(1000.0)
+    ran = cli("-o", "json", "rotate", name)
+    assert (ran.code, world.residue(), world.orphans()) == (0, (), ())
+    assert ran.document["batches"] == []
+    assert "it went on with what alice@laptop began" in ran.err
+
+
 def test_rotate_as_json_keeps_progress_out_of_stdout(cli: Cli, name: str) -> None:
     ran = cli("-o", "json", "rotate", name)
     assert ran.document["ok"] is True
@@ -118,6 +129,14 @@ def test_a_plan_made_earlier_is_carried_out_exactly(cli: Cli, name: str, world: 
     assert ran.code == 0
     assert ran.document["plan"] == planned.document["id"]
     assert world.on_image("base-old") == ()
+
+
+def test_mode_plan_stops_at_a_plan_made_earlier_too(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    ran = cli("rotate", name, "--plan", str(path), "--mode", "plan")
+    assert ran.code == 2
+    assert world.mutations == []
 
 
 def test_a_machine_that_is_gone_meanwhile_counts_as_done(
@@ -236,7 +255,6 @@ def test_a_sweep_leaves_a_live_run_alone(cli: Cli, world: MemoryWorld) -> None:
         (["drift", "{name}", "nowhere"], "there is no cluster 'nowhere'"),
         (["drift", "--set", "drain.timout=5m"], "drain.timout"),
         (["sweep", "{name}", "nowhere"], "there is no cluster 'nowhere'"),
-        (["plan", "{name}", "--output", "json"], "Write it before: node-rotation --output"),
         (["plan", "{name}", "--no-such-option"], "--no-such-option"),
         (["rotate", "{name}", "--plan", "/nowhere/plan.json"], "/nowhere/plan.json: can't be read"),
     ],
@@ -308,7 +326,7 @@ def test_a_cluster_that_is_away_does_not_hide_the_drift_of_the_others(cli: Cli, 
     assert "6 of 6 machines drifted" in ran.out
     assert ran.err == f"{unreachable}: the API server can't be reached\n"
     told = cli("-o", "json", "drift").document["clusters"]
-    assert [cluster.get("error") for cluster in told] == [None, "the API server can't be reached"]
+    assert [cluster.get("error", {}).get("message") for cluster in told] == [None, "the API server can't be reached"]
 
 
 def test_a_sweep_goes_on_after_a_cluster_that_is_away(cli: Cli, unreachable: str) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from tests.node_rotation.cli.conftest import Cli
 
+from node_rotation.cli import session
+from node_rotation.errors import TransientError
+from node_rotation.fleet import AwsAccess
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -55,3 +61,23 @@ def test_a_user_without_a_name_freezes_as_well(cli: Cli, world: MemoryWorld, mon
     monkeypatch.setattr("getpass.getuser", getuser)
     (record,) = cli("-o", "json", "freeze", world.image_id("base-new"), "--reason", "bad").document["frozen"]
     assert record["by"] == f"cli uid-{os.getuid()}"
+
+
+def test_an_account_that_is_away_keeps_nobody_from_freezing_in_the_next(
+    cli: Cli, world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = yaml.safe_load(fleet_file.read_text())
+    group = {"name": "workers", "asg": "away-workers"}
+    away = {"name": "away", "aws": {"region": "eu-west-1"}, "groups": [group]}
+    fleet["environments"].insert(0, {"name": "lab", "clusters": [away]})
+    fleet_file.write_text(yaml.safe_dump(fleet))
+
+    def account(access: AwsAccess) -> Any:
+        if access.region == "eu-west-1":
+            raise TransientError("AWS is away")
+        return world.cloud
+
+    monkeypatch.setattr(session, "account", account)
+    assert cli("freeze", world.image_id("base-new"), "--reason", "bad").code == 0
+    unknown = cli("freeze", "ami-00000000000000000", "--reason", "bad")
+    assert (unknown.code, "account eu-west-1 (aws_default) of lab.away: AWS is away" in unknown.err) == (1, True)

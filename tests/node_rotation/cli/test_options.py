@@ -48,9 +48,3 @@ def test_set_refuses_values_that_are_not_yaml() -> None:
 
 def test_a_flag_goes_over_a_value_that_was_set_below_it() -> None:
     assert overrides(sets=["budget.max_surge=1"], max_surge="3") == {"budget": {"max_surge": "3"}}
-
-
-@pytest.mark.parametrize("item", ["windows=[]", "blackouts=[]"])
-def test_windows_are_not_put_aside_without_a_trace(item: str) -> None:
-    with pytest.raises(BadInputError, match="goes on record"):
-        overrides(sets=[item])

@@ -12,6 +12,7 @@ from node_rotation.cli.session import Session
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.model import GroupDrift, Plan
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.snapshot import Snapshot
 
 POLICY: dict[str, Any] = {"budget": {"max_surge": 2}}
 
@@ -26,20 +27,21 @@ def session(world: MemoryWorld, **policy: Any) -> Session:
     return Session(settings, ("workers",), world.cloud, world.cluster, world.clock)
 
 
-def now(world: MemoryWorld, **policy: Any) -> tuple[GroupDrift, ...]:
+def now(world: MemoryWorld, **policy: Any) -> tuple[tuple[GroupDrift, ...], Snapshot]:
     one = session(world, **policy)
-    return one.drift(one.observe())
+    snapshot = one.observe()
+    return one.drift(snapshot), snapshot
 
 
 def refusal(plan: Plan, world: MemoryWorld, **policy: Any) -> str:
     with pytest.raises(BlockedError) as refused:
-        accept(plan, world.settings(**{**POLICY, **policy}), now(world, **policy))
+        accept(plan, world.settings(**{**POLICY, **policy}), *now(world, **policy))
     return str(refused.value)
 
 
 def test_a_world_that_stands_still_changes_nothing(world: MemoryWorld) -> None:
     plan = session(world).plan()
-    assert accept(plan, world.settings(**POLICY), now(world)) == plan
+    assert accept(plan, world.settings(**POLICY), *now(world)) == plan
 
 
 def test_machines_that_are_gone_count_as_done(world: MemoryWorld) -> None:
@@ -47,7 +49,7 @@ def test_machines_that_are_gone_count_as_done(world: MemoryWorld) -> None:
     gone = plan.batches[0].machines[0].instance_id
     world.cloud.terminate_in_group(gone, decrement=False)
     world.clock.run_until(world.settled, 600.0)
-    left = accept(plan, world.settings(**POLICY), now(world))
+    left = accept(plan, world.settings(**POLICY), *now(world))
     assert [b.name for b in left.batches] == [b.name for b in plan.batches[1:]]
     assert left.id == plan.id
 
@@ -69,6 +71,19 @@ def test_another_budget_refuses(world: MemoryWorld) -> None:
     assert "the budget of group workers allows 1 at once, planned were 2" in said
 
 
+def test_another_budget_of_the_cluster_refuses(world: MemoryWorld) -> None:
+    said = refusal(session(world).plan(), world, budget={"max_surge": 2, "cluster_slots": 1})
+    assert "allows 1 at once, planned were 2" in said
+
+
+def test_slots_that_a_max_size_takes_away_are_no_change_of_the_budget(world: MemoryWorld) -> None:
+    world.cloud.set_sizes("dev-workers", max=5)
+    tight = {"budget": {"max_surge": 3}, "raise_max_size": False}
+    plan = session(world, **tight).plan()
+    assert plan.slots == 1
+    assert accept(plan, world.settings(**{**POLICY, **tight}), *now(world, **tight)) == plan
+
+
 def test_another_strategy_refuses(world: MemoryWorld) -> None:
     said = refusal(session(world).plan(), world, strategy="detach")
     assert "the strategy of group workers is detach, planned was surge" in said
@@ -84,7 +99,7 @@ def test_a_machine_that_was_added_refuses_by_its_name(world: MemoryWorld) -> Non
 def test_a_plan_for_another_cluster_is_bad_input(world: MemoryWorld) -> None:
     plan = session(world).plan().model_copy(update={"cluster": "elsewhere"})
     with pytest.raises(BadInputError, match="dev.elsewhere"):
-        accept(plan, world.settings(**POLICY), now(world))
+        accept(plan, world.settings(**POLICY), *now(world))
 
 
 def test_a_plan_with_a_group_that_the_fleet_does_not_have_is_bad_input(world: MemoryWorld) -> None:
@@ -99,7 +114,7 @@ def test_a_plan_with_a_group_that_the_fleet_does_not_have_is_bad_input(world: Me
     [
         ("not json", "is not JSON"),
         ("[]", "this is no plan"),
-        ('{"schema_version": 1}', "Field required"),
+        ('{"schema_version": 1}', "id: is missing"),
         ('{"schema_version": 2}', "Upgrade node-rotation"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,8 +11,9 @@ from tests.node_rotation.cli.conftest import Cli
 from tests.node_rotation.crashes import dies, run_for
 
 from node_rotation.cli import session
-from node_rotation.errors import TransientError
-from node_rotation.fleet import Settings
+from node_rotation.errors import BlockedError, TransientError
+from node_rotation.fleet import AwsAccess, Settings
+from node_rotation.outcome import Blocked
 from node_rotation.testing.world import MemoryWorld
 
 AIRFLOW = "asset_triggered__2026-11-21T02:00:00+00:00"
@@ -84,3 +86,45 @@ def test_a_cluster_that_does_not_answer_does_not_hide_the_others(
     assert ran.code == 1
     assert "lab.away: can't be asked: the API server is away" in ran.out
     assert "dev.dev: nobody rotates it." in ran.out
+
+
+@pytest.fixture
+def expired(world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Another account, whose credentials are no good any more: its cluster comes last, as prod does."""
+    fleet = yaml.safe_load(fleet_file.read_text())
+    aws = {"region": "eu-west-1", "profile": "prod"}
+    away = {"name": "away", "aws": aws, "groups": [{"name": "workers", "asg": "away-workers"}]}
+    fleet["environments"].append({"name": "prod", "clusters": [away]})
+    fleet_file.write_text(yaml.safe_dump(fleet))
+
+    def account(access: AwsAccess) -> Any:
+        if access.profile == "prod":
+            raise BlockedError(Blocked("AWS does not accept our credentials", ("parameters /x",), "Renew them."))
+        return world.cloud
+
+    monkeypatch.setattr(session, "account", account)
+    return "account eu-west-1 (prod) of prod.away"
+
+
+def test_credentials_of_another_account_are_said_of_that_account_and_its_clusters(
+    cli: Cli, world: MemoryWorld, expired: str
+) -> None:
+    cli("freeze", world.image_id("base-new"), "--reason", "its kubelet leaks")
+    ran = cli("status")
+    assert ran.code == 1
+    assert "dev.dev: nobody rotates it." in ran.out
+    refused = f"AWS does not accept our credentials (parameters /x, {expired}). Remedy: Renew them."
+    assert f"frozen images can't be read everywhere: {refused}" in ran.out
+    assert "its kubelet leaks" in ran.out
+    document = cli("-o", "json", "status").document
+    (error,) = document["frozen_errors"]
+    assert error["objects"] == ["parameters /x", expired]
+    assert [one["reason"] for one in document["frozen"]] == ["its kubelet leaks"]
+
+
+@pytest.mark.parametrize("command", ["drift", "plan", "rotate"])
+def test_so_are_they_where_another_cluster_is_asked_about(cli: Cli, name: str, expired: str, command: str) -> None:
+    """All accounts' frozen images are read before anything is planned."""
+    ran = cli(command, name)
+    assert ran.code == 3
+    assert f"AWS does not accept our credentials (parameters /x, {expired}). Remedy: Renew them." in ran.err

@@ -10,6 +10,7 @@ import boto3
 import pytest
 from kubernetes import client
 from kubernetes.config import new_client_from_config
+from tests.proving_ground.waiting import eventually
 
 from node_rotation.clients import connect, eks, kubernetes_api
 from node_rotation.clients.kubernetes import KubernetesCluster
@@ -82,7 +83,7 @@ def test_a_volume_says_its_zone_and_where_it_is_attached_until_it_is_detached(ap
     attached = Volume("pv-contract", zones=("eu-central-1a",), attached=(node,))
     assert attached in cluster.volumes()
     storage.delete_volume_attachment("csi-contract")
-    assert replace(attached, attached=()) in cluster.volumes()
+    eventually(lambda: replace(attached, attached=()) in cluster.volumes())  # the attacher takes some seconds
     core.delete_persistent_volume("pv-contract")
 
 

@@ -12,6 +12,7 @@ from tests.node_rotation.builders import Machine
 from node_rotation.control_plane import quorum
 from node_rotation.control_plane.values import ControlPlane, ControlPlanePolicy, EtcdCluster, EtcdMember
 from node_rotation.fleet import Settings
+from node_rotation.model import GroupPlan, Strategy
 from node_rotation.world.snapshot import Snapshot
 
 MASTERS = tuple(Machine(f"i-{zone}", zone=zone) for zone in "abc")
@@ -117,3 +118,24 @@ def test_endpoints_by_node_name_count_a_master_without_a_node_as_missing() -> No
 def test_workers_labels_name_no_member() -> None:
     policy = ControlPlanePolicy.model_validate({"etcd": {"main": {"endpoints": ["http://{node}:8081"]}}})
     assert quorum.probes(policy, seen().nodes)["main"].endpoints == ()
+
+
+def planned(settings: Settings, snapshot: Snapshot, strategy: Strategy = Strategy.TERMINATE_FIRST) -> list[str]:
+    group = GroupPlan.model_construct(name="masters", asg="dev-masters", strategy=strategy)
+    return [b.reason for b in quorum.blockers(settings, [group], snapshot)]
+
+
+def test_a_plan_with_masters_says_which_member_is_not_healthy() -> None:
+    assert planned(settings(), seen()) == []
+    assert planned(settings(), seen(etcd("main", "c"), etcd("events"))) == [
+        "etcd main: http://etcd-c:4001 is not healthy (no leader)"
+    ]
+
+
+def test_a_plan_lets_a_broken_master_go_with_its_own_member() -> None:
+    broken = (replace(MASTERS[0], ready=False), *MASTERS[1:])
+    assert planned(settings(), seen(etcd("main", "a"), etcd("events", "a"), masters=broken)) == []
+
+
+def test_a_plan_without_masters_does_not_ask_etcd() -> None:
+    assert list(quorum.blockers(settings(), [], seen(etcd("main", "c"), etcd("events")))) == []

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from tests.node_rotation.crashes import FAST, dies, plan_for, rotate, run_for, sweep_all
 from tests.node_rotation.eks_world import NEW, NEW_RELEASE, OLD, nodegroup, world
 
 from node_rotation import engine
+from node_rotation.model import StepName
 from node_rotation.report import report
+from node_rotation.steps import STEPS
+from node_rotation.steps.heal import heal
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing import seeds
 from node_rotation.testing.managed_values import UpdateFailed
 from node_rotation.testing.world import MemoryWorld
@@ -140,7 +146,44 @@ def test_an_image_that_makes_no_node_is_at_fault_and_later_groups_are_held() -> 
     assert (name, result.skipped) == ("small/1", ("large/1",))
     assert "NodeCreationFailure" in why.reason
     assert why.image_fault
-    assert asked(memory) == [UPDATE]
+    assert any(memory.image_id(NEW) in line for line in result.frozen)
+    assert asked(memory) == [UPDATE, "PutParameter"]  # the record that freezes it
+
+
+def test_a_bad_image_of_a_custom_group_is_frozen_too() -> None:
+    group = nodegroup(machines=2, ami_type="CUSTOM")
+    group = dataclasses.replace(group, image="mine-1", next_image="mine-2")
+    images = (
+        seeds.Image("mine-1", created="2026-11-01T06:00:00Z"),
+        seeds.Image("mine-2", created="2026-11-08T06:00:00Z", behaviour="never-joins"),
+    )
+    memory = world(group, images=images, replicas=2)
+    result = rotate(memory)
+    assert result.failed
+    assert any(f"image {memory.image_id('mine-2')}" in line and "is frozen since" in line for line in result.frozen)
+
+
+def test_a_bad_image_that_a_managed_group_still_launches_is_named_in_the_report() -> None:
+    group = nodegroup(machines=2, ami_type="CUSTOM")
+    images = (
+        seeds.Image("mine-1", created="2026-11-01T06:00:00Z"),
+        seeds.Image("mine-2", created="2026-11-08T06:00:00Z"),
+    )
+    memory = world(dataclasses.replace(group, image="mine-1", next_image="mine-2"), images=images, replicas=2)
+    run = run_for(memory)
+    prepare(run, "workers")
+    batch = run.plan.batches[0]
+    STEPS[StepName.ADMIT].act(run, batch)
+    STEPS[StepName.LAUNCH].act(run, batch)
+    memory.clock.wait(1800.0)  # EKS has rolled it
+
+    said = heal(run, batch, "unhealthy on it", image_fault=True)
+
+    expected = (
+        f"a frozen image still launches: {memory.image_id('mine-2')} from the template of group {memory.asg('workers')}"
+    )
+    assert any(line.startswith(expected) for line in said)
+    assert any(line.startswith(expected) for line in engine.frozen_targets(run))
 
 
 def test_no_capacity_is_no_fault_of_the_image() -> None:

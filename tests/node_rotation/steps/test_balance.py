@@ -86,3 +86,22 @@ def test_without_capacity_it_is_given_up_said_and_resumed_all_the_same() -> None
     assert result.ok
     assert not world.residue()
     assert len(world.on_image("base-new")) == 3
+
+
+def test_where_the_poor_zone_has_no_capacity_machines_are_not_sent_back_and_forth() -> None:
+    world = MemoryWorld.simple(6, replicas=12)
+    poor: list[str] = []
+
+    def dries_up(event: engine.Event, run: Run) -> None:
+        if isinstance(event, engine.Note) and "are uneven, so instance" in event.text and not poor:
+            counts = world.cloud.groups([world.asg("workers")])[world.asg("workers")]
+            found = Counter({zone: 0 for zone in counts.zones})
+            found.update(member.zone for member in counts.members)
+            poor.append(min(found, key=lambda zone: found[zone]))
+            world.journal.faults.append(seeds.Fault(kind="capacity", zone=poor[0]))
+
+    result, notes = rotated(world, dries_up)
+    assert result.ok
+    assert sum("are uneven, so instance" in note for note in notes) == 1
+    assert any("a replacement came in the zone that has too many" in note for note in notes)
+    assert not world.residue()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from itertools import combinations
 
 import pytest
-from bench import conflicts as benchmark
 from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
@@ -14,10 +13,13 @@ from tests.node_rotation.builders import Machine, budget, plan, pod, settings, w
 from tests.node_rotation.crashes import run_for
 from tests.node_rotation.test_admission import Ledger, ask, claim, why
 
-from node_rotation import engine
+from bench import conflicts as benchmark
+from node_rotation import engine, lock
 from node_rotation.admission import Admit, Wait
 from node_rotation.estimate import USUAL
-from node_rotation.model import Batch, Plan
+from node_rotation.ledger import Claim
+from node_rotation.model import Batch, Plan, Strategy
+from node_rotation.run import Run
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.workloads.conflicts import Sharing
@@ -139,6 +141,47 @@ def test_a_rotation_takes_neighbours_in_turn_and_strangers_together():
     assert strangers == [of_pair[0]] * 2
     assert any(reason.startswith("pdb default/pair allows 1 at once now: node ") for reason in said)
     assert not world.monitor.violations
+
+
+def queue(world: MemoryWorld, slots: int) -> Run:
+    """A run over two machines that share a service, whose pods take long to stop, and then one that shares nothing."""
+    budget = seeds.DisruptionBudget(max_unavailable=1)
+    world.add_workload(seeds.Workload("pair", replicas=2, spread="hostname", stops_after=40.0, budget=budget))
+    world.add_workload(seeds.Workload("calm", replicas=3, spread="hostname"))  # an empty machine would go first
+    world.clock.wait(30.0)
+    run = run_for(world, budget={"max_surge": slots}, canary=False, launch_timeout="300s")
+    paired = {pod.node for pod in world.cluster.pods() if pod.labels["app"] == "pair"}
+    assert [batch.machines[0].node in paired for batch in run.plan.batches] == [True, True, False]
+    return run
+
+
+def test_who_was_admitted_past_one_that_waits_does_not_stop_for_it():
+    """The second batch waits for the first one, and then for slots; the third is on its way all the while."""
+    run = queue(MemoryWorld.simple(3, replicas=0, boot=60.0), 2)
+    launched: dict[str, float] = {}
+    cordoned: dict[str, float] = {}
+
+    def listen(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step in ("launch", "cordon"):
+            (launched if event.step == "launch" else cordoned)[event.batch] = event.at
+
+    assert engine.rotate(run, listen).ok
+    assert launched["workers/1"] == launched["workers/3"] < launched["workers/2"]
+    assert cordoned["workers/3"] - launched["workers/3"] < 70.0
+
+
+def test_who_was_admitted_past_one_that_waits_goes_on_after_a_crash():
+    """Nobody would ever give back the slots that those at the head of the queue wait for."""
+    world = MemoryWorld.simple(3, replicas=0)
+    run = queue(world, 1)
+    engine.prepare(run, "workers")
+    batch = run.plan.batches[-1]
+    held = {"machines": ids(batch), "strategy": Strategy.SURGE, "since": world.clock.now()}
+    lock.change(run, lambda ledger: ledger.with_claim(Claim(batch=batch.name, group="workers", **held)))
+    world.clock.after(7200.0, lambda: pytest.fail("it waits for ever"))
+
+    assert engine.rotate(run).ok
+    assert not world.on_image("base-old")
 
 
 def ids(batch: Batch) -> tuple[str, ...]:

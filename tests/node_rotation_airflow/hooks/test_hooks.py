@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.node_rotation.web import site
 
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.kubernetes import KubernetesCluster
+from node_rotation.errors import BadInputError
 from node_rotation.fleet import AwsAccess, KubernetesAccess
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow.hooks.aws import AwsCloudHook
@@ -74,6 +76,18 @@ def test_a_kubernetes_connection_brings_its_kubeconfig(tmp_path: Path, monkeypat
 
     assert [client.configuration.host for client in clients] == ["https://127.0.0.1:1", "https://127.0.0.1:2"]
     assert isinstance(first.cluster(), KubernetesCluster)
+
+
+def test_an_eks_cluster_that_does_not_exist_is_named_with_its_region(aws_connection: Any) -> None:
+    with site() as eks:
+        eks.status, eks.body = (
+            404,
+            b'{"__type": "ResourceNotFoundException", "message": "No cluster found for name: nowhere."}',
+        )
+        aws_connection(endpoint_url=eks.address)
+        aws = AwsCloudHook(aws_conn_id="aws_dev", region_name="eu-north-1")
+        with pytest.raises(BadInputError, match="there is no EKS cluster 'nowhere' in eu-north-1"):
+            ClusterHook(kubernetes_conn_id=None, eks_cluster="nowhere", aws=aws).cluster()
 
 
 def test_the_settings_say_which_hook(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
+from node_rotation.outcome import Blocked
 from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow.documents import Request
+from node_rotation_airflow.documents import Cause, Request
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
@@ -79,6 +80,13 @@ def test_a_gate_that_failed_before_skips_fails_or_holds(airflow: Any, rule: str,
 
     with pytest.raises(refused):
         admit(run, batches, 1)
+
+    said = run.mapped.get(("batch.admit", "cause", 1))
+    assert bool(said) is (rule == "fail")
+    if said:
+        remedy = "Clear the batch that failed, then this one."
+        expected = Blocked("workers/1 did not pass its gate", ("batch workers/2",), remedy)
+        assert Cause.read(said).blocked() == expected
 
 
 def test_outside_its_window_a_batch_is_skipped_and_says_why_for_the_report(airflow: Any) -> None:

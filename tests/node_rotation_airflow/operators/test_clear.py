@@ -120,6 +120,19 @@ def test_a_newer_run_takes_the_place_of_one_that_waits(airflow: Any) -> None:
     assert world.mutations == []
 
 
+def test_no_newer_run_and_no_newer_image_takes_the_place_of_one_that_is_pinned(airflow: Any) -> None:
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(
+        airflow, world, image={"owner": "self", "name": "base-*"}, image_step="launch_template", pin=True
+    )
+    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("workers",))
+    run.variables["node_rotation_newest_dev.dev"] = newer.model_dump_json()
+    world.add_image(seeds.Image("base-newest", created="2026-11-09T01:00:00.000Z"))
+    world.clock.wait(10)
+
+    wait.execute(run.context("wait"))
+
+
 def test_the_newest_run_is_not_made_older_by_one_that_is_cleared(airflow: Any) -> None:
     run, wait = waiting(airflow, MemoryWorld.simple(2))
     newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("masters",))

@@ -71,14 +71,22 @@ def test_a_night_to_come_is_refused(request_of: Callable[..., list[str]]) -> Non
             "conf clutser: is no parameter of this DAG. Known: cluster, groups, roles, mode, image,",
         ),
         ({"cluster": "dev.one", "dry_run": True}, "conf dry_run: is no parameter of this DAG."),
-        ({"cluster": "dev.two"}, "cluster: there is no cluster 'dev.two' in the fleet. Known: dev.one, prod.eu-1."),
+        (
+            {"cluster": "dev.one", "approval": {"required": False}},
+            "conf approval: is no parameter of this DAG.",
+        ),
+        ({"cluster": "dev.one", "windows": []}, "conf windows: is no parameter of this DAG."),
+        (
+            {"cluster": "dev.two"},
+            "cluster: there is no cluster 'dev.two' in the fleet. Did you mean 'dev.one'? Known: ",
+        ),
         ({"cluster": "dev.one", "groups": ["gpu"]}, "groups: dev.one has no node group gpu. Known: workers, masters."),
         (
             {"cluster": "dev.one", "groups": "workers"},
             "groups: 'workers' is no list of names. Write it like [\"workers\"].",
         ),
         ({"cluster": "dev.one", "roles": [1]}, "roles: [1] is no list of names."),
-        ({"cluster": ["dev.one"]}, "cluster: there is no cluster ['dev.one'] in the fleet. Known: dev.one, prod.eu-1."),
+        ({"cluster": ["dev.one"]}, "cluster: there is no cluster ['dev.one'] in the fleet. Did you mean 'dev.one'?"),
         ({"cluster": "dev.one", "roles": ["master"]}, "roles: there is no role master. Known: worker, control-plane."),
         ({"cluster": "dev.one", "max_surge": "0"}, "run parameters: budget.max_surge: 0 leaves 0 slots"),
         ({"cluster": "dev.one", "max_surge": "half"}, "run parameters: budget.max_surge: 'half' is neither"),
@@ -107,6 +115,16 @@ def test_a_mistake_in_the_fleet_file_names_file_and_path(
         request_of({}, KEY)
 
     assert str(refused.value).startswith(f"{fleet_file}: environments[dev].policy.drain.timeout: 10 is not a duration")
+
+
+def test_a_night_that_is_none_is_said_too(request_of: Callable[..., list[str]], fleet_file: Path) -> None:
+    """The check runs at the default hour then: a DAG that is not there would tell nobody."""
+    fleet_file.write_text(fleet_file.read_text() + "night: {at: late}\n")
+
+    with pytest.raises(AirflowFailException) as refused:
+        request_of({}, KEY)
+
+    assert str(refused.value).startswith(f"{fleet_file}: night.at: 'late' is no time of day: write it like \"22:00\"")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
-from tests.node_rotation.crashes import run_for
+from tests.node_rotation.crashes import dies_at_the_last, run_for
+from tests.node_rotation.steps.test_image_step import bad_image
 
 from node_rotation import detect as detecting
-from node_rotation import lock
+from node_rotation import engine, lock
 from node_rotation.errors import PermanentError
 from node_rotation.model import Role, Strategy
-from node_rotation.outcome import Done, Waiting
+from node_rotation.outcome import Blocked, Done, Waiting, too_long
+from node_rotation.report import report
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import deeds
-from node_rotation_airflow.documents import Request, Rotation
+from node_rotation_airflow.documents import Cause, Request, Rotation
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.heal import HealOperator, needs_healing
@@ -121,6 +124,139 @@ def reported(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return json.loads(Path(page).with_suffix(".json").read_text())
 
 
+def fails(run: Any, batches: list[dict[str, str]]) -> None:
+    """A first batch whose launch fails, healed."""
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    with pytest.raises(AirflowFailException):
+        run.run(LaunchOperator(task_id="batch.launch", spec=batches[0]), 0)
+    run.states |= {"batch.admit_0": "success", "batch.launch_0": "failed", "batch.health_gate_0": "upstream_failed"}
+    run.run(HealOperator(task_id="batch.heal", spec=batches[0], step_task_ids=["batch.launch"]), 0)
+
+
+def told(run: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, str]:
+    """The report, and its page."""
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(folder))
+    spans = {task: value for (task, key, _), value in run.mapped.items() if key == "return_value"}
+    run.pulled = [value for task, value in spans.items() if task.startswith("batch.") and value]
+    page = Path(run.run(ReportOperator(task_id="report")))
+    return json.loads(page.with_suffix(".json").read_text()), page.read_text()
+
+
+BAD_IMAGES = {
+    "somebody else's template": {},
+    "our template": {"image_step": "launch_template"},
+}
+
+
+@pytest.mark.parametrize("policy", BAD_IMAGES.values(), ids=BAD_IMAGES)
+def test_the_report_says_why_a_batch_failed_and_what_was_put_back_in_the_words_of_the_command_line(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: dict[str, str]
+) -> None:
+    ours = bool(policy)
+
+    def bad() -> MemoryWorld:
+        return bad_image("$Default")[0] if ours else MemoryWorld.simple(machines=2, behaviour="never-joins")
+
+    policy = {**DETACH, "launch_timeout": "2m", **policy}
+    outside = run_for(bad(), **policy)
+    expected = json.loads(json.dumps(report(outside.plan, engine.rotate(outside))))
+    run, batches = planned(airflow, bad(), **policy)
+    fails(run, batches)
+
+    value, page = told(run, tmp_path, monkeypatch)
+
+    ((why,), (same,)) = value["failed"], expected["failed"]
+    assert (why, value["put_back"]) == (same, expected["put_back"])
+    assert "has not joined the cluster" in why["reason"]
+    assert why["objects"]
+    assert why["remedy"] in html.unescape(page)
+    assert why["image_fault"]
+    assert [line for line in value["put_back"] if " is back in group dev-workers" in line]
+    assert bool([line for line in value["put_back"] if "launches its former image again" in line]) is ours
+
+
+def test_each_batch_has_its_own_cause_and_one_that_never_began_was_skipped(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=4))
+    for index, step in ((0, "drain"), (1, "health_gate")):
+        cause = Cause(reason=f"{step} of {index} failed", objects=(f"node {index}",), remedy="Look.")
+        run.mapped[f"batch.{step}", "cause", index] = cause.dump()
+        run.states |= {f"batch.{step}_{index}": "failed", f"batch.health_gate_{index}": "failed"}
+    run.states |= {"batch.launch_2": "failed", "batch.health_gate_2": "upstream_failed"}
+    never = ("admit", "launch", "cordon", "drain", "terminate", "health_gate")
+    run.states |= {f"batch.{step}_3": "upstream_failed" for step in never}
+
+    value, page = told(run, tmp_path, monkeypatch)
+
+    said = [(one["batch"], one["reason"], one["objects"]) for one in value["failed"]]
+    assert said == [
+        ("workers/1", "drain of 0 failed", ["node 0"]),
+        ("workers/2", "health_gate of 1 failed", ["node 1"]),
+        ("workers/3", "its gate is upstream_failed", ["task batch.launch_2"]),
+    ]
+    assert "Read the log of the task that failed" in page
+    assert value["skipped"] == ["workers/4"]
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["in the triggerer", "in a worker"])
+def test_a_call_that_was_wrong_is_the_cause_wherever_it_was_made(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    run, batches = planned(airflow, MemoryWorld.simple(machines=1))
+
+    def wrong(of: Any, subject: str, left_s: float) -> Any:
+        raise PermanentError("AccessDenied: not you")
+
+    deed = deeds.Deed(wrong, lambda of, subject: 60.0, lambda of, subject: waits)
+    monkeypatch.setattr(deeds, "DEEDS", {"launch": deed})
+    with pytest.raises(AirflowFailException, match="launch of workers/1: AccessDenied: not you"):
+        run.run(LaunchOperator(task_id="batch.launch", spec=batches[0]), 0)
+
+    cause = Cause.read(run.mapped["batch.launch", "cause", 0]).blocked()
+    assert cause == Blocked("AccessDenied: not you", ("batch workers/1",))
+
+
+def test_what_ran_out_of_time_is_said_as_on_the_command_line(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, batches = planned(airflow, MemoryWorld.simple(machines=1))
+    deed = deeds.Deed(lambda of, subject, left_s: Waiting(("pod shop/a",)), lambda of, subject: 60.0)
+    monkeypatch.setattr(deeds, "DEEDS", {"drain": deed})
+    with pytest.raises(AirflowFailException, match="ran out of time; it waited for pod shop/a .since"):
+        run.run(DrainOperator(task_id="batch.drain", spec=batches[0]), 0)
+
+    cause = Cause.read(run.mapped["batch.drain", "cause", 0]).blocked()
+    assert cause == too_long("drain", "batch workers/1", ["pod shop/a"])
+
+
+def test_events_of_a_triggerer_of_an_earlier_version_are_understood(airflow: Any) -> None:
+    run, batches = planned(airflow, MemoryWorld.simple(machines=1))
+    drain, context = DrainOperator(task_id="batch.drain", spec=batches[0]), run.context("batch.drain", 0)
+    for event in (
+        {"status": "failed", "reason": "a budget (pdb shop/a). Remedy: Wait.", "image_fault": True},
+        {"status": "deadline", "reason": "pod shop/a (since 02:00:00 UTC)"},
+    ):
+        with pytest.raises(AirflowFailException, match="shop/a"):
+            drain.resumed(context, event, "workers/1")
+        assert "shop/a" in run.mapped["batch.drain", "cause", 0]["reason"]
+
+
+def test_a_group_that_could_not_be_prepared_is_why_the_run_stopped(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1))
+    blocked = Blocked("Launch of dev-workers is suspended", ("asg dev-workers",), "Resume it.")
+    deed = deeds.Deed(lambda of, group, left_s: blocked, lambda of, group: 60.0)
+    monkeypatch.setattr(deeds, "DEEDS", {"prepare": deed})
+    with pytest.raises(AirflowFailException):
+        run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+
+    value, page = told(run, tmp_path, monkeypatch)
+
+    assert Cause.read(value["blocked"]).blocked() == blocked
+    assert "Launch of dev-workers is suspended. Resume it." in page
+
+
 def test_a_run_that_nobody_verified_is_not_reported_well(
     airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +326,24 @@ def test_a_dead_run_is_cleaned_up_after_and_the_report_says_who_began(
     value = json.loads(Path(page).with_suffix(".json").read_text())
     assert value["took_up"] == {"run": dead.id, "place": "command line", "who": "alice@laptop"}
     assert "what alice@laptop began (command line" in Path(page).read_text()
+
+
+def test_a_dead_run_is_cleaned_up_after_also_where_nothing_is_left_to_rotate(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    world = MemoryWorld.simple(machines=1)
+    dead = run_for(world, "cli-20261109T020000-4f2a-alice@laptop")
+    dies_at_the_last(dead, world)
+    world.clock.wait(dead.settings.policy.lock_duration * 2)
+
+    run, batches = planned(airflow, world)
+    run.run(VerifyOperator(task_id="verify"))
+
+    page = run.run(ReportOperator(task_id="report"))
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+    assert (batches, world.residue()) == ([], ())
+    assert value["took_up"] == {"run": dead.id, "place": "command line", "who": "alice@laptop"}
 
 
 def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:
@@ -262,7 +416,7 @@ def test_a_machine_that_never_joins_fails_the_launch_and_heal_takes_it_back(airf
     claim = held.ledger.claim("workers/1")
     assert claim
     assert (claim.state, claim.image_fault) == ("healed", True)
-    assert claim.why.startswith("launch of workers/1: ")
+    assert "has not joined the cluster" in claim.why
     run.run(RestoreOperator(task_id="restore", group="workers"), 0)
 
     assert len(world.on_image("base-old")) == 2

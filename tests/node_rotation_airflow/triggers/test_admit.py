@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow.documents import Request
+from node_rotation_airflow.documents import Cause, Request
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
 from node_rotation_airflow.operators.step import PrepareOperator
@@ -81,7 +81,13 @@ def test_a_gate_that_failed_before_refuses(
     ask(run, 0)
     after(run, monkeypatch, 2, gate_0="failed")
 
-    assert ask(run, 1).task_instance_state == state
+    event = ask(run, 1)
+
+    assert event.task_instance_state == state
+    said = (event.xcoms or {}).get("cause")
+    assert bool(said) is (rule == "fail")
+    if said:
+        assert Cause.read(said).blocked().objects == ("batch workers/2",)
 
 
 def test_by_default_it_holds(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.planning import make_plan
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import deeds
-from node_rotation_airflow.documents import Rotation
+from node_rotation_airflow.documents import Cause, Rotation
 from node_rotation_airflow.triggers import comms
 from node_rotation_airflow.triggers.step import StepTrigger
 
@@ -87,7 +87,9 @@ def test_what_can_not_pass_goes_to_a_worker_with_its_reason(
     event = fire(run, monkeypatch, said)
 
     assert event.payload["status"] == "failed"
-    assert "pdb shop/api" in event.payload["reason"]
+    assert "pdb shop/api" in str(event.payload)
+    cause = Cause.read({key: value for key, value in event.payload.items() if key != "status"})
+    assert cause.blocked() == (said if isinstance(said, Blocked) else Blocked(str(said), ("batch workers/1",)))
 
 
 def test_a_transient_error_is_waited_out(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,3 +63,8 @@ def test_a_stranger_that_has_inherited_the_id_is_left_alone(tmp_path):
             assert stranger.poll() is None
         finally:
             stranger.kill()
+
+
+def test_where_nothing_was_ever_started_there_is_nothing_to_stop_and_nothing_is_written(tmp_path):
+    assert Processes(tmp_path / "new" / "processes.json").stop() == []
+    assert not (tmp_path / "new").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node_rotation.fleet import Fleet, load
-from proving_ground.demo import fleet_file
+from proving_ground.demo import fleet_file, short, stage
 from proving_ground.scenario import load as load_scenario
 
 ETCD = {"main": ["http://127.0.0.1:1", "http://127.0.0.1:2"], "events": ["http://127.0.0.1:3"]}
@@ -47,6 +47,20 @@ def test_each_environment_waits_for_the_one_before_and_prod_for_a_person_too(fle
         False,
         True,
     ]
+
+
+def test_the_short_forms_gate_slots_boot_and_drain_are_those_too() -> None:
+    scenario = load_scenario(stage.SHORT.scenario)
+    (cluster,) = (one for one in scenario.clusters if one.name == short.CLUSTER)
+    policy, constants = (
+        load(stage.SHORT.fleet).settings(f"{short.ENVIRONMENT}.{short.CLUSTER}").policy,
+        scenario.observer,
+    )
+    assert constants is not None
+    assert constants.gate == policy.gate.settle
+    assert constants.slots == policy.budget.max_surge
+    assert constants.boot == scenario.timing.boot
+    assert constants.drain == max(w.stops_after for w in cluster.workloads if w.kind != "DaemonSet")
 
 
 @pytest.mark.parametrize("name", ["dev", "staging", "prod"])

@@ -1,0 +1,122 @@
+"""What went wrong, for programs: in a process of its own, as a pipeline runs it and reads its stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.node_rotation.cli.conftest import Cli
+
+from node_rotation.cli import failures
+from node_rotation.errors import TransientError
+from node_rotation.testing.world import MemoryWorld
+
+ROOT = Path(__file__).parents[3]
+CLUSTER: dict[str, Any] = {
+    "name": "one",
+    "aws": {"region": "eu-central-1", "profile": "gone"},
+    "groups": [{"name": "workers", "asg": "one-workers"}],
+}
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Path:
+    """One cluster, whose AWS profile nobody wrote."""
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump({"environments": [{"name": "dev", "clusters": [CLUSTER]}]}))
+    return path
+
+
+def script(fleet: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.defpath, "PYTHONPATH": str(ROOT / "include"), "HOME": str(fleet.parent)}
+    command = [sys.executable, "-m", "node_rotation.cli", *arguments]
+    env["NODE_ROTATION_FLEET"] = str(fleet)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_what_blocks_is_an_object_on_stdout_and_a_line_on_stderr(fleet: Path) -> None:
+    ran = script(fleet, "-o", "json", "rotate", "one")
+    assert ran.returncode == 3
+    document = json.loads(ran.stdout)
+    error = document.pop("error")
+    assert document == {"schema_version": 1}
+    assert error.keys() == {"message", "objects", "remedy", "exit_code"}
+    assert "The config profile (gone) could not be found" in error["message"]
+    assert (error["objects"], error["exit_code"]) == (["cluster dev.one"], 3)
+    assert error["remedy"].startswith("Correct aws.profile")
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"node-rotation: {error['message']} (cluster dev.one). Remedy: {error['remedy']}")
+
+
+def test_what_can_not_be_right_names_where_it_stands(fleet: Path) -> None:
+    ran = script(fleet, "--output=json", "plan", "two")
+    error = json.loads(ran.stdout)["error"]
+    assert (ran.returncode, error["exit_code"]) == (1, 1)
+    assert error["objects"] == [f"{fleet}: cluster"]
+    assert error["remedy"] == "Known: dev.one."
+    assert error["message"] == f"{fleet}: cluster: there is no cluster 'two' in the fleet."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "remedy"),
+    [
+        (["-o", "json", "plan"], "Missing argument 'CLUSTER'.", "See: node-rotation plan --help"),
+        (["plan", "one", "--no-such", "-ojson"], "No such option: --no-such.", "See: node-rotation plan --help"),
+        (["--fleet", "json", "-o", "json", "plna", "one"], "No such command 'plna'", "See: node-rotation --help"),
+    ],
+)
+def test_wrong_options_are_said_the_same_way(fleet: Path, arguments: list[str], message: str, remedy: str) -> None:
+    ran = script(fleet, *arguments)
+    error = json.loads(ran.stdout)["error"]
+    assert (ran.returncode, error["remedy"]) == (1, remedy)
+    assert message in error["message"]
+
+
+def test_without_json_stdout_stays_empty(fleet: Path) -> None:
+    ran = script(fleet, "rotate", "two")
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "there is no cluster 'two'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("-o json drift", True),
+        ("--fleet x --debug --output json drift", True),
+        ("-o text -o json drift", True),
+        ("-o json -o text drift", False),
+        ("--fleet json drift", False),
+        ("drift -o json", False),
+        ("-o", False),
+        ("", False),
+    ],
+)
+def test_json_is_asked_for_before_the_command(given: str, found: bool) -> None:
+    assert failures.as_json(given.split()) is found
+
+
+def test_what_may_pass_says_so() -> None:
+    assert failures.of(TransientError("the API server is away")) == {
+        "message": "the API server is away",
+        "objects": [],
+        "remedy": "This may pass: try again in a moment.",
+    }
+
+
+def test_an_interrupted_command_is_told_too(
+    cli: Cli, name: str, world: MemoryWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(world.cluster, "nodes", interrupted)
+    ran = cli("-o", "json", "drift", name)
+    assert (ran.code, ran.document["error"]["exit_code"]) == (130, 130)
+    assert "interrupted" in ran.err
