@@ -1,14 +1,15 @@
-"""Notifications from Airflow's tasks, through its HTTP connections."""
+"""Notifications from Airflow's tasks, through its HTTP connections; none of them can fail its task."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from node_rotation_airflow.constants import APPROVE_TASK, HEAL_TASK, UNSENT_KEY
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from logging import Logger
-    from typing import Any
 
     from airflow.sdk.definitions.context import Context
 
@@ -16,13 +17,54 @@ if TYPE_CHECKING:
     from node_rotation.notify import Notice
 
 
-def tell(settings: Settings, notices: Sequence[Notice], log: Logger | Any) -> None:
-    """Send them to whom the policy names; what can't be sent is a warning in the task's log."""
+def tell(context: Context, settings: Settings, notice: Notice | None, log: Logger | Any) -> tuple[str, ...]:
+    """Send it to whom the policy names, once, however often the task is retried or cleared.
+
+    That it is sent is recorded before it is: a task that dies in between has not told it.
+
+    :param notice: None: there is nothing to tell.
+    :returns: what could not be sent; it is a warning in the task's log, and in the report as well.
+    """
+    if notice is None or not settings.policy.notify:
+        return ()
+    try:
+        unsent = _told(context, settings, notice, log)
+    except Exception as error:  # Airflow does not answer: no reason to fail a rotation
+        unsent = (f"notification {notice.kind} was not sent: {type(error).__name__}",)
+    for line in unsent:
+        log.warning("%s", line)
+    return unsent
+
+
+def unsent(ti: Any) -> tuple[str, ...]:
+    """What the tasks before the report could not send."""
+    from node_rotation.configuration.notify_policy import NoticeKind
+    from node_rotation_airflow.documents import Unsent, pushed
+
+    asked = [(APPROVE_TASK, NoticeKind.APPROVAL), (HEAL_TASK, NoticeKind.BATCH_FAILED), (HEAL_TASK, NoticeKind.FROZEN)]
+    found = [said for task, kind in asked for said in ti.xcom_pull(task_ids=[task], key=_key(kind)) or () if said]
+    return tuple(line for said in found for line in Unsent.read(pushed(said)).lines)
+
+
+def _told(context: Context, settings: Settings, notice: Notice, log: Logger | Any) -> tuple[str, ...]:
     from node_rotation.notify import send
+    from node_rotation_airflow.documents import Unsent
     from node_rotation_airflow.runs import outside
 
-    if settings.policy.notify:
-        send(outside(commands=False).http, settings.policy.notify, notices, lambda line: log.warning("%s", line))
+    store, key = context["task_state_store"], f"told-{notice.id}"
+    if store.get(key):
+        log.info("told already: %s", notice.kind)
+        return ()
+    store.set(key, notice.kind.value)
+    wholly = replace(notice, url=run_url(context))
+    said = send(outside(commands=False).http, settings.policy.notify, wholly)
+    if said:
+        context["ti"].xcom_push(key=_key(notice.kind), value=Unsent(lines=said).dump())
+    return said
+
+
+def _key(kind: str) -> str:
+    return f"{UNSENT_KEY}_{kind}"
 
 
 def run_url(context: Context) -> str | None:

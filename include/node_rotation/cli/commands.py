@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from node_rotation import engine, machine, notify
+from node_rotation import engine, machine
 from node_rotation.cli import exits, failures, plan_file, render
 from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
+from node_rotation.cli.notices import Notices
 from node_rotation.cli.options import Output
 from node_rotation.cli.progress import progress, told
 from node_rotation.cli.session import Session, cluster_names, open_session
@@ -19,7 +20,6 @@ from node_rotation.drift import cluster_notes
 from node_rotation.errors import BadInputError, RotationError
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.policy import Mode
-from node_rotation.report import report
 from node_rotation.run import Run
 from node_rotation.sweep import Swept, until_done
 
@@ -130,8 +130,12 @@ def rotate_plan(
 def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
     if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
         _show_plan(output, made, refused=True)
-        nothing_to_rotate = session.settings.policy.mode is not Mode.PLAN and not made.blockers
-        return _clean_up(session, made, output) if nothing_to_rotate else exits.of_plan(made)
+        if session.settings.policy.mode is Mode.PLAN:
+            return exits.of_plan(made)
+        if made.blockers:
+            Notices.of(session.run(session.run_id(), made)).rotated()
+            return exits.of_plan(made)
+        return _clean_up(session, made, output)
     return _rotate(session, made, output, yes=yes)
 
 
@@ -149,19 +153,14 @@ def _rotate(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitC
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
     approved_by = approve(made, session.settings.policy.approval, out, yes=yes)
+    notices = Notices.of(run)
     with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
-        result = engine.rotate(run, on_event)
-    receivers = [one for one in session.settings.policy.notify if one.http.url]
-    notify.send(run.outside.http, receivers, notify.ended(report(made, result), run_id), _warn)
+        result = notices.rotated(on_event)
     if output is Output.JSON:
         render.write_json({**render.result_document(run_id, made, result), "approved_by": approved_by})
     else:
         render.show_result(out, session.settings.name, result)
     return exits.of_result(result)
-
-
-def _warn(line: str) -> None:
-    print(f"node-rotation: {line}", file=sys.stderr)
 
 
 def _show_plan(output: Output, made: Plan, *, refused: bool = False) -> None:

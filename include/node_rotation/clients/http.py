@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from threading import Thread
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from urllib3 import PoolManager, Timeout
@@ -17,8 +21,13 @@ from node_rotation.errors import BlockedError, TransientError
 from node_rotation.outcome import Blocked
 
 RETRY_S = 5.0
+SHORTEST_SECRET = 6
 SAID = 2000  # bytes of an answer that are worth reading
 _PASSING = frozenset({408, 425, 429})  # RFC 9110, RFC 8470, RFC 6585: the same request may do later
+_THREAD = "node-rotation-http"
+
+# urllib3 logs the path of each request at level DEBUG, and a webhook's path is its secret.
+logging.getLogger("urllib3.connectionpool").addFilter(lambda record: record.threadName != _THREAD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +50,22 @@ class Endpoint:
         except ValueError:
             return "the url"
         return f"{parts.scheme}://{parts.hostname}{port}"
+
+    def masked(self, text: str) -> str:
+        """What a server said, without what it repeats of our secrets: many a 404 names the path.
+
+        :param text: of its answer.
+        """
+        parts = urlsplit(self.url)
+        words = (value.split()[-1] for value in self.headers.values() if value.strip())
+        for secret in (parts.path.strip("/"), parts.query, *words):
+            text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
+        return text
+
+
+class _Answer(NamedTuple):
+    status: int
+    said: str
 
 
 def from_environment(intake: HttpPlace) -> Endpoint:
@@ -87,23 +112,46 @@ class HttpClient:
         to = self._endpoint(intake)
         what = f"{call.method} {to.origin}{call.path}"
         try:
-            answer = self._pool.request(
-                call.method,
-                f"{to.url}{call.path}",
-                body=None if call.body is None else json.dumps(call.body),
-                headers={"Accept": "application/json", "Content-Type": "application/json", **to.headers},
-                timeout=Timeout(total=intake.request_timeout),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-            said = short(answer.read(SAID).decode(errors="replace"), 200)
-            answer.close()
+            answer = _within(intake.request_timeout, lambda: self._ask(to, call, intake.request_timeout))
         except LocationParseError as error:
             raise BlockedError(Blocked(f"{to.origin} is no address", (what,), "Correct it.")) from error
+        except TimeoutError as error:
+            raise TransientError(f"{what}: no answer within {intake.request_timeout:g} s", RETRY_S) from error
         except (HTTPError, OSError) as error:
             raise TransientError(f"{what}: no answer: {short(error, 160)}", RETRY_S) from error
-        _judge(answer.status, what, said)
+        _judge(answer.status, what, short(to.masked(answer.said), 200))
+
+    def _ask(self, to: Endpoint, call: HttpCall, timeout_s: float) -> _Answer:
+        answer = self._pool.request(
+            call.method,
+            f"{to.url}{call.path}",
+            body=None if call.body is None else json.dumps(call.body),
+            headers={"Accept": "application/json", "Content-Type": "application/json", **to.headers},
+            timeout=Timeout(total=timeout_s),
+            retries=False,
+            redirect=False,
+            preload_content=False,
+        )
+        said = answer.read(SAID).decode(errors="replace")
+        answer.close()
+        return _Answer(answer.status, said)
+
+
+def _within(limit_s: float, ask: Callable[[], _Answer]) -> _Answer:
+    """Its answer; whoever is slower ends by itself, for no socket's timeout bounds a name server or a slow talker.
+
+    :raises TimeoutError: if there is none in time.
+    """
+    answer: Future[_Answer] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # it is raised where the answer is waited for
+            answer.set_exception(error)
+
+    Thread(target=work, name=_THREAD, daemon=True).start()
+    return answer.result(limit_s)
 
 
 def _judge(status: int, what: str, said: str) -> None:

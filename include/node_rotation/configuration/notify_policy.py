@@ -7,24 +7,29 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from node_rotation.configuration import shapes
 from node_rotation.configuration.intake_policy import HttpCall, HttpPlace
 from node_rotation.model import Value
 
 
-class Kind(StrEnum):
-    """What there is to tell."""
+class NoticeKind(StrEnum):
+    """What there is to tell: something that happens on the way, or how a run ended."""
 
     APPROVAL = "approval"
-    HELD = "held"
-    FAILED = "failed"
+    BATCH_FAILED = "batch_failed"
     FROZEN = "frozen"
-    DONE = "done"
+    OK = "ok"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    POSTPONED = "postponed"
+    SUPERSEDED = "superseded"
+    NOT_BEGUN = "not_begun"
 
 
 class Post(HttpCall):
     """One message; its path may be the connection's own, as webhooks' secret ones are."""
 
-    path: str = Field(default="", pattern=r"^(/.*)?$")
+    path: str = Field(default="", pattern=shapes.BELOW.pattern)
 
 
 class HttpNotify(HttpPlace):
@@ -32,14 +37,14 @@ class HttpNotify(HttpPlace):
 
     setting: ClassVar[str] = "notify.http"
     noun: ClassVar[str] = "notification"
-    path: str = Field(default="", pattern=r"^(/.*)?$", description="below the endpoint's address")
+    path: str = Field(default="", pattern=shapes.BELOW.pattern, description="below the endpoint's address")
 
 
 class Notify(Value):
     """One receiver."""
 
-    on: tuple[Kind, ...] = Field(
-        default=tuple(Kind),
+    on: tuple[NoticeKind, ...] = Field(
+        default=tuple(NoticeKind),
         min_length=1,
         description="what to tell; the kinds are explained in docs/notifications.md",
     )
