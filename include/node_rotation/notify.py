@@ -126,7 +126,7 @@ def send(http: Http, receivers: Sequence[Notify], notice: Notice) -> tuple[str, 
 
     :returns: a line for each that was not told, or may not have been.
     """
-    said = (_posted(http, receiver, notice) for receiver in receivers if notice.kind in receiver.on)
+    said = (_posted(http, receiver, notice) for receiver in receivers if notice.kind in receiver.kinds)
     return tuple(filter(None, said))
 
 

@@ -43,9 +43,10 @@ class HttpNotify(HttpPlace):
 class Notify(Value):
     """One receiver."""
 
-    on: tuple[NoticeKind, ...] = Field(
+    kinds: tuple[NoticeKind, ...] = Field(
         default=tuple(NoticeKind),
         min_length=1,
-        description="what to tell; the kinds are explained in docs/notifications.md",
+        examples=[["frozen", "failed", "blocked"]],
+        description="what to tell; they are explained in docs/notifications.md",
     )
     http: HttpNotify

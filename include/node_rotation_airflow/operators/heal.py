@@ -48,7 +48,7 @@ class HealOperator(StepOperator):
             return None
         self.log.info("not passed: %s", ", ".join(sorted(n for n, state in states.items() if state != "success")))
         run = run_of(context)
-        cause = cause_of(context, self.step_task_ids, context["ti"].map_index)
+        cause = self._cause(context)
         if cause is not None:
             batch = batch_of(run, self.subject(context))
             for line in heal(run, batch, str(cause), image_fault=cause.image_fault):
@@ -62,7 +62,11 @@ class HealOperator(StepOperator):
         """Its image may have been frozen meanwhile."""
         from node_rotation_airflow.operators.base import run_of
 
-        self._tell_frozen(context, run_of(context), cause_of(context, self.step_task_ids, context["ti"].map_index))
+        self._tell_frozen(context, run_of(context), self._cause(context))
+
+    def _cause(self, context: Context) -> Blocked | None:
+        ti: Any = context["ti"]
+        return cause_of(context, self.step_task_ids, ti.map_index)
 
     def _states(self, context: Context) -> Mapping[str, str | None]:
         ti: Any = context["ti"]
