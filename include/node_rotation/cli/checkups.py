@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from node_rotation import fleet
-from node_rotation.checkup.doctor import Check, Finding, Severity, failed, unexpected
+from node_rotation.checkup.doctor import Check, Finding, Severity, failed, receiver, unaddressed, unexpected
 from node_rotation.checkup.examine import Patient, examine
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.clients.read_only import ReadOnlyCloud, read_only
-from node_rotation.errors import RotationError
+from node_rotation.errors import BlockedError, RotationError
 from node_rotation.fleet import Settings
 from node_rotation.kops.discovery import discover
 
@@ -37,9 +37,23 @@ def _examined(settings: Settings) -> Sequence[Finding]:
     """Never raises: whatever is wrong with one cluster, the others have their turn."""
     what = f"cluster {settings.name}"
     try:
-        return _looked_at(settings, what)
+        return (*_looked_at(settings, what), *_receivers(settings))
     except Exception as error:  # a defect of ours, as of a single command
         return (unexpected(settings.name, what, error),)
+
+
+def _receivers(settings: Settings) -> Iterator[Finding]:
+    """Who is to be told, looked for before there is something to tell; nothing is sent."""
+    from node_rotation.clients.http import from_environment
+
+    for one in settings.policy.notify:
+        known = session.airflow_knows(one.http.connection)
+        yield from receiver(settings.name, one.http.connection, known, beside=one.http.url is not None)
+        if one.http.url is not None:
+            try:
+                from_environment(one.http)
+            except BlockedError as error:
+                yield unaddressed(settings.name, error.blocked)
 
 
 def _looked_at(settings: Settings, what: str) -> Sequence[Finding]:

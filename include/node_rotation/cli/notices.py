@@ -50,7 +50,8 @@ class Notices:
         try:
             result = engine.rotate(self.run, happened)
         except RotationError as error:
-            self._ended(Result(began, self.run.clock.now(), blocked=Blocked(str(error))))
+            ended = Result(began, self.run.clock.now(), failed=(("the run", Blocked(str(error))),))
+            self._ended(ended)
             raise
         self._ended(result)
         return result

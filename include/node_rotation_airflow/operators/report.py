@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,12 +85,15 @@ class ReportOperator(RotationOperator):
     def _tell_ended(
         self, context: Context, rotation: Rotation, value: Mapping[str, Any], file: Path
     ) -> tuple[str, ...]:
+        from node_rotation.configuration.notify_policy import NoticeKind
         from node_rotation.notify import ended
         from node_rotation.policy import Mode
 
         if rotation.settings.policy.mode is Mode.PLAN:
             return ()
         notice = ended(value, context["ti"].run_id)
+        if notice and value["blocked"] == asdict(NO_VERDICT):
+            notice = replace(notice, kind=NoticeKind.FAILED)  # nothing stood in its way: it died
         return tell(context, rotation.settings, notice and replace(notice, report=str(file)), self.log)
 
     def _tell_no_plan(self, context: Context) -> None:
