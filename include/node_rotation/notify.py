@@ -133,7 +133,7 @@ def send(http: Http, receivers: Sequence[Notify], notice: Notice) -> tuple[str, 
 def _posted(http: Http, receiver: Notify, notice: Notice) -> str:
     to = receiver.http
     try:
-        http.send(to, Post(path=to.path, body=notice.body))
+        http.send(to, Post(body=notice.body))
     except RotationError as error:
         return f"notification {notice.kind} to {to.connection} was not sent: {error}"
     except Exception as error:  # whatever it is, it must not fail a rotation; its text may hold the secret

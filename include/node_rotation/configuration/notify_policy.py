@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from node_rotation.configuration import shapes
 from node_rotation.configuration.intake_policy import HttpCall, HttpPlace
 from node_rotation.model import Value
 
@@ -27,17 +26,16 @@ class NoticeKind(StrEnum):
 
 
 class Post(HttpCall):
-    """One message; its path may be the connection's own, as webhooks' secret ones are."""
+    """One message, to the address as it is."""
 
-    path: str = Field(default="", pattern=shapes.BELOW.pattern)
+    path: str = ""
 
 
 class HttpNotify(HttpPlace):
-    """A webhook that takes JSON with a ``text`` field. A secret path belongs into the connection's host."""
+    """A webhook that takes JSON with a ``text`` field; its whole address, often a secret, is the connection's host."""
 
     setting: ClassVar[str] = "notify.http"
     noun: ClassVar[str] = "notification"
-    path: str = Field(default="", pattern=shapes.BELOW.pattern, description="below the endpoint's address")
 
 
 class Notify(Value):

@@ -38,7 +38,6 @@ REGION = Shape(
 IMAGE_ID = Shape(r"^ami-[0-9a-z]+$", "an image's id", "write the id, not the name", "ami-0123456789abcdef0")
 REASON = Shape(r"\S", "a reason", "write why: it goes on record", "CVE-2026-1234")
 PATH = Shape(r"^/", "a path", "begin it with '/': the address before it is the endpoint's", "/clusters/prod/intake")
-BELOW = Shape(r"^(/.*)?$", "a path", "begin it with '/', or leave it out", "/rotations")
 URL = Shape(r"^https?://", "an address", "begin it with http:// or https://", "https://installer.example.com")
 ADDRESS = Shape(
     r"^https?://[^\s/]+",
