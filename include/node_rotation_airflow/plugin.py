@@ -1,10 +1,11 @@
-"""Tells Airflow what is here: the timetable; and imports early what every task would import late."""
+"""Tells Airflow what is here: the timetable, a page; and imports early what every task would import late."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Set
 from importlib import import_module
+from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
@@ -14,6 +15,14 @@ PARSES = frozenset({"dag-processor", "scheduler", "worker", "standalone"})
 """Commands whose forks parse DAG files: for itself, or because every task does so first."""
 RUNS = frozenset({"scheduler", "triggerer", "worker", "standalone"})
 """Commands whose processes, or their forks, run tasks and triggers; others start faster without."""
+SERVES = frozenset({"api-server", "standalone"})
+"""Commands that show pages; others start faster without."""
+TAB = {
+    "name": "Rotation",
+    "href": "node-rotation/run?dag_id={DAG_ID}&run_id={RUN_ID}",
+    "destination": "dag_run",
+    "url_route": "rotation",
+}
 FOR_PARSING = (
     "airflow.dag_processing.dagbag",
     "airflow.sdk.definitions.decorators",
@@ -39,11 +48,25 @@ FOR_RUNNING = (
 )
 
 
+def pages(commands: Set[str]) -> list[dict[str, Any]]:
+    """What an API server serves; nothing in other processes.
+
+    :param commands: the words of this process' command line.
+    """
+    if not SERVES & commands:
+        return []
+    from node_rotation_airflow.web.app import PREFIX, app
+
+    return [{"app": app, "url_prefix": PREFIX, "name": "node-rotation"}]
+
+
 class NodeRotationPlugin(AirflowPlugin):
     """Registered by the entry point, or by ``plugins/node_rotation_plugin.py``."""
 
     name = "node_rotation"
     timetables = [FleetTimetable]
+    external_views = [TAB]
+    fastapi_apps = pages(frozenset(sys.argv[1:]))
 
 
 def preload(commands: Set[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from node_rotation_airflow.operators.base import RotationOperator, request_of, r
 from node_rotation_airflow.operators.heal import needs_healing
 from node_rotation_airflow.operators.step import cause_of
 from node_rotation_airflow.operators.verify import BAD, ended_early, postponed
+from node_rotation_airflow.report_files import page_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from node_rotation.steps.verify import Verdict
     from node_rotation_airflow.documents import Rotation, Span
 
-VARIABLE = "NODE_ROTATION_REPORTS"
 VERIFY_TASK = "verify"
 NO_VERDICT = Blocked(
     "verify did not come to its end, so nobody has seen whether anything is left behind",
@@ -186,18 +185,8 @@ def _ended(why: str) -> Result:
 def _write(run_id: str, value: dict[str, Any]) -> Path:
     from node_rotation.report import page
 
-    folder = reports_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() or c in "-_.~" else "_" for c in run_id)
-    (folder / f"{name}.json").write_text(json.dumps(value, indent=1))
-    (folder / f"{name}.html").write_text(page(value))
-    return folder / f"{name}.html"
-
-
-def reports_folder() -> Path:
-    """Where reports go."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given)
-    from airflow.sdk.configuration import conf
-
-    return Path(conf.get("core", "dags_folder")).parent / "out" / "runs"
+    file = page_of(run_id)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.with_suffix(".json").write_text(json.dumps(value, indent=1))
+    file.write_text(page(value))
+    return file

@@ -44,24 +44,18 @@ def test_a_good_end_is_told(cli: Cli, name: str, receiver: Receiver, notify: Not
     assert receiver.bodies[0]["text"] == "dev.dev: rotated: 6 machines replaced."
 
 
-class TestABadImage:
-    """The canary fails on it."""
-
-    @pytest.fixture
-    def world(self) -> MemoryWorld:
-        return MemoryWorld.simple(machines=2, behaviour="never-joins")
-
-    def test_each_thing_is_told_when_it_happens(
-        self, cli: Cli, name: str, receiver: Receiver, notify: Notify, world: MemoryWorld
-    ) -> None:
-        notify({"url": receiver.url}, launch_timeout="2m")
-        assert cli("rotate", name, "--yes").code != 0
-        assert receiver.kinds == ["batch_failed", "frozen", "failed"]
-        failed, frozen, end = receiver.bodies
-        assert "has not joined the cluster" in failed["text"]
-        assert world.image_id("base-new") in frozen["text"]
-        assert end["remedy"]
-        assert len({body["id"] for body in receiver.bodies}) == 3
+@pytest.mark.parametrize("world", [MemoryWorld.simple(machines=2, behaviour="never-joins")], ids=["a bad image"])
+def test_each_thing_is_told_when_it_happens(
+    cli: Cli, name: str, receiver: Receiver, notify: Notify, world: MemoryWorld
+) -> None:
+    notify({"url": receiver.url}, launch_timeout="2m")
+    assert cli("rotate", name, "--yes").code != 0
+    assert receiver.kinds == ["batch_failed", "frozen", "failed"]
+    failed, frozen, end = receiver.bodies
+    assert "has not joined the cluster" in failed["text"]
+    assert world.image_id("base-new") in frozen["text"]
+    assert end["remedy"]
+    assert len({body["id"] for body in receiver.bodies}) == 3
 
 
 def test_a_plan_that_can_not_be_carried_out_is_told(
