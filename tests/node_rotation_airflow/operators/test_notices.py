@@ -115,10 +115,11 @@ def test_a_connection_that_is_not_there_or_says_nothing_is_in_the_report(
     assert ("has no host" if connection else "there is no connection chat") in said
 
 
+@pytest.mark.parametrize("detach", [0.3, 200.0], ids=["healed in the worker", "healed in the triggerer"])
 def test_a_failed_batch_and_its_frozen_image_are_told_by_its_heal_and_not_again(
-    run_of: Planned, receiver: Receiver
+    run_of: Planned, receiver: Receiver, detach: float
 ) -> None:
-    run, batches = run_of(MemoryWorld.simple(2, behaviour="never-joins"))
+    run, batches = run_of(MemoryWorld.simple(2, behaviour="never-joins", detach=detach))
 
     fails(run, batches)
 
