@@ -148,7 +148,7 @@ def test_a_receiver_that_would_not_be_told_is_found_out_beforehand_and_stops_not
     asked: list[str] = []
     monkeypatch.setattr(session, "airflow_knows", lambda connection: asked.append(connection) or known)
     fleet = yaml.safe_load(fleet_file.read_text())
-    fleet["defaults"]["notify"] = [{"http": {"connection": "chat", **address}}]
+    fleet["defaults"]["notify"] = [{"http": {"connection": "chat", **address}}] * 2
     fleet_file.write_text(yaml.safe_dump(fleet))
 
     ran = cli("-o", "json", "doctor")
