@@ -28,6 +28,11 @@ def waiting(land: Land, run: str) -> bool:
     return land.states(run, "approve").get(-1) == "awaiting_input"
 
 
+def attempt(land: Land, run: str, task: str) -> int:
+    """How often it began: a state may come and go between two looks."""
+    return next(int(t["try_number"]) for t in land.airflow.tasks(ROTATE, run) if t["task_id"] == task)
+
+
 def answer(land: Land, run: str, option: str) -> None:
     path = f"/dags/{ROTATE}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
     land.airflow.api("PATCH", path, json={"chosen_options": [option], "params_input": {}})
@@ -46,12 +51,11 @@ def test_an_approval_and_the_end_are_told_once_also_after_their_tasks_are_cleare
     assert receiver.kinds == ["approval"]
 
     clear(land, run, "approve")
-    eventually("it is asked anew", lambda: not waiting(land, run))
-    eventually("it asks again", lambda: waiting(land, run))
+    eventually("it asks again", lambda: attempt(land, run, "approve") > 1 and waiting(land, run))
     answer(land, run, "Approve")
     assert land.ends(run) == "success"
     clear(land, run, "report")
-    eventually("the report is written again", lambda: land.states(run, "report").get(-1) != "success")
+    eventually("the report is written again", lambda: attempt(land, run, "report") > 1)
     assert land.ends(run) == "success"
 
     assert receiver.kinds == ["approval", "ok"]
