@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-BENCHES ?= planning makespan conflicts peers dag_parse triggerer memory
+BENCHES ?= planning makespan conflicts peers dag_parse triggerer
 SCENARIO ?= demo-environments
 # Not what a shell may have exported by that name.
 ENVIRONMENT := $(if $(filter command line,$(origin ENVIRONMENT)),$(ENVIRONMENT),all)

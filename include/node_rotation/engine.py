@@ -17,7 +17,7 @@ from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
 from node_rotation.steps.evening import even_out_beside
-from node_rotation.steps.freezing import still_launches
+from node_rotation.steps.freezing import frozen_targets
 from node_rotation.steps.heal import heal
 from node_rotation.steps.others import notice
 from node_rotation.steps.prepare import prepare
@@ -110,18 +110,6 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
     if not run.plan.batches:
         return _clean_up(run, started)
     return _Rotation(run, on_event or (lambda event: None)).carry_out(started)
-
-
-def frozen_targets(run: Run) -> tuple[str, ...]:
-    """Which of the plan's images are frozen by now, why, and what launches them; nothing of what can't be learned."""
-    records: list[str] = []
-    launched: list[str] = []
-    for group in run.plan.groups:
-        with suppress(RotationError):
-            if record := run.freezes.of(group.target.image):
-                records.append(str(record))
-                launched.extend(still_launches(run, group))
-    return tuple(dict.fromkeys((*records, *launched)))
 
 
 def _clean_up(run: Run, started: float) -> Result:

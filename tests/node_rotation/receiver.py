@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Event
 from typing import Any
+
+from tests.node_rotation.loopback import Quiet, serving
 
 SECRET = "/services/T000/hidden"
 
@@ -36,7 +38,7 @@ def receiving() -> Iterator[Receiver]:
     """Its ``url`` has a secret path, as Slack's has."""
     told = Receiver()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             told.got.append((self.path, json.loads(body)))
@@ -46,17 +48,9 @@ def receiving() -> Iterator[Receiver]:
             while told.drips and not told.done.wait(0.05):
                 self.wfile.write(b".")
 
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest's output is for failures."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.url = f"http://127.0.0.1:{server.server_port}{SECRET}"
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield told
-    finally:
-        told.done.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(10.0)
+    with serving(Handler) as address:
+        told.url = f"{address}{SECRET}"
+        try:
+            yield told
+        finally:
+            told.done.set()

@@ -11,6 +11,7 @@ from node_rotation import lock, names
 from node_rotation.fleet import Settings
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.undo import marked
+from node_rotation.steps.verify import verify
 from node_rotation.sweep import Swept, sweep
 from node_rotation.testing import seeds
 from node_rotation.testing.faults import Crash
@@ -43,6 +44,17 @@ def test_a_dead_run_that_only_prepared_leaves_nothing() -> None:
     assert found.did
     assert not found.left
     assert after(world).clean
+
+
+def test_what_a_live_run_has_marked_is_its_own_and_what_a_dead_one_left_is_found_by_verify() -> None:
+    world = MemoryWorld.simple(2)
+    prepare(run_for(world), "workers")
+    other = run_for(world, "run-2")
+    assert verify(other).residue == ()
+    world.clock.wait(1000.0)
+    lease, *marks = verify(other).residue
+    assert "is still held by run-1, which died" in lease
+    assert marks
 
 
 def test_residue_without_a_lease_is_found() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
+from http.server import BaseHTTPRequestHandler
+from threading import Event
+
+from tests.node_rotation.loopback import Quiet, serving
 
 
 class Site:
@@ -23,7 +25,7 @@ def site() -> Iterator[Site]:
     """A server on loopback, as long as the story lasts."""
     told = Site()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet, BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             told.asked += 1
             told.silent.wait(30.0)
@@ -34,17 +36,8 @@ def site() -> Iterator[Site]:
             self.end_headers()
             self.wfile.write(told.body)
 
-        def log_message(self, *_: object) -> None:
-            """Nothing: pytest's output is for failures."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    told.address = f"http://127.0.0.1:{server.server_port}"
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield told
-    finally:
-        told.silent.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(10.0)
+    with serving(Handler) as told.address:
+        try:
+            yield told
+        finally:
+            told.silent.set()

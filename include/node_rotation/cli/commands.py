@@ -128,15 +128,16 @@ def rotate_plan(
 
 
 def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
-    if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
-        _show_plan(output, made, refused=True)
-        if session.settings.policy.mode is Mode.PLAN:
-            return exits.of_plan(made)
-        if made.blockers:
-            Notices.of(session.run(session.run_id(), made)).rotated()
-            return exits.of_plan(made)
-        return _clean_up(session, made, output)
-    return _rotate(session, made, output, yes=yes)
+    plan_only = session.settings.policy.mode is Mode.PLAN
+    if made.batches and not made.blockers and not plan_only:
+        return _rotate(session, made, output, yes=yes)
+    _show_plan(output, made, refused=True)
+    if plan_only:
+        return exits.of_plan(made)
+    if made.blockers:
+        Notices.of(session.run(session.run_id(), made)).rotated()
+        return exits.of_plan(made)
+    return _clean_up(session, made, output)
 
 
 def _clean_up(session: Session, made: Plan, output: Output) -> ExitCode:

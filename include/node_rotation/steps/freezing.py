@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from node_rotation import lock
-from node_rotation.errors import BlockedError, PermanentError
+from node_rotation.errors import BlockedError, PermanentError, RotationError
 from node_rotation.ledger import Claim
 from node_rotation.model import GroupPlan
 from node_rotation.run import Run
@@ -39,3 +41,15 @@ def still_launches(run: Run, group: GroupPlan) -> tuple[str, ...]:
     if run.cloud.template(fresh_group(run, group.asg).template).image_id != image:
         return ()
     return (f"a frozen image still launches: {image} from the template of group {group.asg}, not ours to change",)
+
+
+def frozen_targets(run: Run) -> tuple[str, ...]:
+    """Which of the plan's images are frozen by now, why, and what launches them; nothing of what can't be learned."""
+    records: list[str] = []
+    launched: list[str] = []
+    for group in run.plan.groups:
+        with suppress(RotationError):
+            if record := run.freezes.of(group.target.image):
+                records.append(str(record))
+                launched.extend(still_launches(run, group))
+    return tuple(dict.fromkeys((*records, *launched)))

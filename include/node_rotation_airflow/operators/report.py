@@ -51,8 +51,8 @@ class ReportOperator(RotationOperator):
 
     def work(self, context: Context) -> str | None:
         """Write both files; nothing without a plan."""
-        from node_rotation.engine import frozen_targets
         from node_rotation.report import others_of, report
+        from node_rotation.steps.freezing import frozen_targets
 
         rotation = rotation_of(context)
         if rotation is None:

@@ -12,6 +12,7 @@ from node_rotation import engine
 from node_rotation.model import StepName
 from node_rotation.report import report
 from node_rotation.steps import STEPS
+from node_rotation.steps.freezing import frozen_targets
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing import seeds
@@ -183,7 +184,7 @@ def test_a_bad_image_that_a_managed_group_still_launches_is_named_in_the_report(
         f"a frozen image still launches: {memory.image_id('mine-2')} from the template of group {memory.asg('workers')}"
     )
     assert any(line.startswith(expected) for line in said)
-    assert any(line.startswith(expected) for line in engine.frozen_targets(run))
+    assert any(line.startswith(expected) for line in frozen_targets(run))
 
 
 def test_no_capacity_is_no_fault_of_the_image() -> None:
