@@ -17,16 +17,17 @@ from node_rotation.scaling.zones import unevenness
 from node_rotation.steps import baseline_tag, image_run
 from node_rotation.steps.image_step import run_image_step, trouble
 from node_rotation.steps.managed import hindrance
-from node_rotation.steps.scene import fresh_group
+from node_rotation.steps.scene import fresh_group, over
 from node_rotation.steps.warm import renew
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
 
-def prepare(run: Run, group_name: str) -> Outcome:
+def prepare(run: Run, group_name: str, *, again: bool = False) -> Outcome:
     """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
 
     :param group_name: a node group of the plan.
+    :param again: also if nothing is left to rotate: a step needs the lock.
     :returns: Done; Waiting while a dead run's remains are swept, for the intake, or for a command or pod; or Blocked
         (another run, a running instance refresh, a template that can't be changed, an intake that can't be closed).
     """
@@ -35,6 +36,8 @@ def prepare(run: Run, group_name: str) -> Outcome:
         group = fresh_group(run, plan.asg)
         if blocked := other_actor(group) or _refused(run, plan, group):
             return blocked
+        if not again and _rotated(run, plan, group):
+            return Done(f"group {group_name} has nothing left to rotate")
         intake.check(run)
         if waiting := _sweep_the_dead(run):
             return waiting
@@ -66,7 +69,7 @@ def ensure(run: Run, group_name: str) -> None:
     :raises TransientError: if it has to wait.
     """
     # Whoever asks may be gone before a command ends; such a one belongs to the group's own preparation.
-    outcome = prepare(replace(run, outside=replace(run.outside, commands=None)), group_name)
+    outcome = prepare(replace(run, outside=replace(run.outside, commands=None)), group_name, again=True)
     if isinstance(outcome, Waiting) and outcome.here:
         objects = (f"group {group_name}",)
         raise BlockedError(Blocked("; ".join(outcome.reasons), objects, "Clear this run's prepare, or start again."))
@@ -89,6 +92,17 @@ def other_actor(group: ScalingGroup) -> Blocked | None:
 
 def _refused(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
     return hindrance(run, plan.name, plan.managed) if plan.managed is not None else trouble(run, plan, group)
+
+
+def _rotated(run: Run, plan: GroupPlan, group: ScalingGroup) -> bool:
+    """Cleared after its run has ended: every machine of its batches is gone, and the others are as they should be.
+
+    Not while anybody holds the lock: then there is something to go on with, or to be told.
+    """
+    if lock.held(run) is not None or not all(over(run, b) for b in run.plan.batches if b.group == plan.name):
+        return False
+    members = run.cloud.instances([m.instance_id for m in group.members])
+    return all(one.image_id == plan.target.image.id for one in members.values())
 
 
 def _sweep_the_dead(run: Run) -> Waiting | None:
@@ -118,6 +132,12 @@ def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
     value = baseline_tag.write(baseline_tag.before(ledger.groups[plan.name]), ledger.run)
     if group.tags.get(names.BASELINE) != value:
         run.cloud.tag_group(group.name, {names.BASELINE: value})
+
+
+def as_it_stands(run: Run, plan: GroupPlan, snapshot: Snapshot) -> Ledger:
+    """The ledger that :func:`prepare` would begin with, written nowhere."""
+    nothing = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
+    return _with_baseline(run, plan, snapshot.groups[plan.asg], snapshot, nothing)
 
 
 def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Snapshot, ledger: Ledger) -> Ledger:
