@@ -23,11 +23,10 @@ from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
 
-def prepare(run: Run, group_name: str, *, again: bool = False) -> Outcome:
+def prepare(run: Run, group_name: str) -> Outcome:
     """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
 
     :param group_name: a node group of the plan.
-    :param again: also if nothing is left to rotate: a step needs the lock.
     :returns: Done; Waiting while a dead run's remains are swept, for the intake, or for a command or pod; or Blocked
         (another run, a running instance refresh, a template that can't be changed, an intake that can't be closed).
     """
@@ -36,8 +35,6 @@ def prepare(run: Run, group_name: str, *, again: bool = False) -> Outcome:
         group = fresh_group(run, plan.asg)
         if blocked := other_actor(group) or _refused(run, plan, group):
             return blocked
-        if not again and _rotated(run, plan, group):
-            return Done(f"group {group_name} has nothing left to rotate")
         intake.check(run)
         if waiting := _sweep_the_dead(run):
             return waiting
@@ -51,6 +48,22 @@ def prepare(run: Run, group_name: str, *, again: bool = False) -> Outcome:
     except BlockedError as error:
         return error.blocked
     return Done("; ".join(filter(None, (f"group {group_name} is prepared", closed.detail))))
+
+
+def rotated(run: Run, group_name: str) -> bool:
+    """Whether nothing is left to prepare for: so it is when the task is cleared after its run has ended.
+
+    Every machine of the group's batches is gone, and the others run the target. Not while anybody holds the lock: then
+    there is something to go on with, or to be told.
+
+    :param group_name: a node group of the plan.
+    """
+    plan, snapshot = run.plan.group(group_name), run.look()
+    if lock.held(run) is not None or not all(over(run, b) for b in run.plan.batches if b.group == plan.name):
+        return False
+    group = snapshot.groups.get(plan.asg)
+    members = [snapshot.instances.get(m.instance_id) for m in group.members] if group else [None]
+    return all(one is not None and one.image_id == plan.target.image.id for one in members)
 
 
 def timeout_s(run: Run) -> float:
@@ -69,7 +82,7 @@ def ensure(run: Run, group_name: str) -> None:
     :raises TransientError: if it has to wait.
     """
     # Whoever asks may be gone before a command ends; such a one belongs to the group's own preparation.
-    outcome = prepare(replace(run, outside=replace(run.outside, commands=None)), group_name, again=True)
+    outcome = prepare(replace(run, outside=replace(run.outside, commands=None)), group_name)
     if isinstance(outcome, Waiting) and outcome.here:
         objects = (f"group {group_name}",)
         raise BlockedError(Blocked("; ".join(outcome.reasons), objects, "Clear this run's prepare, or start again."))
@@ -92,17 +105,6 @@ def other_actor(group: ScalingGroup) -> Blocked | None:
 
 def _refused(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
     return hindrance(run, plan.name, plan.managed) if plan.managed is not None else trouble(run, plan, group)
-
-
-def _rotated(run: Run, plan: GroupPlan, group: ScalingGroup) -> bool:
-    """Cleared after its run has ended: every machine of its batches is gone, and the others are as they should be.
-
-    Not while anybody holds the lock: then there is something to go on with, or to be told.
-    """
-    if lock.held(run) is not None or not all(over(run, b) for b in run.plan.batches if b.group == plan.name):
-        return False
-    members = run.cloud.instances([m.instance_id for m in group.members])
-    return all(one.image_id == plan.target.image.id for one in members.values())
 
 
 def _sweep_the_dead(run: Run) -> Waiting | None:

@@ -11,7 +11,7 @@ from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import recall
-from node_rotation.steps.prepare import prepare
+from node_rotation.steps.prepare import prepare, rotated
 from node_rotation.steps.restore import restore, restored
 from node_rotation.testing.world import MemoryWorld
 
@@ -40,28 +40,27 @@ def test_a_cleared_step_is_done_and_touches_nothing(strategy: str, name: StepNam
     assert world.mutations[mutations:] == []
 
 
-def test_a_cleared_preparation_takes_no_lock_where_nothing_is_left_to_rotate() -> None:
+def test_where_everything_is_rotated_there_is_nothing_to_prepare_for() -> None:
     world = MemoryWorld.simple(machines=2, boot=5.0)
     run = crashes.run_for(world)
+    assert not rotated(run, "workers")
     engine.rotate(run)
-    mutations = len(world.mutations)
+    assert rotated(run, "workers")
 
-    assert isinstance(prepare(run, "workers"), Done)
-
-    assert world.mutations[mutations:] == []
-
-
-def test_a_machine_on_another_image_is_prepared_for_though_the_batches_are_done() -> None:
-    world = MemoryWorld.simple(machines=2, boot=5.0)
-    run = crashes.run_for(world, image_step="launch_template")
-    engine.rotate(run)
     world.add_template_version("workers", "base-old")
     world.cloud.terminate_in_group(next(iter(world.on_image("base-new"))), decrement=False)
     world.clock.wait(60.0)
+    run.look.forget()
 
-    assert isinstance(prepare(run, "workers"), Done)
+    assert not rotated(run, "workers")
 
-    assert world.cluster.lease() is not None
+
+def test_whoever_holds_the_lock_is_told_of_or_gone_on_with() -> None:
+    world = MemoryWorld.simple(machines=1, boot=5.0)
+    run = crashes.run_for(world)
+    crashes.dies_at_the_last(run, world)
+
+    assert not rotated(crashes.run_for(world, plan=run.plan), "workers")
 
 
 def test_a_gate_cleared_while_something_is_unwell_takes_its_time_again() -> None:
