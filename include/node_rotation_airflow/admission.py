@@ -11,7 +11,7 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.policy import OnGateFailure
 from node_rotation.run import Run
-from node_rotation.steps.admit import refusal, too_late
+from node_rotation.steps.admit import recall, refusal, too_late
 from node_rotation_airflow import deeds
 
 Answer = Done | Waiting | Refuse
@@ -33,7 +33,7 @@ def ask(run: Run, index: int, gates: Gates | None) -> Answer:
     held = earlier_failure(run, index, gates)
     if isinstance(held, Waiting) and (late := too_late(run, run.plan.batches[index])):
         return Refuse("later", late)  # nobody may clear a gate before the morning
-    return held or _claim(run, index)
+    return held or _claim(run, index, gates)
 
 
 def earlier_failure(run: Run, index: int, gates: Gates) -> Waiting | Refuse | None:
@@ -77,9 +77,10 @@ def refusal_of(batch: str, answer: Refuse) -> Blocked:
     return Blocked(answer.reason, (f"batch {batch}",), answer.remedy)
 
 
-def _claim(run: Run, index: int) -> Answer:
+def _claim(run: Run, index: int, gates: Gates) -> Answer:
     batch = run.plan.batches[index]
     try:
+        recall(run, [b for i, b in enumerate(run.plan.batches) if gates.get(i) == "success" and i != index])
         outcome = deeds.attempt(StepName.ADMIT.value, run, batch.name)
         if isinstance(outcome, Blocked):
             return refusal(run, batch) or Refuse("fail", str(replace(outcome, remedy="")), outcome.remedy)

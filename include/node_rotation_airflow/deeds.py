@@ -10,7 +10,7 @@ from math import inf
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, Role, StepName, Strategy
-from node_rotation.outcome import Blocked, Outcome, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps import prepare as preparing
@@ -125,6 +125,12 @@ def _restore(run: Run, group: str, left_s: float) -> Outcome:
     return restoring.restored(run, group)
 
 
+def _prepare(run: Run, group: str) -> Outcome:
+    if preparing.rotated(run, group):
+        return Done(f"group {group} has nothing left to rotate")
+    return preparing.prepare(run, group)
+
+
 def batch_of(run: Run, name: str) -> Batch:
     """A batch of the run's plan by its name."""
     return next(batch for batch in run.plan.batches if batch.name == name)
@@ -133,7 +139,7 @@ def batch_of(run: Run, name: str) -> Batch:
 DEEDS: Mapping[str, Deed] = {
     **{name.value: _step(name) for name in StepName},
     PREPARE: Deed(
-        lambda run, group, left_s: preparing.prepare(run, group),
+        lambda run, group, left_s: _prepare(run, group),
         lambda run, group: preparing.timeout_s(run),
     ),
     RESTORE: Deed(_restore, restoring.timeout_s),

@@ -136,8 +136,7 @@ class Land:
         core = self.core
         plain = core.api_client.sanitize_for_serialization
         listed = plain(core.list_node())["items"]
-        leases = client.CoordinationV1Api(core.api_client).list_namespaced_lease("kube-system")
-        lease = next((one for one in leases.items if one.metadata.name == "node-rotation"), None)
+        lease = self.lease()
         nodes = {node["metadata"]["name"]: node for node in listed}
         return [
             *(f"orphan {i}" for i in after.orphans),
@@ -171,17 +170,27 @@ class Land:
         found = self.airflow.tasks(ROTATE, run_id)
         return {t["map_index"]: str(t["state"]) for t in found if t["task_id"] == task}
 
-    def clear(self, run_id: str, task: str, *indices: int) -> None:
-        """Clear instances of a mapped task with what comes after them, as the UI does by default."""
+    def clear(self, run_id: str, task: str, *indices: int, downstream: bool = True) -> None:
+        """Clear a task, or instances of a mapped one, with what comes after it, as the UI does by default."""
         body = {
             "dry_run": False,
             "dag_run_id": run_id,
-            "task_ids": [[task, index] for index in indices],
+            "task_ids": [[task, index] for index in indices] or [task],
             "only_failed": False,
-            "include_downstream": True,
+            "include_downstream": downstream,
             "reset_dag_runs": True,
         }
         self.airflow.api("POST", f"/dags/{ROTATE}/clearTaskInstances", json=body)
+
+    def mark(self, run_id: str, task: str, index: int, state: str) -> None:
+        """Mark an instance of a mapped task, as the UI does."""
+        path = f"/dags/{ROTATE}/dagRuns/{run_id}/taskInstances/{task}/{index}"
+        self.airflow.api("PATCH", path, json={"new_state": state})
+
+    def lease(self) -> Any:
+        """The cluster's lock as it stands; None if nobody holds it."""
+        leases = client.CoordinationV1Api(self.core.api_client).list_namespaced_lease("kube-system")
+        return next((one for one in leases.items if one.metadata.name == "node-rotation"), None)
 
     def story(self, dag_id: str, run_id: str) -> str:
         """What tasks that failed, or still run, said last."""

@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from kubernetes import client
 from tests.e2e.browser import Browser, browser
 from tests.e2e.conftest import ROOT
 from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
+from tests.e2e.tasks import Watch, killed
 
 from proving_ground.observer import residue
 
@@ -26,42 +26,14 @@ pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeo
 
 SWEEP = "sweep_residue"
 STEPS = ("admit", "launch", "cordon", "drain", "terminate", "health_gate", "heal")
-BEGUN = ("launch", "drain", "terminate", "health_gate")
-"""What a batch waits in once it has been admitted."""
 SECTIONS = ["Image", "Windows", "Promotion", "Budget", "Strategy", "Drain", "Gates"]
 STUCK = {
     "metadata": {"name": "dns"},
     "spec": {"nodeSelector": {"nowhere": "true"}, "containers": [{"name": "dns", "image": "dns"}]},
 }
 """A pod of the system that no node takes."""
+MAPPED = ("prepare", *(f"batch.{step}" for step in STEPS), "restore")
 WORKERS = [f"workers/{n}" for n in range(1, 5)]
-
-
-class Watch:
-    """Looks at a run's tasks all the while, in a thread of its own."""
-
-    def __init__(self, land: Land, run_id: str) -> None:
-        self.land, self.run_id = land, run_id
-        self.side_by_side: set[frozenset[str]] = set()
-        self.most_running = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *args: object) -> None:
-        self._over.set()
-        self._thread.join(timeout=60)
-
-    def _look(self) -> None:
-        while not self._over.wait(0.5):
-            tasks = self.land.airflow.tasks(ROTATE, self.run_id)
-            begun = [t for t in tasks if t["task_id"].removeprefix("batch.") in BEGUN and t["state"] == "deferred"]
-            waiting = {str(t["rendered_map_index"]) for t in begun}
-            self.side_by_side.add(frozenset(waiting))
-            self.most_running = max(self.most_running, sum(t["state"] == "running" for t in tasks))
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +97,84 @@ def test_a_plan_asked_for_by_api_touches_nothing(land: Land) -> None:
     assert land.mutations() == mutations
 
 
-def test_a_rotation_of_one_group_leaves_the_others_alone(land: Land, before: residue.Aws) -> None:
-    workers = land.machines("dev-workers")
+def test_the_form_rotates_one_group_to_its_end_and_leaves_the_others_alone(
+    land: Land, before: residue.Aws, tmp_path: Path
+) -> None:
+    workers, known = land.machines("dev-workers"), set(land.rotations())
 
-    run = land.run({"cluster": "dev.dev", "groups": ["batch"], "mode": "rotate"})
+    with browser(land.airflow.url, tmp_path / "profile") as person:
+        person.open_form(ROTATE)
+        _fill_in(person, "rotate", "batch")
+        person.submit()
+        run = _new(land, known)
+        assert land.ends(run) == "success"
+        person.show_run(ROTATE, run, "run-0-rotated")
+        assert "Rotation of dev.dev" in person.show_rotation(ROTATE, run, "run-0-report")
 
-    assert land.ends(run) == "success"
     assert set(land.machines("dev-batch").values()) == {land.image("base-3")}
     assert land.machines("dev-workers") == workers
+    assert land.left(before) == []
+
+
+@pytest.mark.parametrize("task", [*MAPPED, "verify", "report"])
+def test_a_task_cleared_after_its_run_has_ended_touches_nothing(land: Land, task: str) -> None:
+    """The run that the form started, whose every machine is replaced; alone, without what comes after it."""
+    run, mutations = list(land.rotations())[-1], land.mutations()
+
+    land.clear(run, task, *([0] if task in MAPPED else []), downstream=False)
+
+    assert land.ends(run) == "success"
+    assert {t["task_id"]: t["state"] for t in land.airflow.tasks(ROTATE, run) if t["state"] != "success"} == {}
+    assert land.mutations() == mutations
+
+
+@pytest.mark.parametrize("task", ["prepare", "plan"])
+def test_so_does_everything_from_a_task_on(land: Land, task: str) -> None:
+    """A new plan is empty, and with it the rest is skipped: it comes last."""
+    run, mutations = list(land.rotations())[-1], land.mutations()
+
+    land.clear(run, task, *([0] if task in MAPPED else []))
+
+    assert land.ends(run) == "success"
+    states = {t["task_id"]: t["state"] for t in land.airflow.tasks(ROTATE, run)}
+    assert set(states.values()) == ({"success"} if task == "prepare" else {"success", "skipped"}), states
+    assert land.mutations() == mutations
+
+
+def test_a_launch_marked_success_while_it_waits_ends_well(land: Land, before: residue.Aws) -> None:
+    run = _launching(land, "base-3-1")
+
+    land.mark(run, "batch.launch", 0, "success")
+
+    assert land.ends(run) == "success"
+    assert set(land.machines("dev-batch").values()) == {land.newest()}
+    assert land.left(before) == []
+
+
+def test_a_launch_marked_failed_while_it_waits_is_taken_back(land: Land, before: residue.Aws) -> None:
+    machines = land.machines("dev-batch")
+    run = _launching(land, "base-3-2")
+
+    land.mark(run, "batch.launch", 0, "failed")
+
+    assert land.airflow.wait_run(ROTATE, run, 400) == "failed"
+    assert land.machines("dev-batch") == machines
+    assert land.left(before) == []
+
+
+def test_task_processes_that_are_killed_midway_are_tried_again(land: Land, before: residue.Aws) -> None:
+    """The batch that was taken back is cleared: its admission prepares the group again, and dies with the lock."""
+    run = list(land.rotations())[-1]
+
+    land.clear(run, "batch.admit", 0)
+    killed(land, run, "batch.admit", lambda: land.lease() is not None)
+    killed(land, run, "batch.terminate")
+
+    assert land.ends(run) == "success"
+    for task in ("batch.admit", "batch.terminate"):
+        tried = [t["try_number"] for t in land.airflow.tasks(ROTATE, run) if t["task_id"] == task]
+        assert tried == [3 if task == "batch.admit" else 2], task
+    assert set(land.machines("dev-batch").values()) == {land.newest()}
     assert land.left(before) == []
 
 
@@ -142,7 +184,7 @@ def test_the_form_plans_and_then_rotates_the_group_that_was_chosen(land: Land, t
         person.open_form(ROTATE)
         person.shoot("form-1-opened")
         assert person.sections()[1:-1] == SECTIONS  # between Airflow's own two
-        _fill_in(person, "plan only")
+        _fill_in(person, "plan only", "workers")
         person.shoot("form-2-plan")
         for section in SECTIONS:
             person.unfold(section)
@@ -157,7 +199,7 @@ def test_the_form_plans_and_then_rotates_the_group_that_was_chosen(land: Land, t
         assert "Rotation of dev.dev" in person.show_rotation(ROTATE, done, "run-4-report")
 
         person.open_form(ROTATE)
-        _fill_in(person, "rotate")
+        _fill_in(person, "rotate", "workers")
         person.unfold("Budget")
         person.write("max_surge", "1")
         person.shoot("form-4-rotate")
@@ -207,19 +249,14 @@ def test_a_failed_gate_holds_later_batches_until_it_is_cleared(land: Land, befor
     assert land.left(before) == []
 
 
-@pytest.mark.parametrize("what", ["a step", "the run"])
-def test_clearing_what_is_done_changes_no_machine(land: Land, before: residue.Aws, what: str) -> None:
-    run = list(land.rotations())[-1]
-    machines = land.machines("dev-workers")
+def test_clearing_a_whole_run_that_is_done_touches_nothing(land: Land) -> None:
+    """The run whose gate was cleared."""
+    run, mutations = list(land.rotations())[-1], land.mutations()
 
-    if what == "a step":
-        land.clear(run, "batch.terminate", 0)
-    else:
-        land.airflow.api("POST", f"/dags/{ROTATE}/dagRuns/{run}/clear", json={"dry_run": False})
+    land.airflow.api("POST", f"/dags/{ROTATE}/dagRuns/{run}/clear", json={"dry_run": False})
 
     assert land.ends(run) == "success"
-    assert land.machines("dev-workers") == machines
-    assert land.left(before) == []
+    assert land.mutations() == mutations
 
 
 def test_the_sweep_cleans_up_after_a_laptop_that_died(land: Land, before: residue.Aws) -> None:
@@ -262,10 +299,18 @@ def _ended(land: Land) -> int:
     return sum(r["state"] in ("success", "failed") for r in runs)
 
 
-def _fill_in(person: Browser, mode: str) -> None:
+def _fill_in(person: Browser, mode: str, group: str) -> None:
     person.choose("cluster", "dev.dev")
-    person.choose("groups", "workers")
+    person.choose("groups", group)
     person.choose("mode", mode)
+
+
+def _launching(land: Land, image: str) -> str:
+    """A run towards a new image that waits for its first machine to boot."""
+    land.publish(image)
+    run = land.run({"cluster": "dev.dev", "groups": ["batch"], "mode": "rotate"})
+    eventually("a launch waits", lambda: _has(land, run, "batch.launch", "deferred"))
+    return run
 
 
 def _new(land: Land, known: set[str]) -> str:

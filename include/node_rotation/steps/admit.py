@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from node_rotation import lock, names
@@ -18,7 +19,7 @@ from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import update_in_flight
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import gone, ledger_of
+from node_rotation.steps.scene import gone, ledger_of, over
 from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.snapshot import Snapshot
 
@@ -39,7 +40,7 @@ class Admit:
         hear(run, snapshot)
         if ledger is not None and _has_slots(ledger, batch):
             return
-        if too_late(run, batch):
+        if _rotated(run, ledger, batch) or too_late(run, batch):
             return
         if ledger is None or batch.group not in ledger.groups:
             ensure(run, batch.group)
@@ -59,6 +60,8 @@ class Admit:
         ledger = ledger_of(snapshot.lease, run.id)
         if ledger is not None and _has_slots(ledger, batch):
             return Done(f"batch {batch.name} has its slots")
+        if _rotated(run, ledger, batch):
+            return Done("the old machines are gone")
         claim = ledger.claim(batch.name) if ledger else None
         if claim is not None and claim.state is ClaimState.FAILED:
             return Waiting((f"batch {batch.name} is being healed from its last try",), run.policy(batch).poll)
@@ -87,6 +90,34 @@ def may_begin(run: Run, batch: Batch) -> bool:
     return isinstance(_decide(run, batch, snapshot, ledger_of(snapshot.lease, run.id)), Yes)
 
 
+def recall(run: Run, passed: Sequence[Batch]) -> None:
+    """Write batches into the ledger that passed before it was given back: they keep no place in the queue.
+
+    :param passed: whose gates passed in this run, as who drives it knows.
+    """
+    ledger = ledger_of(run.look().lease, run.id)
+    lost = [b for b in passed if ledger is not None and ledger.claim(b.name) is None and over(run, b)]
+    if lost:
+        lock.change(run, lambda now: _recalled(run, lost, now))
+
+
+def _recalled(run: Run, batches: Sequence[Batch], ledger: Ledger) -> Ledger:
+    for batch in batches:
+        if ledger.claim(batch.name) is None:
+            ledger = ledger.with_claim(
+                Claim(
+                    batch=batch.name,
+                    group=batch.group,
+                    machines=(),
+                    strategy=run.group(batch).strategy,
+                    canary=batch.canary,
+                    since=run.clock.now(),
+                    state=ClaimState.PASSED,
+                )
+            )
+    return ledger
+
+
 def too_late(run: Run, batch: Batch) -> str:
     """Why a batch is left to a run to come, whoever holds the lock; "" if it may still begin, or has begun."""
     ledger = ledger_of(run.look().lease, run.id)
@@ -95,6 +126,11 @@ def too_late(run: Run, batch: Batch) -> str:
     if known is not None and known.state is not ClaimState.HEALED:  # it goes on, or is taken back first
         return ""
     return fitting.too_late(run.plan, batch, begun, run.settings.groups, run.clock.now())
+
+
+def _rotated(run: Run, ledger: Ledger | None, batch: Batch) -> bool:
+    """Cleared after its run has ended: no slots are needed. In a run that goes on its gate has still to pass."""
+    return (ledger is None or batch.group not in ledger.groups) and over(run, batch)
 
 
 def _has_slots(ledger: Ledger, batch: Batch) -> bool:

@@ -14,8 +14,8 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import traffic
 from node_rotation.steps.others import hear
-from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import Scene, gone, ledger_of, place, span, terminated
+from node_rotation.steps.prepare import as_it_stands, ensure
+from node_rotation.steps.scene import Scene, gone, ledger_of, over, place, span, terminated
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
@@ -34,6 +34,8 @@ class Gate:
         """Keep the ledger's account of green looks, free the slots, delete Nodes of terminated machines."""
         lock.keep(run, run.look().lease)
         hear(run, run.look())
+        if _well(run, batch):
+            return
         seen = _seen(run, batch, again=True)
         if isinstance(seen, Blocked):
             raise BlockedError(seen)
@@ -46,6 +48,8 @@ class Gate:
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or what is worse than before; Blocked once ``gate.timeout`` has passed."""
+        if _well(run, batch):
+            return Done("the old machines are gone, and all is well")
         seen = _seen(run, batch, again=False)
         if isinstance(seen, Blocked):
             return seen
@@ -61,6 +65,19 @@ class Gate:
         return policy.gate.timeout + policy.terminate_timeout + MARGIN_S
 
 
+def _well(run: Run, batch: Batch) -> bool:
+    """Cleared after its run was restored, with all well: nobody touches anything, so one look tells as much as many.
+
+    Else the gate needs the lock and begins anew, for time has to pass.
+    """
+    snapshot, plan = run.look(), run.group(batch)
+    if ledger_of(snapshot.lease, run.id) is not None or not over(run, batch) or plan.asg not in snapshot.groups:
+        return False
+    ledger = _anew(run, batch, _unwell(snapshot), as_it_stands(run, plan, snapshot))
+    seen = place(run, batch.name, snapshot, ledger.model_copy(update={"sick": None}))
+    return isinstance(seen, Scene) and _health(seen).green
+
+
 def _seen(run: Run, batch: Batch, *, again: bool) -> Scene | Blocked:
     """The scene; a cleared gate of a restored run begins anew if its old machines are gone for good."""
     snapshot = run.look()
@@ -70,10 +87,14 @@ def _seen(run: Run, batch: Batch, *, again: bool) -> Scene | Blocked:
     if held or not again or any(not gone(snapshot.instances.get(m.instance_id)) for m in batch.machines):
         return found
     ensure(run, batch.group)
-    unwell = tuple(sorted(w.key for w in run.look().workloads if w.ready < w.desired))
+    unwell = _unwell(run.look())
     lock.change(run, lambda now: _anew(run, batch, unwell, now))
     snapshot = run.look()
     return place(run, batch.name, snapshot, ledger_of(snapshot.lease, run.id))
+
+
+def _unwell(snapshot: Snapshot) -> tuple[str, ...]:
+    return tuple(sorted(w.key for w in snapshot.workloads if w.ready < w.desired))
 
 
 def _anew(run: Run, batch: Batch, unwell: tuple[str, ...], ledger: Ledger) -> Ledger:

@@ -17,7 +17,7 @@ from node_rotation.steps import first, traffic
 from node_rotation.steps.arrival import aws_says, keep, patience
 from node_rotation.steps.assignment import assign, raise_desired, spare, unasked
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, scene, staying
+from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, over, scene, staying
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.usable import Problem, problem
 from node_rotation.workloads.attachments import stranded
@@ -35,6 +35,8 @@ class Launch:
 
     def act(self, run: Run, batch: Batch) -> None:
         """Raise desired or detach, assign newcomers to batches, keep the autoscaler off them."""
+        if over(run, batch):
+            return
         ledger = ledger_of(run.look().lease, run.id)
         if ledger is None or batch.group not in ledger.groups:
             ensure(run, batch.group)
@@ -52,6 +54,8 @@ class Launch:
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or why the replacement is not there yet; Blocked once ``launch_timeout`` has passed."""
+        if over(run, batch):
+            return Done("the old machines are gone")
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place

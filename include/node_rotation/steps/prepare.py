@@ -17,7 +17,7 @@ from node_rotation.scaling.zones import unevenness
 from node_rotation.steps import baseline_tag, image_run
 from node_rotation.steps.image_step import run_image_step, trouble
 from node_rotation.steps.managed import hindrance
-from node_rotation.steps.scene import fresh_group
+from node_rotation.steps.scene import fresh_group, over
 from node_rotation.steps.warm import renew
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
@@ -48,6 +48,22 @@ def prepare(run: Run, group_name: str) -> Outcome:
     except BlockedError as error:
         return error.blocked
     return Done("; ".join(filter(None, (f"group {group_name} is prepared", closed.detail))))
+
+
+def rotated(run: Run, group_name: str) -> bool:
+    """Whether nothing is left to prepare for: so it is when the task is cleared after its run has ended.
+
+    Every machine of the group's batches is gone, and the others run the target. Not while anybody holds the lock: then
+    there is something to go on with, or to be told.
+
+    :param group_name: a node group of the plan.
+    """
+    plan, snapshot = run.plan.group(group_name), run.look()
+    if lock.held(run) is not None or not all(over(run, b) for b in run.plan.batches if b.group == plan.name):
+        return False
+    group = snapshot.groups.get(plan.asg)
+    members = [snapshot.instances.get(m.instance_id) for m in group.members] if group else [None]
+    return all(one is not None and one.image_id == plan.target.image.id for one in members)
 
 
 def timeout_s(run: Run) -> float:
@@ -118,6 +134,12 @@ def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
     value = baseline_tag.write(baseline_tag.before(ledger.groups[plan.name]), ledger.run)
     if group.tags.get(names.BASELINE) != value:
         run.cloud.tag_group(group.name, {names.BASELINE: value})
+
+
+def as_it_stands(run: Run, plan: GroupPlan, snapshot: Snapshot) -> Ledger:
+    """The ledger that :func:`prepare` would begin with, written nowhere."""
+    nothing = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
+    return _with_baseline(run, plan, snapshot.groups[plan.asg], snapshot, nothing)
 
 
 def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Snapshot, ledger: Ledger) -> Ledger:

@@ -154,6 +154,7 @@ class Physics:
                 outcome,
                 mutates(call.action, call.parameters),
                 call.user_agent,
+                call.access_key,
             )
         )
 

@@ -22,6 +22,7 @@ class Request:
     :param t: when it came in, epoch seconds.
     :param outcome: ``OK``, an AWS error code, or ``LostAnswer`` (done, but the caller never heard).
     :param mutating: whether it asks for a change; a dry run and a refused call do not change anything.
+    :param access_key: whose call it is: the id of the key that signed it.
     """
 
     t: float
@@ -31,6 +32,7 @@ class Request:
     outcome: str
     mutating: bool
     user_agent: str
+    access_key: str = ""
 
     @property
     def ok(self) -> bool:

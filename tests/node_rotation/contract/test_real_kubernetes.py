@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import boto3
@@ -152,11 +153,10 @@ def test_taints_of_others_written_at_the_same_moment_are_kept(api):
 
 
 def test_an_eks_cluster_is_reached_with_a_token_that_is_renewed_in_time(session, monkeypatch):
-    api = eks.api_client(session, "dev")
     now, signed = [0.0], []
-    token = eks.EksToken(session, "dev", monotonic=lambda: now[0])
-    token._sts.meta.events.register("before-sign.sts.GetCallerIdentity", lambda **_: signed.append(now[0]))
-    api.configuration.refresh_api_key_hook = token.refresh
+    monkeypatch.setattr(eks, "EksToken", partial(eks.EksToken, monotonic=lambda: now[0]))
+    session.events.register("before-sign.sts.GetCallerIdentity", lambda **_: signed.append(now[0]))
+    api = eks.api_client(session, "dev")
     cluster = KubernetesCluster(api)
 
     for moment in (0.0, 599.0, 601.0, 1200.0, 1201.0):

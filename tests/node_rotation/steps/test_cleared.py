@@ -2,31 +2,100 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.node_rotation import crashes
 
 from node_rotation import engine
-from node_rotation.model import StepName
-from node_rotation.outcome import Done
-from node_rotation.steps import STEPS
-from node_rotation.steps.restore import restore
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation.run import Run
+from node_rotation.steps import ORDER, STEPS
+from node_rotation.steps.admit import recall
+from node_rotation.steps.prepare import prepare, rotated
+from node_rotation.steps.restore import restore, restored
 from node_rotation.testing.world import MemoryWorld
 
 
-def test_a_cleared_terminate_and_its_gate_are_done_again() -> None:
+def again(world: MemoryWorld, run: Run, batch: Batch, name: StepName) -> bool:
+    """A cleared step, until it is done."""
+    for _ in range(200):
+        STEPS[name].act(run, batch)
+        if isinstance(STEPS[name].look(run, batch), Done):
+            return True
+        world.clock.wait(1.0)
+    return False
+
+
+@pytest.mark.parametrize("strategy", crashes.STRATEGIES)
+@pytest.mark.parametrize("name", ORDER)
+def test_a_cleared_step_is_done_and_touches_nothing(strategy: str, name: StepName) -> None:
     world = MemoryWorld.simple(machines=3, boot=5.0)
+    run = crashes.run_for(world, **crashes.by(strategy, 1))
+    engine.rotate(run)
+    mutations = len(world.mutations)
+
+    for batch in run.plan.batches[::-1]:
+        assert again(world, run, batch, name), batch.name
+
+    assert world.mutations[mutations:] == []
+
+
+def test_where_everything_is_rotated_there_is_nothing_to_prepare_for() -> None:
+    world = MemoryWorld.simple(machines=2, boot=5.0)
+    run = crashes.run_for(world)
+    assert not rotated(run, "workers")
+    engine.rotate(run)
+    assert rotated(run, "workers")
+
+    world.add_template_version("workers", "base-old")
+    world.cloud.terminate_in_group(next(iter(world.on_image("base-new"))), decrement=False)
+    world.clock.wait(60.0)
+    run.look.forget()
+
+    assert not rotated(run, "workers")
+
+
+def test_whoever_holds_the_lock_is_told_of_or_gone_on_with() -> None:
+    world = MemoryWorld.simple(machines=1, boot=5.0)
+    run = crashes.run_for(world)
+    crashes.dies_at_the_last(run, world)
+
+    assert not rotated(crashes.run_for(world, plan=run.plan), "workers")
+
+
+def test_a_gate_cleared_while_something_is_unwell_takes_its_time_again() -> None:
+    world = MemoryWorld.simple(machines=2, replicas=4, boot=5.0)
     run = crashes.run_for(world)
     engine.rotate(run)
     batch = run.plan.batches[0]
+    broken = next(iter(world.cluster.nodes())).name
+    world.fail_node(broken)
+    world.clock.wait(120.0)
 
-    for name in (StepName.CORDON, StepName.DRAIN, StepName.TERMINATE, StepName.GATE):
-        step = STEPS[name]
-        for _ in range(200):
-            step.act(run, batch)
-            if isinstance(step.look(run, batch), Done):
-                break
-            world.clock.wait(1.0)
-        assert isinstance(step.look(run, batch), Done), name
+    STEPS[StepName.GATE].act(run, batch)
+
+    assert isinstance(STEPS[StepName.GATE].look(run, batch), Waiting | Blocked)
+    world.recover_node(broken)
+    world.clock.wait(10.0)
+    assert again(world, run, batch, StepName.GATE)
     restore(run, batch.group)
-
     assert not world.residue()
     assert not world.orphans()
+
+
+def test_batches_that_passed_before_the_lock_was_given_back_keep_no_place_in_the_queue() -> None:
+    world = MemoryWorld.simple(machines=3, zones=1, boot=5.0)
+    run = crashes.run_for(world, **crashes.by("surge", 1))
+    first, second, third = run.plan.batches
+    for batch in (first, second):
+        assert all(again(world, run, batch, name) for name in ORDER)
+    while not isinstance(restored(run, "workers"), Done):
+        restore(run, "workers")
+        world.clock.wait(1.0)
+    assert world.cluster.lease() is None
+    prepare(run, "workers")
+    assert isinstance(STEPS[StepName.ADMIT].look(run, third), Waiting)
+
+    recall(run, (first, second))
+
+    assert again(world, run, third, StepName.ADMIT)

@@ -9,6 +9,7 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
+from node_rotation.steps.admit import recall
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore
@@ -204,6 +205,8 @@ def test_a_cleared_gate_passes_once_its_cause_is_gone_and_the_rest_goes_on() -> 
     world.recover_node(broken)
     world.clock.wait(5.0)
     up_to_again(world, run, first, StepName.GATE)
+    STEPS[StepName.ADMIT].act(run, second)
+    recall(run, (first,))  # as Airflow knows
     up_to_again(world, run, second, StepName.ADMIT)
 
 

@@ -73,6 +73,24 @@ def test_the_next_waits_for_its_slot(airflow: Any, monkeypatch: pytest.MonkeyPat
         ask(run, 1)
 
 
+def test_who_passed_before_the_lock_was_given_back_keeps_no_place_in_the_queue(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch failed beside others that passed; their run was restored, then the failed one was cleared."""
+    run = prepared(airflow)
+    for batch in run.xcoms["plan", "rotation"]["plan"]["batches"][:2]:
+        run.world.cloud.terminate_in_group(batch["machines"][0]["instance_id"], decrement=False)
+    run.world.clock.wait(120.0)
+    after(run, monkeypatch, 100)
+
+    with pytest.raises(TimeoutError):
+        ask(run, 2)
+    run.states.update({f"{GATE}_{index}": "success" for index in range(2)})
+    after(run, monkeypatch, 100)
+
+    assert ask(run, 2).task_instance_state == "success"
+
+
 @pytest.mark.parametrize(("rule", "state"), [("skip", "skipped"), ("fail", "failed")])
 def test_a_gate_that_failed_before_refuses(
     airflow: Any, monkeypatch: pytest.MonkeyPatch, rule: str, state: str
