@@ -107,9 +107,13 @@ class Land:
         """That cluster, as its administrator."""
         return client.CoreV1Api(new_client_from_config(str(self.ground.kubeconfig(self.cluster))))
 
-    def publish(self, name: str) -> str:
-        """Have a newer image come out; returns its id."""
-        answer = requests.post(f"{self.ground.endpoint}/_proving-ground/publish", json={"name": name}, timeout=30)
+    def publish(self, name: str, **more: Any) -> str:
+        """Have a newer image come out; returns its id.
+
+        :param more: ``created``, ``behaviour``, ``parameter``, as the proving ground knows them.
+        """
+        asked = {"name": name, **more}
+        answer = requests.post(f"{self.ground.endpoint}/_proving-ground/publish", json=asked, timeout=30)
         answer.raise_for_status()
         return str(answer.json()["image_id"])
 

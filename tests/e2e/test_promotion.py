@@ -1,4 +1,4 @@
-"""What stands before a rotation, through a real Airflow: approval, promotion, a newer image, the maintenance window.
+"""What stands before a rotation, through a real Airflow: approval, promotion, what is newer, windows, frozen images.
 
 Two environments, dev and staging; staging comes after dev, and asks. One story after the other in one world.
 """
@@ -6,11 +6,16 @@ Two environments, dev and staging; staging comes after dev, and asks. One story 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
-from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
+from tests.e2e.land import BETWEEN, CHECK, NIGHTS, ROTATE, TODAY, Land, eventually
+
+from node_rotation.cli import main
 
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
@@ -46,6 +51,19 @@ environments:
         kubernetes: {connection: kubernetes_staging}
         groups: [{name: workers, asg: staging-workers}]
 """
+NAMED = '{owner: self, name: "base-*"}'
+SMALL = (
+    FLEET.replace("          - {name: workers, asg: dev-workers}\n", "")
+    .replace("timeout: 1h", "timeout: 15s")
+    .replace("canary: false", "canary: false\n  launch_timeout: 20s")
+)
+"""Dev with the group of one machine only, an approver who is away, and machines that join quickly or never."""
+
+
+@pytest.fixture(scope="module")
+def opens() -> datetime:
+    """When dev's maintenance window opens: late enough for two runs to come before it."""
+    return (datetime.now(UTC) + timedelta(seconds=150)).replace(second=0, microsecond=0)
 
 
 def test_a_backfill_brings_both_environments_to_the_nights_image_in_order(land: Land) -> None:
@@ -94,25 +112,133 @@ def test_what_a_newer_image_overtakes_while_it_waits_ends_superseded(land: Land)
     assert land.mutations() == mutations
 
 
-def test_nothing_is_touched_before_the_window_opens(land: Land) -> None:
-    opens = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=2)
-    window = f'{{from: "{opens:%H:%M}", to: "{opens + timedelta(hours=3):%H:%M}"}}'
-    fleet = FLEET.replace("  - name: dev\n", f"  - name: dev\n    policy: {{windows: [{window}]}}\n", 1)
-    (land.reports.parent / "fleet.yaml").write_text(fleet)
-    mutations = land.mutations()
+def test_a_past_night_that_a_newer_image_has_overtaken_changes_nothing(land: Land) -> None:
+    """An image of that night turns up; staging is asked for approval as well, and nobody is there to give it."""
+    land.publish("base-2b", created=f"{BETWEEN + timedelta(hours=3):%Y-%m-%dT%H:%M:%S}.000Z", parameter=None)
+    _fleet(land, SMALL)
+    known, mutations = set(land.rotations()), land.mutations()
+    _backfill(land, NIGHTS[1], "--reprocess-behavior", "completed")
+    eventually("both environments have a run", lambda: len(set(land.rotations()) - known) == 2, 300)
+    dev, staging = (_run_of(land, f"{NIGHTS[1]}~{cluster}", known) for cluster in (DEV, STAGING))
 
-    run = land.run({"cluster": DEV, "groups": ["batch"]})
+    assert land.ends(dev) == "success"
+    assert _report(land, dev)["not_begun"].startswith("superseded: group batch is to run ")
+    assert land.ends(staging) == "success"
+    assert _report(land, staging)["not_begun"] == "nobody approved it in time"
+    assert _skipped(land, staging) >= {"approve", "wait", "opened", "verify"}
+    assert land.mutations() == mutations
+
+
+def test_told_to_pin_it_rolls_the_nights_image_though_there_is_a_newer_one(land: Land) -> None:
+    known = set(land.rotations())
+    _backfill(land, NIGHTS[1], "--reprocess-behavior", "completed", "--dag-run-conf", '{"pin": true}')
+    eventually("dev has a run", lambda: f"{NIGHTS[1]}~{DEV}" in _since(land, known).values(), 300)
+    run = _run_of(land, f"{NIGHTS[1]}~{DEV}", known)
+
+    assert land.ends(run) == "success"
+    assert set(land.machines("dev-batch").values()) == {land.image("base-2b")}
+
+
+def test_a_template_that_terraform_changed_is_found_by_the_check_and_waits_for_its_window(
+    land: Land, opens: datetime
+) -> None:
+    _fleet(land, SMALL.replace(NAMED, "{template: true}").replace(*_window(opens)))
+    ec2: Any = boto3.client("ec2")
+    template = _template(land, "dev-batch")
+    ec2.create_launch_template_version(
+        LaunchTemplateId=template, SourceVersion="$Latest", LaunchTemplateData={"ImageId": land.image("base-4")}
+    )
+    known, mutations = set(land.rotations()), land.mutations()
+
+    land.airflow.trigger(CHECK, partition_key=f"{TODAY}~{DEV}")
+
+    eventually("its rotation", lambda: f"{TODAY}~{DEV}" in _since(land, known).values(), 300)
+    run = _run_of(land, f"{TODAY}~{DEV}", known)
+    eventually("it waits without a worker", lambda: _state(land, run, "wait") == "deferred")
+    assert f"it opens at {opens:%Y-%m-%d %H:%M} UTC" in land.airflow.log(ROTATE, run, "wait")
+    assert land.mutations() == mutations
+
+
+def test_a_newer_run_takes_its_place_and_nothing_is_touched_before_the_window_opens(
+    land: Land, opens: datetime
+) -> None:
+    mutations = land.mutations()
+    older = _run_of(land, f"{TODAY}~{DEV}")
+    run = land.run({"cluster": DEV})
     eventually("it waits without a worker", lambda: _state(land, run, "wait") == "deferred")
     assert land.mutations() == mutations
 
+    assert land.ends(older) == "success"
+    assert _report(land, older)["not_begun"] == f"superseded: run {run} is newer and does the same"
     assert land.ends(run) == "success"
-    assert f"it opens at {opens:%Y-%m-%d %H:%M} UTC" in land.airflow.log(ROTATE, run, "wait")
     assert _time(land, run, "prepare") >= opens
     assert set(land.machines("dev-batch").values()) == {land.image("base-4")}
 
 
-def _run_of(land: Land, partition_key: str) -> str:
-    return next(run for run, key in land.rotations().items() if key == partition_key)
+def test_an_image_that_never_joins_is_frozen_for_everybody_until_somebody_lifts_it(land: Land) -> None:
+    """It was urgent: dev is rotated outside its window, and the report says why."""
+    closed = datetime.now(UTC) + timedelta(hours=3)
+    _fleet(land, SMALL.replace(NAMED, '{ssm: "/images/base/current"}').replace(*_window(closed)))
+    bad, before, machines = land.publish("base-5", behaviour="never-joins"), land.aws(), land.machines("dev-batch")
+    run = land.run({"cluster": DEV, "outside_windows": "CVE-2026-1234"})
+
+    assert land.ends(run).startswith("failed")
+    assert "don't count for this run: CVE-2026-1234" in " ".join(_report(land, run)["notes"])
+    assert f"image {bad} (base-5) is frozen since" in " ".join(_report(land, run)["frozen"])
+    assert bad in _frozen()
+    assert land.machines("dev-batch") == machines
+    assert land.left(before) == []
+    assert not any(node.spec.unschedulable for node in land.core.list_node().items)
+
+    check = land.airflow.trigger(CHECK, partition_key=f"{TODAY}~{STAGING}")
+    assert land.ends(check, dag_id=CHECK) == "success"
+    assert f"image {bad} (base-5) is frozen since" in land.airflow.log(CHECK, check, "publish")
+    assert {t["state"] for t in land.airflow.tasks(CHECK, check) if t["task_id"] == "publish"} == {"skipped"}
+
+    assert main(["--fleet", str(_file(land)), "unfreeze", bad, "--reason", "the network was at fault"]) == 0
+    plan = land.run({"cluster": STAGING, "mode": "plan"})
+    assert land.ends(plan) == "success"
+    assert "for staging.staging: 1 machines in 1 batches" in land.airflow.log(ROTATE, plan, "plan")
+
+
+def _backfill(land: Land, night: date, *more: str) -> None:
+    said = ("--from-date", night.isoformat(), "--to-date", night.isoformat())
+    land.airflow.cli("backfill", "create", "--dag-id", CHECK, *said, *more)
+
+
+def _file(land: Land) -> Path:
+    return land.reports.parent / "fleet.yaml"
+
+
+def _fleet(land: Land, text: str) -> None:
+    """From the next run on."""
+    _file(land).write_text(text)
+
+
+def _window(opens: datetime) -> tuple[str, str, int]:
+    """Dev may be touched from then on; as arguments of ``replace``."""
+    window = f'{{from: "{opens:%H:%M}", to: "{opens + timedelta(hours=3):%H:%M}"}}'
+    return "  - name: dev\n", f"  - name: dev\n    policy: {{windows: [{window}]}}\n", 1
+
+
+def _template(land: Land, group: str) -> str:
+    scaling: Any = boto3.client("autoscaling")
+    (found,) = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
+    return str(found["LaunchTemplate"]["LaunchTemplateId"])
+
+
+def _frozen() -> str:
+    ssm: Any = boto3.client("ssm")
+    return str(ssm.get_parameters_by_path(Path="/node-rotation/frozen")["Parameters"])
+
+
+def _since(land: Land, known: Collection[str]) -> dict[str, str]:
+    """Rotations that were not known yet, run id → partition key."""
+    return {run: key for run, key in land.rotations().items() if run not in known}
+
+
+def _run_of(land: Land, partition_key: str, known: Collection[str] = ()) -> str:
+    return next(run for run, key in _since(land, known).items() if key == partition_key)
 
 
 def _answer(land: Land, run: str, option: str) -> None:
