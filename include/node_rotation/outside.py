@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from node_rotation.configuration.image_policy import ImageCommand
-from node_rotation.configuration.intake_policy import HttpCall, HttpIntake, ObjectRef
+from node_rotation.configuration.intake_policy import HttpCall, HttpPlace, ObjectRef
 
 
 class Http(Protocol):
-    """An intake's endpoint."""
+    """Endpoints of others: an intake, a webhook."""
 
-    def check(self, intake: HttpIntake) -> None:
+    def check(self, intake: HttpPlace) -> None:
         """See that its address is known; sends nothing. :raises BlockedError: if it is not."""
         ...
 
-    def send(self, intake: HttpIntake, call: HttpCall) -> None:
+    def send(self, intake: HttpPlace, call: HttpCall) -> None:
         """Send one request, bounded by ``intake.request_timeout``.
 
         :raises TransientError: no answer, or one that may change by itself (5xx, 408, 425, 429).

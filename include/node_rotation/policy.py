@@ -16,6 +16,7 @@ from node_rotation.configuration.durations import Duration as Duration
 from node_rotation.configuration.durations import seconds as seconds
 from node_rotation.configuration.image_policy import ImageCommand, ImagePod
 from node_rotation.configuration.intake_policy import IntakePolicy
+from node_rotation.configuration.notify_policy import Notify
 from node_rotation.configuration.words import said
 from node_rotation.control_plane.values import ControlPlanePolicy
 from node_rotation.model import ImageStep, Strategy, Value
@@ -232,6 +233,7 @@ class Policy(Value):
     image_pod: ImagePod | None = Field(default=None, description="for image_step: pod")
     intake: IntakePolicy | None = Field(default=None, description="closed while the cluster rotates")
     autoscaler: AutoscalerPolicy = AutoscalerPolicy()
+    notify: tuple[Notify, ...] = Field(default=(), description="who is told; a more particular list replaces it")
     budget: BudgetPolicy = BudgetPolicy()
     canary: bool = True
     allow_detach_behind_load_balancer: bool = Field(

@@ -58,6 +58,7 @@ def report(plan: Plan, result: Result, events: Sequence[Event] = ()) -> dict[str
         "blocked": asdict(result.blocked) if result.blocked else None,
         "not_begun": result.not_begun or None,
         "approval": None,
+        "unsent": [],
         "took_up": took_up(result.took_up),
         "blockers": [blocker.model_dump(mode="json") for blocker in plan.blockers],
         "verdict": asdict(verdict) if verdict else None,
@@ -149,7 +150,7 @@ def _findings(value: dict[str, Any]) -> str:
     items = "".join(f"<li>{_text(line)}</li>" for line in lines)
     found = f"<h2>What is not well</h2><ul>{items}</ul>" if items else ""
     meanwhile = [f"{o['object']}: {o['what']} (somebody else, first seen {o['at']})" for o in value["others"]]
-    notes = "".join(f"<li>{_text(line)}</li>" for line in (*value["notes"], *meanwhile))
+    notes = "".join(f"<li>{_text(line)}</li>" for line in (*value["notes"], *meanwhile, *value["unsent"]))
     return found + (f"<h2>Worth knowing</h2><ul>{notes}</ul>" if notes else "")
 
 

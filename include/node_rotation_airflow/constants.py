@@ -21,6 +21,7 @@ WAIT_TASK = "wait"
 BEFORE_OPENED = (APPROVE_TASK, WAIT_TASK)
 """Tasks that may end a run, skipped, before anything is touched."""
 BATCH_GROUP = "batch"
+HEAL_TASK = f"{BATCH_GROUP}.heal"
 
 PREPARE = "prepare"
 RESTORE = "restore"
@@ -41,6 +42,8 @@ TOOK_UP_KEY = "took_up"
 """XCom of a prepare task that cleans up after a dead run: that run's id."""
 CAUSE_KEY = "cause"
 """XCom of a step, or of a group's deed, that failed: a ``documents.Cause``."""
+UNSENT_KEY = "unsent"
+"""XCom of a task that could not tell somebody, with the kind of what it had to tell: a ``documents.Unsent``."""
 
 RETRIES = 3
 RETRY_DELAY = timedelta(seconds=10)

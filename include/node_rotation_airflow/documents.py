@@ -87,6 +87,13 @@ class Approval(Document):
     at: datetime
 
 
+class Unsent(Document):
+    """What could not be told to somebody, and why: a line each."""
+
+    schema_version: Literal[1] = 1
+    lines: tuple[str, ...]
+
+
 class Postponed(Document):
     """A batch that the maintenance window had no room for."""
 

@@ -151,7 +151,10 @@ class Airflow:
                 for key, value in (event.xcoms or {}).items():
                     self._push(operator.task_id, index, key, value)
                 return event
-            return getattr(operator, deferred.method_name)(context, event=event.payload, **(deferred.kwargs or {}))
+            resumed = getattr(operator, deferred.method_name)
+            returned = resumed(context, event=event.payload, **(deferred.kwargs or {}))
+            self.mapped[operator.task_id, "return_value", index] = returned
+            return returned
 
     def fire(self, trigger: Any, ti: Any) -> Any:
         """The first event of a trigger."""

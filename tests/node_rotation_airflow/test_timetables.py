@@ -49,8 +49,8 @@ def test_unpausing_it_the_first_time_waits_for_the_coming_night(timetable: Fleet
 
 @pytest.mark.parametrize("cluster", [0, 2])
 def test_a_backfill_of_past_nights_does_not_start_tonight(timetable: FleetTimetable, cluster: int) -> None:
-    yesterday = pendulum.now("UTC").subtract(days=1, hours=2)
-    last = list(timetable.iter_partition_dagrun_infos(earliest=yesterday.subtract(days=1), latest=yesterday))[cluster]
+    earlier = pendulum.now("UTC").subtract(days=3)  # a night that began within the last hour is still to be started
+    last = list(timetable.iter_partition_dagrun_infos(earliest=earlier.subtract(days=1), latest=earlier))[cluster]
 
     info = following(timetable, last, catchup=False)
 

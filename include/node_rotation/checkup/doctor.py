@@ -10,6 +10,7 @@ from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
 from node_rotation.drift import foreign_provisioner
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
 from node_rotation.model import Blocker, DriftedMachine, DriftReason, GroupDrift, GroupPlan, Plan, Value
+from node_rotation.outcome import Blocked
 from node_rotation.world.aws import LEFT_ALONE, ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
@@ -25,6 +26,7 @@ class Check(StrEnum):
     PODS = "pods"
     SUBNETS = "subnets"
     QUOTAS = "quotas"
+    NOTIFICATIONS = "notifications"
 
 
 class Severity(StrEnum):
@@ -64,6 +66,32 @@ def failed(cluster: str, check: Check, what: str, error: RotationError) -> Findi
     passing = isinstance(error, TransientError)
     remedy = "See whether it answers again, then ask once more." if passing else "Correct what the message names."
     return _finding(cluster, check, Severity.BLOCKING, str(error), what, remedy)
+
+
+def receiver(cluster: str, connection: str, known: Answer, *, beside: bool) -> Iterator[Finding]:
+    """A receiver of messages that Airflow would not find; a rotation goes on without it.
+
+    :param connection: its Airflow connection.
+    :param beside: the command line has an address of it, so that Airflow may have nothing to do with it.
+    """
+    what = f"connection {connection}"
+    if known is Answer.DENIED:
+        said = f"the Airflow that is installed here finds no {what}"
+        remedy = "Add it to Airflow as an HTTP connection, or run doctor with the environment that your Airflow has."
+        yield _finding(cluster, Check.NOTIFICATIONS, Severity.WARNING, said, what, remedy)
+    elif known is Answer.UNKNOWN and not beside:
+        said = f"can't find out whether Airflow has {what}"
+        remedy = "Run doctor where Airflow runs, with its environment, or see: airflow connections get."
+        yield _finding(cluster, Check.NOTIFICATIONS, Severity.UNKNOWN, said, what, remedy)
+
+
+def unaddressed(cluster: str, why: Blocked) -> Finding:
+    """A receiver of messages that the command line can't send to.
+
+    :param why: what its address lacks.
+    """
+    named = ", ".join(why.objects)
+    return _finding(cluster, Check.NOTIFICATIONS, Severity.WARNING, why.reason, named, why.remedy)
 
 
 def unexpected(cluster: str, what: str, error: Exception) -> Finding:

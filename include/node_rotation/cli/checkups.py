@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from node_rotation import fleet
-from node_rotation.checkup.doctor import Check, Finding, Severity, failed, unexpected
+from node_rotation.checkup.doctor import Check, Finding, Severity, failed, receiver, unaddressed, unexpected
 from node_rotation.checkup.examine import Patient, examine
+from node_rotation.checkup.rights import Answer
 from node_rotation.cli import render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
 from node_rotation.clients.read_only import ReadOnlyCloud, read_only
-from node_rotation.errors import RotationError
+from node_rotation.errors import BlockedError, RotationError
 from node_rotation.fleet import Settings
 from node_rotation.kops.discovery import discover
 
+Knows = Callable[[str], Answer]
 LINE = 2000  # nobody's terminal: in a log a finding stays one line, to be searched for
 
 
@@ -23,7 +26,8 @@ def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCo
     """Examine clusters; a blocking finding ends it with ``BLOCKED``."""
     known = fleet.load(file)
     every = [known.settings(name) for name in session.cluster_names(file, clusters)]
-    found = [finding for settings in every for finding in _examined(settings)]
+    knows = cache(session.airflow_knows)  # an Airflow takes seconds to answer, and clusters share their receivers
+    found = [finding for settings in every for finding in _examined(settings, knows)]
     if output is Output.JSON:
         names = [settings.name for settings in every]
         findings = [finding.model_dump(mode="json") for finding in found]
@@ -33,13 +37,27 @@ def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCo
     return ExitCode.BLOCKED if any(f.severity is Severity.BLOCKING for f in found) else ExitCode.OK
 
 
-def _examined(settings: Settings) -> Sequence[Finding]:
+def _examined(settings: Settings, knows: Knows) -> Sequence[Finding]:
     """Never raises: whatever is wrong with one cluster, the others have their turn."""
     what = f"cluster {settings.name}"
     try:
-        return _looked_at(settings, what)
+        return tuple(dict.fromkeys((*_looked_at(settings, what), *_receivers(settings, knows))))
     except Exception as error:  # a defect of ours, as of a single command
         return (unexpected(settings.name, what, error),)
+
+
+def _receivers(settings: Settings, knows: Knows) -> Iterator[Finding]:
+    """Who is to be told, looked for before there is something to tell; nothing is sent."""
+    from node_rotation.clients.http import from_environment
+
+    for one in settings.policy.notify:
+        known = knows(one.http.connection)
+        yield from receiver(settings.name, one.http.connection, known, beside=one.http.url is not None)
+        if one.http.url is not None:
+            try:
+                from_environment(one.http)
+            except BlockedError as error:
+                yield unaddressed(settings.name, error.blocked)
 
 
 def _looked_at(settings: Settings, what: str) -> Sequence[Finding]:

@@ -12,6 +12,7 @@ from node_rotation import engine, machine
 from node_rotation.cli import exits, failures, plan_file, render
 from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
+from node_rotation.cli.notices import Notices
 from node_rotation.cli.options import Output
 from node_rotation.cli.progress import progress, told
 from node_rotation.cli.session import Session, cluster_names, open_session
@@ -129,8 +130,12 @@ def rotate_plan(
 def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitCode:
     if session.settings.policy.mode is Mode.PLAN or made.blockers or not made.batches:
         _show_plan(output, made, refused=True)
-        nothing_to_rotate = session.settings.policy.mode is not Mode.PLAN and not made.blockers
-        return _clean_up(session, made, output) if nothing_to_rotate else exits.of_plan(made)
+        if session.settings.policy.mode is Mode.PLAN:
+            return exits.of_plan(made)
+        if made.blockers:
+            Notices.of(session.run(session.run_id(), made)).rotated()
+            return exits.of_plan(made)
+        return _clean_up(session, made, output)
     return _rotate(session, made, output, yes=yes)
 
 
@@ -148,8 +153,9 @@ def _rotate(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitC
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
     approved_by = approve(made, session.settings.policy.approval, out, yes=yes)
+    notices = Notices.of(run)
     with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
-        result = engine.rotate(run, on_event)
+        result = notices.rotated(on_event)
     if output is Output.JSON:
         render.write_json({**render.result_document(run_id, made, result), "approved_by": approved_by})
     else:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from node_rotation import detect, fleet
-from node_rotation.checkup.rights import Access, Account
+from node_rotation.checkup.rights import Access, Account, Answer
 from node_rotation.clearance.freezes import Freezes
 from node_rotation.clients.read_only import read_only
 from node_rotation.errors import BadInputError
@@ -55,6 +55,13 @@ def aws_asker(settings: Settings) -> Account:
     from node_rotation.clients.connect import aws_asker as reach
 
     return reach(settings)
+
+
+def airflow_knows(connection: str) -> Answer:
+    """Ask an Airflow that is installed here for a connection; tests put another one here."""
+    from node_rotation.clients.airflow_connections import knows
+
+    return knows(connection)
 
 
 def wall_clock() -> Clock:

@@ -16,6 +16,7 @@ OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
 """Settings that no node group has for itself."""
 
 _FOR_ONE_RUN = {"outside_windows": "the windows", "skip_promotion": "promotion", "pin": "newer images"}
+_WHOLE_CLUSTERS = ("intake", "notify")
 _MEANS = {ImageStep.COMMAND: "image_command", ImageStep.POD: "image_pod"}
 
 
@@ -33,9 +34,11 @@ def check(settings: Settings, by_run: bool) -> None:
             raise BadInputError(
                 f"{where}: image_step", f"{policy.image_step} needs {means}, and there is none.", remedy
             )
-        if policy.intake != settings.policy.intake:
-            remedy = "Move it to the cluster's policy, or its environment's."
-            raise BadInputError(f"{where}: intake", "belongs to a whole cluster, not to one of its groups.", remedy)
+        for setting in _WHOLE_CLUSTERS:
+            if getattr(policy, setting) != getattr(settings.policy, setting):
+                remedy = "Move it to the cluster's policy, or its environment's."
+                problem = "belongs to a whole cluster, not to one of its groups."
+                raise BadInputError(f"{where}: {setting}", problem, remedy)
 
 
 def some_slots(settings: Settings, run: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -21,10 +21,12 @@ class HttpCall(Value):
     body: dict[str, Any] | None = Field(default=None, examples=[{"open": False}], description="sent as JSON")
 
 
-class HttpIntake(Value):
-    """An endpoint of whoever installs into the cluster. Its address and token are never in this file."""
+class HttpPlace(Value):
+    """Where requests go: an Airflow connection; for the CLI a url and a token's variable."""
 
-    connection: str = Field(default="node_rotation_intake", description="Airflow connection id (type HTTP)")
+    setting: ClassVar[str]
+    noun: ClassVar[str]
+    connection: str = Field(description="Airflow connection id (type HTTP)")
     url: str | None = Field(
         default=None, pattern=shapes.URL.pattern, description="for the CLI; in Airflow the connection has it"
     )
@@ -34,6 +36,14 @@ class HttpIntake(Value):
         description="for the CLI: the environment variable that holds a bearer token",
     )
     request_timeout: Duration = Field(default=10.0, gt=0, description="how long one request may take")
+
+
+class HttpIntake(HttpPlace):
+    """An endpoint of whoever installs into the cluster. Its address and token are never in this file."""
+
+    setting: ClassVar[str] = "intake.http"
+    noun: ClassVar[str] = "intake"
+    connection: str = Field(default="node_rotation_intake", description="Airflow connection id (type HTTP)")
     close: HttpCall
     open: HttpCall
 

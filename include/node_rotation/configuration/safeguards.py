@@ -16,7 +16,7 @@ from node_rotation.policy import Clusters, Empty
 if TYPE_CHECKING:
     from node_rotation.policy import ApprovalPolicy, BlastRadius, Policy, PromotionPolicy, Share
 
-_ONLY_THE_FILE = ("windows", "blackouts")
+_ONLY_THE_FILE = ("windows", "blackouts", "notify")
 _RECORDED = "Say {} instead: the reason goes on record."
 _REMEDIES = {
     "windows": _RECORDED.format("outside_windows=REASON"),

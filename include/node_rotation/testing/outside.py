@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from node_rotation.configuration.image_policy import ImageCommand
-from node_rotation.configuration.intake_policy import HttpCall, HttpIntake, ObjectRef
+from node_rotation.configuration.intake_policy import HttpCall, HttpIntake, HttpPlace, ObjectRef
 from node_rotation.errors import GoneError
 from node_rotation.outside import CommandState, Outside, PodState
 from node_rotation.testing.faults import Journal
@@ -36,13 +36,13 @@ class MemoryHttp:
         self._journal = journal
         self.closed = False
 
-    def check(self, intake: HttpIntake) -> None:
+    def check(self, intake: HttpPlace) -> None:
         """Every address is known here."""
 
-    def send(self, intake: HttpIntake, call: HttpCall) -> None:
+    def send(self, intake: HttpPlace, call: HttpCall) -> None:
         """Take a request; the journal's faults for it are the service ``http`` and its path as action."""
         with self._journal.mutation(HTTP, call.path, body=call.body):
-            self.closed = call == intake.close
+            self.closed = isinstance(intake, HttpIntake) and call == intake.close
 
 
 @dataclass

@@ -16,10 +16,10 @@ from node_rotation.outcome import Blocked
 if TYPE_CHECKING:
     from airflow.sdk import Connection
 
-    from node_rotation.configuration.intake_policy import HttpIntake
+    from node_rotation.configuration.intake_policy import HttpPlace
 
 
-def endpoint_of(intake: HttpIntake) -> Endpoint:
+def endpoint_of(intake: HttpPlace) -> Endpoint:
     """Address and credentials of an intake's connection, read as Airflow's HTTP provider reads one.
 
     Schema, host and port are the address; its extra are headers; login and password are basic authentication, a
@@ -31,12 +31,14 @@ def endpoint_of(intake: HttpIntake) -> Endpoint:
     try:
         connection = BaseHook.get_connection(intake.connection)
     except AirflowNotFoundException as error:
-        remedy = "Add it to Airflow as an HTTP connection, or correct intake.http.connection in the fleet file."
+        remedy = f"Add it to Airflow as an HTTP connection, or correct {intake.setting}.connection in the fleet file."
         raise BlockedError(Blocked(f"there is no connection {intake.connection}", what, remedy)) from error
     except AirflowException as error:
         raise BlockedError(Blocked(f"it can't be read: {short(error)}", what, "Correct the connection.")) from error
     if not connection.host:
-        raise BlockedError(Blocked(f"connection {intake.connection} has no host", what, "Give it the intake's host."))
+        raise BlockedError(
+            Blocked(f"connection {intake.connection} has no host", what, f"Give it the {intake.noun}'s host.")
+        )
     headers = {str(key): str(value) for key, value in connection.extra_dejson.items()}
     return Endpoint(_url(connection), {**headers, **_credentials(connection)})
 

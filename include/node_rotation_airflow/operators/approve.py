@@ -9,6 +9,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from node_rotation_airflow.constants import APPROVAL_KEY, ENDED_KEY, OWNER, RETRIES, RETRY_DELAY
+from node_rotation_airflow.notices import tell
 from node_rotation_airflow.operators.base import rotation_of
 from node_rotation_airflow.retry import RotationRetryPolicy, said_plainly
 
@@ -38,6 +39,7 @@ class ApprovePlanOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask, if somebody has to be asked."""
+        from node_rotation import notify
         from node_rotation.clearance.approval import needed, table
 
         with said_plainly():
@@ -52,6 +54,8 @@ class ApprovePlanOperator(ApprovalOperator):
         self.subject = f"Rotate {plan.machines} machines of {rotation.settings.name}?"
         self.body = table(plan, why)
         self.response_timeout = timedelta(seconds=policy.timeout)
+        notice = notify.approval(rotation.settings.name, str(context["ti"].run_id), plan.machines, why)
+        tell(context, rotation.settings, notice, self.log)
         self.log.info("asks, because %s; not answered within %s, nothing is done", why, self.response_timeout)
         return super().execute(context)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
@@ -10,6 +11,9 @@ from node_rotation_airflow.operators.step import StepOperator, cause_of
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
+
+    from node_rotation.outcome import Blocked
+    from node_rotation.run import Run
 
 UNTOUCHED = frozenset({"skipped", "upstream_failed", "removed"})
 
@@ -38,17 +42,58 @@ class HealOperator(StepOperator):
         from node_rotation_airflow.deeds import batch_of
         from node_rotation_airflow.operators.base import run_of
 
-        ti: Any = context["ti"]
-        asked = {"run_ids": [ti.run_id], "task_ids": self.step_task_ids, "map_index": ti.map_index}
-        states = ti.get_task_states(dag_id=ti.dag_id, **asked).get(ti.run_id, {})
+        states = self._states(context)
         if not needs_healing(states.values()):
             self.log.info("nothing to heal")
             return None
         self.log.info("not passed: %s", ", ".join(sorted(n for n, state in states.items() if state != "success")))
         run = run_of(context)
-        cause = cause_of(context, self.step_task_ids, ti.map_index)
+        cause = self._cause(context)
         if cause is not None:
             batch = batch_of(run, self.subject(context))
             for line in heal(run, batch, str(cause), image_fault=cause.image_fault):
                 self.log.info("%s", line)
-        return super().work(context)
+        self._tell_failed(context, run, cause)
+        span = self.begin(context, self.subject(context), resume=bool(run.settings.policy.notify))
+        self._tell_frozen(context, run, cause)
+        return span
+
+    def after(self, context: Context, subject: str) -> None:
+        """Its image may have been frozen meanwhile."""
+        from node_rotation_airflow.operators.base import run_of
+
+        self._tell_frozen(context, run_of(context), self._cause(context))
+
+    def _cause(self, context: Context) -> Blocked | None:
+        ti: Any = context["ti"]
+        return cause_of(context, self.step_task_ids, ti.map_index)
+
+    def _states(self, context: Context) -> Mapping[str, str | None]:
+        ti: Any = context["ti"]
+        asked = {"run_ids": [ti.run_id], "task_ids": self.step_task_ids, "map_index": ti.map_index}
+        return dict(ti.get_task_states(dag_id=ti.dag_id, **asked).get(ti.run_id, {}))
+
+    def _tell_failed(self, context: Context, run: Run, cause: Blocked | None) -> None:
+        from node_rotation import notify
+        from node_rotation.outcome import Blocked
+        from node_rotation_airflow.deeds import batch_of
+        from node_rotation_airflow.notices import tell
+
+        batch = batch_of(run, self.subject(context))
+        unsaid = Blocked("no task said why", (), "Read the log of the task that failed.")
+        later = run.policy(batch).gate.on_failure
+        notice = notify.batch_failed(run.settings.name, run.id, batch.name, cause or unsaid, later)
+        tell(context, run.settings, notice, self.log)
+
+    def _tell_frozen(self, context: Context, run: Run, cause: Blocked | None) -> None:
+        from node_rotation import notify
+        from node_rotation.errors import RotationError
+        from node_rotation_airflow.deeds import batch_of
+        from node_rotation_airflow.notices import tell
+
+        if cause is None or not run.settings.policy.notify:
+            return
+        batch = batch_of(run, self.subject(context))
+        with suppress(RotationError):  # the end of the run tells it
+            record = run.freezes.of(run.group(batch).target.image)
+            tell(context, run.settings, notify.frozen(run.settings.name, run.id, record, cause), self.log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,13 @@ from node_rotation_airflow.constants import (
     BATCH_GROUP,
     CAUSE_KEY,
     PREPARE,
+    REQUEST_KEY,
+    REQUEST_TASK,
     TOOK_UP_KEY,
     VERDICT_KEY,
 )
-from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
+from node_rotation_airflow.notices import tell, unsent
+from node_rotation_airflow.operators.base import RotationOperator, request_of, rotation_of, run_of
 from node_rotation_airflow.operators.heal import needs_healing
 from node_rotation_airflow.operators.step import cause_of
 from node_rotation_airflow.operators.verify import BAD, ended_early, postponed
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
     from node_rotation.engine import Result
     from node_rotation.model import Plan
     from node_rotation.steps.verify import Verdict
-    from node_rotation_airflow.documents import Span
+    from node_rotation_airflow.documents import Rotation, Span
 
 VERIFY_TASK = "verify"
 NO_VERDICT = Blocked(
@@ -48,11 +52,12 @@ class ReportOperator(RotationOperator):
     def work(self, context: Context) -> str | None:
         """Write both files; nothing without a plan."""
         from node_rotation.engine import frozen_targets
-        from node_rotation.report import others_of, page, report
+        from node_rotation.report import others_of, report
 
         rotation = rotation_of(context)
         if rotation is None:
             self.log.warning("there was no plan, so there is no report")
+            self._tell_no_plan(context)
             return None
         ti: Any = context["ti"]
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
@@ -67,11 +72,36 @@ class ReportOperator(RotationOperator):
             "put_back": list(dict.fromkeys(line for span in spans for line in span.put_back)),
             "others": others_of([heard for span in spans for heard in span.others]),
             "timeline": [{"batch": s.subject, "step": s.deed, "from": s.began, "to": s.ended} for s in spans],
+            "unsent": list(unsent(ti)),
             "tasks": dict(sorted(states.items())),
         }
-        file = _write(ti.run_id, value, page(value))
+        file = _write(ti.run_id, value)
         self.log.info("report: %s", file)
+        if own := self._tell_ended(context, rotation, value, file):
+            _write(ti.run_id, value | {"unsent": [*value["unsent"], *own]})
         return str(file)
+
+    def _tell_ended(
+        self, context: Context, rotation: Rotation, value: Mapping[str, Any], file: Path
+    ) -> tuple[str, ...]:
+        from node_rotation.configuration.notify_policy import NoticeKind
+        from node_rotation.notify import ended
+        from node_rotation.policy import Mode
+
+        if rotation.settings.policy.mode is Mode.PLAN:
+            return ()
+        notice = ended(value, context["ti"].run_id)
+        if notice and value["blocked"] == asdict(NO_VERDICT):
+            notice = replace(notice, kind=NoticeKind.FAILED)  # nothing stood in its way: it died
+        return tell(context, rotation.settings, notice and replace(notice, report=str(file)), self.log)
+
+    def _tell_no_plan(self, context: Context) -> None:
+        """Whom to tell is known all the same, unless the request itself was refused."""
+        from node_rotation.notify import no_plan
+
+        if context["ti"].xcom_pull(task_ids=REQUEST_TASK, key=REQUEST_KEY):
+            settings = request_of(context).settings
+            tell(context, settings, no_plan(settings.name, context["ti"].run_id), self.log)
 
 
 def _spans(ti: Any) -> Sequence[Span]:
@@ -152,9 +182,11 @@ def _ended(why: str) -> Result:
     return Result(started_at=now, ended_at=now, not_begun=why)
 
 
-def _write(run_id: str, value: Mapping[str, Any], html: str) -> Path:
+def _write(run_id: str, value: dict[str, Any]) -> Path:
+    from node_rotation.report import page
+
     file = page_of(run_id)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.with_suffix(".json").write_text(json.dumps(value, indent=1))
-    file.write_text(html)
+    file.write_text(page(value))
     return file

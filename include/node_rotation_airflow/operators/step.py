@@ -113,7 +113,7 @@ class DeedOperator(RotationOperator):
             raise self._failed(context, what, too_long(self.deed, label(self.deed, subject), waits_for))
         with said_plainly():
             self.after(context, subject)
-        return None
+        return event.get("span")
 
     def after(self, context: Context, subject: str) -> None:
         """What is left to do once the deed is done, if a worker was asked for."""

@@ -11,6 +11,7 @@ from node_rotation_airflow.constants import (
     BATCH_GROUP,
     BEFORE_OPENED,
     ENDED_KEY,
+    HEAL_TASK,
     PLAN_TASK,
     POSTPONED_KEY,
     RESTORE,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
 BAD = frozenset({"failed", "upstream_failed"})
-HEAL = f"{BATCH_GROUP}.heal"
 
 
 class VerifyOperator(DeedOperator):
@@ -125,7 +125,7 @@ def ended_early(context: Context) -> str:
 
 def bad_tasks(states: Mapping[str, str | None]) -> list[str]:
     """Tasks that failed; healing may fail, its batch has failed already."""
-    return sorted(name for name, state in states.items() if state in BAD and not name.startswith(HEAL))
+    return sorted(name for name, state in states.items() if state in BAD and not name.startswith(HEAL_TASK))
 
 
 def _states(context: Context) -> Mapping[str, str | None]:

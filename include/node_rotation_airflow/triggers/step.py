@@ -69,7 +69,8 @@ class StepTrigger(RotationTrigger):
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
                 span = await in_thread(deeds.spanned, run, self.deed, self.subject, self.began, now)
-                yield event({"status": DONE}) if self.resume else TaskSuccessEvent(xcoms={"return_value": span.dump()})
+                done = {"status": DONE, "span": span.dump()}
+                yield event(done) if self.resume else TaskSuccessEvent(xcoms={"return_value": span.dump()})
                 return
             if isinstance(outcome, Blocked):
                 yield event({"status": FAILED, **Cause.of(outcome).dump()})

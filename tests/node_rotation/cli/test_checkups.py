@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.node_rotation.cli.conftest import Cli
 
-from node_rotation.checkup.rights import GROUP_CHANGES
+from node_rotation.checkup.rights import GROUP_CHANGES, Answer
 from node_rotation.cli import session
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
@@ -123,3 +123,37 @@ def test_a_cluster_that_is_not_there_is_named_with_the_file(
 def test_a_cluster_that_is_named_twice_is_examined_once(cli: Cli, account: MemoryAccount) -> None:
     account.free = (0, 0)
     assert len(cli("-o", "json", "doctor", "dev", "dev.dev").document["findings"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "address", "severity", "said"),
+    [
+        (Answer.ALLOWED, {}, "", ""),
+        (Answer.DENIED, {}, "warning", "finds no connection chat"),
+        (Answer.UNKNOWN, {}, "unknown", "can't find out whether Airflow has connection chat"),
+        (Answer.UNKNOWN, {"url": "https://chat.example"}, "", ""),
+        (Answer.UNKNOWN, {"url": "https://chat.example", "token_variable": "NOT_SET"}, "warning", "NOT_SET is not set"),
+    ],
+)
+def test_a_receiver_that_would_not_be_told_is_found_out_beforehand_and_stops_nothing(
+    cli: Cli,
+    account: MemoryAccount,
+    fleet_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: Answer,
+    address: dict[str, str],
+    severity: str,
+    said: str,
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(session, "airflow_knows", lambda connection: asked.append(connection) or known)
+    fleet = yaml.safe_load(fleet_file.read_text())
+    fleet["defaults"]["notify"] = [{"http": {"connection": "chat", **address}}] * 2
+    fleet_file.write_text(yaml.safe_dump(fleet))
+
+    ran = cli("-o", "json", "doctor")
+
+    assert (ran.code, asked) == (0, ["chat"])
+    found = [(one["check"], one["severity"]) for one in ran.document["findings"]]
+    assert found == ([("notifications", severity)] if severity else [])
+    assert said in ran.out

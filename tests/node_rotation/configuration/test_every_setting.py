@@ -31,6 +31,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "ImagePod": {"spec": {"containers": [{"name": "a", "image": "b"}]}},
     "IntakePolicy": {"http": HTTP},
     "HttpIntake": HTTP,
+    "Notify": {"http": {"connection": "chat"}},
+    "HttpNotify": {"connection": "chat"},
     "HttpCall": CALL,
     "KubernetesIntake": OBJECT,
     "GateCheck": {"http": "https://x"},

@@ -49,3 +49,10 @@ def test_an_intake_is_not_a_groups() -> None:
 def test_a_pod_has_to_be_one_that_ends(spec: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         fleet({"image_pod": {"spec": spec}}, {})
+
+
+def test_who_is_told_is_not_a_groups() -> None:
+    notify = [{"http": {"connection": "chat"}}]
+    with pytest.raises(BadInputError, match="notify.* belongs to a whole cluster"):
+        fleet({}, {"notify": notify}).settings("dev")
+    assert fleet({"notify": notify}, {}).settings("dev").policy.notify

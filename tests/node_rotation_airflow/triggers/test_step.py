@@ -75,7 +75,8 @@ def test_done_ends_the_task_without_a_worker(run: Any, monkeypatch: pytest.Monke
 
 
 def test_or_with_one_if_asked(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fire(run, monkeypatch, Done(), resume=True).payload == {"status": "done"}
+    said = fire(run, monkeypatch, Done(), resume=True).payload
+    assert (said["status"], said["span"]["deed"], said["span"]["subject"]) == ("done", "drain", "workers/1")
 
 
 @pytest.mark.parametrize(
