@@ -216,7 +216,7 @@ def _not_frozen(asked: _Asked, image: Image) -> None:
         raise _Refused(
             str(record),
             [f"image {image.id}", f"group {asked.group}"],
-            f"publish a better image, or lift it: node-rotation unfreeze {image.id} --reason ...",
+            f"publish a better image, or lift it: node-rotation unfreeze {image.id} --reason WHY",
             held_back=True,
         )
 

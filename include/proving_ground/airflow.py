@@ -112,7 +112,7 @@ class Airflow:
                 return found
 
     def log(self, dag_id: str, run_id: str, task_id: str, *, map_index: int = -1, attempt: int = 1) -> str:
-        """A task's log, one event per line, and the messages of exceptions."""
+        """A task's log, one event per line, with the messages of exceptions and why it was skipped."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
         content = self.api("GET", path, params={"map_index": map_index, "full_content": "true"})["content"]
         return "\n".join(_event(e) for e in content)
@@ -152,8 +152,8 @@ _TOKENS: dict[str, str] = {}
 def _event(line: Any) -> str:
     if not isinstance(line, dict):
         return str(line)
-    errors = [str(error.get("exc_value", "")) for error in line.get("error_detail") or ()]
-    return ": ".join([str(line["event"]), *errors])
+    said = [str(line["event"])] + ([str(line["reason"])] if "reason" in line else [])  # why a task was skipped
+    return ": ".join([*said, *(str(error.get("exc_value", "")) for error in line.get("error_detail") or ())])
 
 
 def start(

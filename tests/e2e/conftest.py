@@ -35,11 +35,12 @@ def connections(world: ground.Ground) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def land(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
-    """A module may bring its own ``FLEET``."""
+    """A module may bring its own ``FLEET`` and ``SCENARIO``."""
     directory = tmp_path_factory.mktemp("land")
     (directory / "fleet.yaml").write_text(getattr(request.module, "FLEET", FLEET))
+    seeds = scenario.Scenario.model_validate(getattr(request.module, "SCENARIO", SCENARIO))
     with (
-        ground.start(scenario.Scenario.model_validate(SCENARIO), directory / "ground") as world,
+        ground.start(seeds, directory / "ground") as world,
         pytest.MonkeyPatch.context() as patch,
     ):
         for name, value in world.env.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -107,9 +108,13 @@ class Land:
         """That cluster, as its administrator."""
         return client.CoreV1Api(new_client_from_config(str(self.ground.kubeconfig(self.cluster))))
 
-    def publish(self, name: str) -> str:
-        """Have a newer image come out; returns its id."""
-        answer = requests.post(f"{self.ground.endpoint}/_proving-ground/publish", json={"name": name}, timeout=30)
+    def publish(self, name: str, **more: Any) -> str:
+        """Have a newer image come out; returns its id.
+
+        :param more: ``created``, ``behaviour``, ``parameter``, as the proving ground knows them.
+        """
+        asked = {"name": name, **more}
+        answer = requests.post(f"{self.ground.endpoint}/_proving-ground/publish", json=asked, timeout=30)
         answer.raise_for_status()
         return str(answer.json()["image_id"])
 
@@ -148,9 +153,9 @@ class Land:
         return residue.read_aws(self.cluster, "/images/base/current")
 
     def mutations(self) -> list[str]:
-        """What AWS and that API server were asked to change so far, by anybody but the ground's own parts."""
+        """What AWS and the API servers were asked to change so far, by anybody but the ground's own parts."""
         aws = [f"{r.service}:{r.action}" for r in request_log.mutations(self.ground.request_log)]
-        return [*aws, *self._writes()]
+        return [*aws, *(write for cluster in self.ground.clusters for write in self._writes(cluster))]
 
     def run(self, conf: dict[str, Any]) -> str:
         """Start a rotation by hand."""
@@ -169,6 +174,37 @@ class Land:
         """States of a mapped task by its map index."""
         found = self.airflow.tasks(ROTATE, run_id)
         return {t["map_index"]: str(t["state"]) for t in found if t["task_id"] == task}
+
+    def state(self, run_id: str, task: str) -> str:
+        """The state of a task that is not mapped; "" if the run has none."""
+        return self.states(run_id, task).get(-1, "")
+
+    def times(self, run_id: str, task: str, which: str = "start_date") -> list[datetime]:
+        """When instances of a task began, or ended with ``end_date``."""
+        found = self.airflow.tasks(ROTATE, run_id)
+        return [datetime.fromisoformat(t[which]) for t in found if t["task_id"] == task and t[which]]
+
+    def answer(self, run_id: str, option: str, read_s: float) -> None:
+        """Approve or Reject, as a person does in Airflow, or a script over its API.
+
+        :param read_s: how long the plan is read first, seconds.
+        """
+        eventually(f"{run_id} asks", lambda: self._asks_since(run_id) > read_s)
+        path = f"/dags/{ROTATE}/dagRuns/{run_id}/taskInstances/approve/-1/hitlDetails"
+        self.airflow.api("PATCH", path, json={"chosen_options": [option], "params_input": {}})
+
+    @property
+    def fleet(self) -> Path:
+        """The fleet file that this Airflow reads."""
+        return self.reports.parent / "fleet.yaml"
+
+    def report(self, run_id: str) -> dict[str, Any]:
+        """A run's report."""
+        return dict(json.loads(self._reported(run_id).read_text()))
+
+    def page(self, run_id: str) -> str:
+        """A run's report as people read it, its entities as characters."""
+        return html.unescape(self._reported(run_id).with_suffix(".html").read_text())
 
     def clear(self, run_id: str, task: str, *indices: int, downstream: bool = True) -> None:
         """Clear a task, or instances of a mapped one, with what comes after it, as the UI does by default."""
@@ -202,12 +238,21 @@ class Land:
                 said.append(self.airflow.log(dag_id, run_id, task["task_id"], **at)[-2500:])
         return "\n".join(said)
 
-    def _writes(self) -> Iterator[str]:
-        for line in self.ground.audit_log(self.cluster).read_text().splitlines():
+    def _reported(self, run_id: str) -> Path:
+        found = {json.loads(file.read_text())["run_id"]: file for file in self.reports.glob("*.json")}
+        return found[run_id]
+
+    def _asks_since(self, run_id: str) -> float:
+        """For how many seconds the run has been asking; 0 while it doesn't."""
+        asking = self.times(run_id, "approve") if self.state(run_id, "approve") == "awaiting_input" else []
+        return max(((datetime.now(UTC) - began).total_seconds() for began in asking), default=0.0)
+
+    def _writes(self, cluster: str) -> Iterator[str]:
+        for line in self.ground.audit_log(cluster).read_text().splitlines():
             event = json.loads(line)
             what = (event.get("objectRef") or {}).get("resource", "")
             if event["user"].get("username") == "admin" and event["verb"] not in READS:
-                yield f"{event['verb']} {what}"
+                yield f"{cluster}: {event['verb']} {what}"
 
 
 def eventually(what: str, true: Callable[[], object], timeout_s: float = 400.0, pause_s: float = 0.3) -> None:

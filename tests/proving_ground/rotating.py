@@ -46,9 +46,11 @@ class Told:
     """One rotation: what was said, when batches moved, how it ended.
 
     :param acts: what somebody else does as a batch begins a step, by batch and step; once each.
+    :param answers: what somebody else does once a batch says that it waits for this, by a part of the reason; once each.
     """
 
     acts: dict[tuple[str, str], Callable[[], None]] = field(default_factory=dict)
+    answers: dict[str, Callable[[], None]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     moved: list[engine.BatchMoved] = field(default_factory=list)
 
@@ -58,6 +60,8 @@ class Told:
     def _listen(self, event: engine.Event) -> None:
         if isinstance(event, engine.BatchWaits):
             self.said.extend(event.reasons)
+            for part in [part for part in self.answers if any(part in reason for reason in event.reasons)]:
+                self.answers.pop(part)()
         elif isinstance(event, engine.Note):
             self.said.append(event.text)
         else:

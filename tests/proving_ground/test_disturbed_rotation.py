@@ -141,9 +141,17 @@ class Story:
         self.autoscaling.resume_processes(AutoScalingGroupName="dev-sized", ScalingProcesses=["AZRebalance"])
 
     def refresh(self) -> None:
-        asked = {"SkipMatching": True, "InstanceWarmup": 20}
+        """As long as nobody waits for it, however slow the machine under all this is."""
+        asked = {"SkipMatching": True, "InstanceWarmup": 600}
         said = self.autoscaling.start_instance_refresh(AutoScalingGroupName="dev-refreshed", Preferences=asked)
         self.found["refresh"] = said["InstanceRefreshId"]
+
+    def warmed(self) -> None:
+        """What is new has warmed up: the refresh goes on."""
+        world = self.ground.aws.world
+        with world.lock:
+            (refresh,) = self.group("refreshed").refreshes
+            refresh["Preferences"]["InstanceWarmup"] = 1
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +170,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             ("sized/1", "drain"): found.resize,
             ("refreshed/1", "health_gate"): found.refresh,
         }
+        found.told.answers = {"is replacing the machines of dev-refreshed": found.warmed}
         found.run = run_on(ground, [{"name": name, "asg": f"dev-{name}"} for name in GROUPS], POLICY)
         found.result = found.told.rotate(found.run)
         yield found

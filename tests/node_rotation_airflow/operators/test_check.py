@@ -163,7 +163,11 @@ def frozen() -> MemoryWorld:
 @pytest.mark.parametrize(
     ("world", "image", "message"),
     [
-        (frozen, {"ssm": "/images/base/current"}, r"\(base-new\) is frozen since .*: its nodes never join"),
+        (
+            frozen,
+            {"ssm": "/images/base/current"},
+            r"\(base-new\) is frozen since .*: its nodes never join.* --reason WHY\.$",
+        ),
         (simple, {**NAMED, "soak": "300d"}, r"dev\.dev: image ami-.* soaks until 2027-.*wait, or lower image\.soak"),
     ],
     ids=["frozen", "soaks"],
