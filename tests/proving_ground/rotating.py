@@ -46,7 +46,7 @@ class Told:
     """One rotation: what was said, when batches moved, how it ended.
 
     :param acts: what somebody else does as a batch begins a step, by batch and step; once each.
-    :param answers: what somebody else does once a batch says that it waits for this, by a part of the reason; once each.
+    :param answers: what somebody else does once a batch waits, by a part of the reason it says; once each.
     """
 
     acts: dict[tuple[str, str], Callable[[], None]] = field(default_factory=dict)
