@@ -18,7 +18,7 @@ from pydantic import (
 
 from node_rotation.clearance.lineage import alike
 from node_rotation.clearance.promotion_order import no_circles, promoted_from
-from node_rotation.configuration import document, flow_checks, safeguards
+from node_rotation.configuration import document, flow_checks, of_clusters, safeguards
 from node_rotation.configuration.access import Account as Account
 from node_rotation.configuration.access import AwsAccess as AwsAccess
 from node_rotation.configuration.access import KubernetesAccess as KubernetesAccess
@@ -194,6 +194,7 @@ class Fleet(Value):
 
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         safeguards.for_the_file(run)
+        of_clusters.check(cluster, f"{env.name}.{cluster.name}")
         merged = self._laid(env, cluster, run)
         self._keep(self._laid(env, cluster, {}), merged)
         flow_checks.some_slots(merged, run)
