@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import parse_url
 
 from node_rotation.clients.text import short
 from node_rotation.configuration.intake_policy import HttpCall, HttpIntake
@@ -40,7 +43,7 @@ def from_environment(intake: HttpIntake) -> Endpoint:
     where = (f"intake.http ({intake.close.path})",)
     if not intake.url:
         raise BlockedError(
-            Blocked("the intake has no url", where, "Give it in the fleet file for use without Airflow.")
+            Blocked("the intake has no url", where, "Give intake.http.url in the fleet file, for use without Airflow.")
         )
     if intake.token_variable is None:
         return Endpoint(intake.url.rstrip("/"))
@@ -67,6 +70,25 @@ class HttpClient:
         """
         self._endpoint(intake)
 
+    def reach(self, intake: HttpIntake) -> None:
+        """See that somebody takes connections there, with a certificate that is trusted; sends no request.
+
+        :raises TransientError: nobody does within ``request_timeout``.
+        :raises BlockedError: its address is not known, or is none.
+        """
+        to = self._endpoint(intake)
+        try:
+            url = parse_url(to.url)
+            secure = url.scheme == "https"
+            address = (url.host or "", url.port or (443 if secure else 80))
+            with socket.create_connection(address, timeout=intake.request_timeout) as plain:
+                if secure:
+                    ssl.create_default_context().wrap_socket(plain, server_hostname=url.host).close()
+        except LocationParseError as error:
+            raise _no_address(to) from error
+        except (OSError, UnicodeError) as error:
+            raise TransientError(f"intake {to.url}: no answer: {short(error, 160)}", RETRY_S) from error
+
     def send(self, intake: HttpIntake, call: HttpCall) -> None:
         """Send one request.
 
@@ -89,10 +111,15 @@ class HttpClient:
             said = short(answer.read(SAID).decode(errors="replace"), 200)
             answer.close()
         except LocationParseError as error:
-            raise BlockedError(Blocked(f"{to.url} is no address", (what,), "Correct it.")) from error
+            raise _no_address(to) from error
         except (HTTPError, OSError) as error:
             raise TransientError(f"{what}: no answer: {short(error, 160)}", RETRY_S) from error
         _judge(answer.status, what, said)
+
+
+def _no_address(to: Endpoint) -> BlockedError:
+    remedy = "Correct intake.http.url in the fleet file, or the connection in Airflow."
+    return BlockedError(Blocked(f"{to.url} is no address", (f"intake {to.url}",), remedy))
 
 
 def _judge(status: int, what: str, said: str) -> None:
@@ -104,5 +131,5 @@ def _judge(status: int, what: str, said: str) -> None:
     if status in (401, 403):
         remedy = "Give the connection, or the token's environment variable, credentials that may do this."
     else:
-        remedy = "Correct the intake's url, path or body."
+        remedy = "Correct intake.http in the fleet file: url, path or body."
     raise BlockedError(Blocked(line, (what,), remedy))
