@@ -84,14 +84,14 @@ def blockers(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot
         yield Blocker(
             reason=reason,
             objects=tuple(guarded),
-            remedy="name its members in control_plane.etcd, or have the fleet file accept less: "
-            "control_plane.without_probe: true",
+            remedy="name its members in control_plane.etcd of the cluster in the fleet file, or have that accept "
+            "less: control_plane.without_probe: true",
         )
     for reason in _at_first(settings, [group.asg for group in masters], snapshot):
         yield Blocker(
             reason=reason,
             objects=tuple(guarded),
-            remedy="have it healthy, or correct control_plane.etcd in the policy of the cluster; doctor asks again",
+            remedy="have it healthy, or correct control_plane.etcd of the cluster in the fleet file; doctor asks again",
         )
     size = sum(group.desired for group in _masters(settings, snapshot))
     if not settings.policy.control_plane.allow_outage:

@@ -34,9 +34,13 @@ def endpoint_of(intake: HttpIntake) -> Endpoint:
         remedy = "Add it to Airflow as an HTTP connection, or correct intake.http.connection in the fleet file."
         raise BlockedError(Blocked(f"there is no connection {intake.connection}", what, remedy)) from error
     except AirflowException as error:
-        raise BlockedError(Blocked(f"it can't be read: {short(error)}", what, "Correct the connection.")) from error
+        raise BlockedError(
+            Blocked(f"connection {intake.connection} can't be read: {short(error)}", what, "Correct it in Airflow.")
+        ) from error
     if not connection.host:
-        raise BlockedError(Blocked(f"connection {intake.connection} has no host", what, "Give it the intake's host."))
+        raise BlockedError(
+            Blocked(f"connection {intake.connection} has no host", what, "Give it the intake's host, in Airflow.")
+        )
     headers = {str(key): str(value) for key, value in connection.extra_dejson.items()}
     return Endpoint(_url(connection), {**headers, **_credentials(connection)})
 
