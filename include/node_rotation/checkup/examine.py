@@ -75,7 +75,8 @@ class _Examination:
             for group in self.patient.settings.cluster.groups:
                 self._aws_rights(group, groups.get(group.name))
         if groups and cluster is not None:
-            settings = self.patient.settings.only(groups=list(groups))
+            some = self.patient.settings.only(groups=list(groups))
+            settings = some.model_copy(update={"beside": ()})  # what is not there can't be looked at either
             ask = partial(observe, settings, self.patient.cloud, cluster, self.patient.clock)
             snapshot = self._tried(Check.DISCOVERY, f"cluster {self.name}", ask)
             if snapshot is not None:

@@ -115,7 +115,7 @@ def _at_first(settings: Settings, asgs: Collection[str], snapshot: Snapshot) -> 
 
 def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:
     """The Auto Scaling groups of the control plane."""
-    groups = [group for group in settings.cluster.groups if group.role is Role.CONTROL_PLANE]
+    groups = [group for group in settings.watched if group.role is Role.CONTROL_PLANE]
     return tuple(asg for asg in snapshot.groups.values() if any(g.names_asg(asg.name, asg.tags) for g in groups))
 
 
