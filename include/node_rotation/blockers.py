@@ -103,13 +103,13 @@ def _capacity(subject: Subject) -> Iterator[Blocker]:
         yield Blocker(
             reason=f"surge is impossible: {scaling.name} has max size {scaling.max}, desired {scaling.desired}",
             objects=(subject.object, f"asg {scaling.name}"),
-            remedy="raise the group's max size, set raise_max_size: true, or use strategy: detach",
+            remedy="raise the group's max size, or set raise_max_size: true or strategy: detach in the fleet file",
         )
     elif plan.slots < 1:
         yield Blocker(
             reason=f"the budget of group {plan.name} leaves 0 slots",
             objects=(subject.object,),
-            remedy=f"set budget.{_side(plan.strategy)} to at least 1",
+            remedy=f"set budget.{_side(plan.strategy)} to at least 1 in the fleet file",
         )
 
 
@@ -126,13 +126,14 @@ def _image_step(subject: Subject) -> Iterator[Blocker]:
         yield Blocker(
             reason=f"the template of {plan.asg} does not launch the target {image}, and the image step is external",
             objects=(subject.object, f"asg {plan.asg}", f"image {image}"),
-            remedy="put the image into the template first, or set image_step: launch_template",
+            remedy="put the image into the template first, or set image_step: launch_template in the fleet file",
         )
     elif plan.image_step is ImageStep.LAUNCH_TEMPLATE and subject.scaling.template.launch_configuration:
         yield Blocker(
             reason=f"{plan.asg} uses launch configuration {subject.scaling.template.name}, which can't be changed",
             objects=(subject.object, f"asg {plan.asg}"),
-            remedy="move the group to a launch template, or set image_step: external and replace the configuration",
+            remedy="move the group to a launch template, or set image_step: external in the fleet file and replace the "
+            "configuration yourself",
         )
 
 
@@ -160,7 +161,7 @@ def _checks(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
             yield Blocker(
                 reason=f"a gate check is not green before the rotation: {why}",
                 objects=(subject.object, check.label),
-                remedy="correct what it checks, or take it out of gate.checks",
+                remedy="correct what it checks, or take it out of gate.checks in the fleet file",
             )
 
 
@@ -172,7 +173,8 @@ def _machines(subject: Subject, snapshot: Snapshot) -> Iterator[Blocker]:
         yield Blocker(
             reason=f"machines of group {subject.plan.name} are protected against termination",
             objects=tuple(f"machine {i}" for i in locked),
-            remedy="clear DisableApiTermination of these instances, or leave them out",
+            remedy="clear DisableApiTermination of these instances (aws ec2 modify-instance-attribute "
+            "--no-disable-api-termination), or rotate other groups",
         )
 
 

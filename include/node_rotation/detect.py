@@ -42,12 +42,10 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
     now = clock.now()
     lease = cluster.lease()
     ledger = _ledger(lease)
-    managed = {
-        g.name: _managed(g, settings, cloud, ledger) for g in settings.cluster.groups if g.kind is Kind.EKS_MANAGED
-    }
+    managed = {g.name: _managed(g, settings, cloud, ledger) for g in settings.watched if g.kind is Kind.EKS_MANAGED}
     ours = [
         managed[group.name].asg if group.name in managed else asg_name(group, settings, cloud)
-        for group in settings.cluster.groups
+        for group in settings.watched
     ]
     groups = cloud.groups(list(dict.fromkeys((*ours, *_asgs(ledger)))))
     _all_there(settings, ours, groups)
@@ -290,7 +288,7 @@ def _activities(cloud: Cloud, groups: Iterable[ScalingGroup], now: float) -> dic
 
 def _all_there(settings: Settings, ours: Sequence[str], groups: Mapping[str, ScalingGroup]) -> None:
     first: dict[str, str] = {}
-    for group, asg in zip(settings.cluster.groups, ours, strict=True):
+    for group, asg in zip(settings.watched, ours, strict=True):
         if first.setdefault(asg, group.name) != group.name:
             raise BadInputError(
                 f"{settings.name}: node groups {first[asg]} and {group.name}",

@@ -13,6 +13,9 @@ from node_rotation.world.aws import LEFT_ALONE, Instance, Member, ScalingGroup
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
 
+PROVIDER_ID = "Have the cloud controller manager, or the kubelet (--provider-id), set its spec.providerID."
+"""What to do about a Node that names no machine."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
@@ -86,9 +89,9 @@ def _not_ours(node: Node, instances: Mapping[str, Instance]) -> str:
     if owner:
         return f"belongs to {owner} and is left alone"
     if not node.provider_id and not node.instance_id:
-        return "has no providerID: no machine can be found for it"
+        return f"has no providerID: no machine can be found for it, and it is left alone. {PROVIDER_ID}"
     if not node.instance_id:
-        return f"has providerID {node.provider_id}, which names no EC2 instance"
+        return f"has providerID {node.provider_id}, which names no EC2 instance, and is left alone"
     if node.instance_id not in instances:
         return f"names instance {node.instance_id}, which no configured group has"
     return ""

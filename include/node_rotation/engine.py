@@ -12,7 +12,7 @@ from node_rotation.clearance.look import Superseded
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting, too_long
+from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Outcome, Waiting, too_long
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
@@ -153,6 +153,10 @@ class _Rotation:
     ledger: Ledger | None = None
     took_up: str = ""
 
+    @property
+    def _objects(self) -> tuple[str, ...]:
+        return (f"cluster {self.run.settings.name}",)
+
     def carry_out(self, started: float) -> Result:
         cleared = self._cleared()
         if isinstance(cleared, Superseded):
@@ -162,7 +166,8 @@ class _Rotation:
         try:
             blocked = self._forward()
         except KeyboardInterrupt:
-            blocked = Blocked("the rotation was interrupted", (), "Start it again: it goes on with what is left.")
+            remedy = "Start it again: it goes on with what is left."
+            blocked = Blocked("the rotation was interrupted", self._objects, remedy)
         except Exception:
             self._restore()
             raise
@@ -192,7 +197,7 @@ class _Rotation:
                     self._note(f"waits: {'; '.join(said)}")
                 self.run.clock.wait(answer.poll_s)
         except KeyboardInterrupt:
-            return Blocked("the rotation was interrupted before it began", (), "Start it again.")
+            return Blocked("the rotation was interrupted before it began", self._objects, "Start it again.")
         return answer
 
     def _forward(self) -> Blocked | None:
@@ -203,7 +208,7 @@ class _Rotation:
         except BlockedError as error:
             return error.blocked
         except TransientError as error:
-            return Blocked(str(error), (), "Start again when the service answers.")
+            return Blocked(str(error), self._objects, "Start again when the service answers.")
         return blocked
 
     def _prepare(self) -> Blocked | None:
@@ -273,7 +278,7 @@ class _Rotation:
                 lock.require(self.run)  # a lost lock ends the run, not the batch
                 outcome = error.blocked
             except PermanentError as error:
-                outcome = Blocked(str(error), (f"batch {moving.batch.name}",))
+                outcome = Blocked(str(error), (f"batch {moving.batch.name}",), REFUSED_CALL)
             if isinstance(outcome, Waiting) and self._overdue(moving):
                 outcome = too_long(moving.name, f"batch {moving.batch.name}", outcome.reasons)
             if isinstance(outcome, Waiting):

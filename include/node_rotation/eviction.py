@@ -117,7 +117,7 @@ def decide_node(node: Node, policy: DrainPolicy, *, drain_started_at: float, now
         return None
     if policy.do_not_disrupt is PodRule.WAIT:
         return WaitFor(f"{asks}; drain.do_not_disrupt: wait")
-    remedy = "remove the annotation, or set drain.do_not_disrupt: evict or wait"
+    remedy = "remove the annotation, or set drain.do_not_disrupt to evict or wait in the fleet file"
     return Block(Blocked(asks, (f"node {node.name}",), remedy))
 
 
@@ -231,7 +231,13 @@ def _by_rule(pod: Pod, policy: DrainPolicy, now: float) -> Block | WaitFor | Non
     rules = list(_rules(pod, policy, now))
     for rule, setting, what in rules:
         if rule is PodRule.BLOCK:
-            return Block(Blocked(what, (f"pod {pod.key}",), f"remove the pod, or set drain.{setting}: evict or wait"))
+            return Block(
+                Blocked(
+                    what,
+                    (f"pod {pod.key}",),
+                    f"remove the pod, or set drain.{setting} to evict or wait in the fleet file",
+                )
+            )
     for rule, setting, what in rules:
         if rule is PodRule.WAIT:
             return WaitFor(f"pod {pod.key}: {what} (drain.{setting}: wait)")

@@ -18,7 +18,7 @@ from pydantic import (
 
 from node_rotation.clearance.lineage import alike
 from node_rotation.clearance.promotion_order import no_circles, promoted_from
-from node_rotation.configuration import document, flow_checks, safeguards
+from node_rotation.configuration import document, flow_checks, of_clusters, safeguards
 from node_rotation.configuration.access import Account as Account
 from node_rotation.configuration.access import AwsAccess as AwsAccess
 from node_rotation.configuration.access import KubernetesAccess as KubernetesAccess
@@ -54,14 +54,16 @@ Prices = Annotated[
 class Settings(Value):
     """One cluster with everything that holds for it, policies merged per group.
 
-    ``before`` are the clusters that an image must have proven itself in first, ``turn`` those that it is rotated in
-    turn with, ``accounts`` those of the whole fleet.
+    ``beside`` are masters' groups that are not rotated but count for the quorum, ``before`` the clusters that an image
+    must have proven itself in first, ``turn`` those that it is rotated in turn with, ``accounts`` those of the whole
+    fleet.
     """
 
     environment: str
     cluster: Cluster
     policy: Policy
     groups: dict[str, Policy]
+    beside: tuple[NodeGroup, ...] = ()
     before: tuple[Before, ...] = ()
     turn: Turn | None = None
     accounts: tuple[Account, ...] = ()
@@ -73,8 +75,15 @@ class Settings(Value):
         """``environment.cluster``, as partition keys and log lines say it."""
         return f"{self.environment}.{self.cluster.name}"
 
+    @property
+    def watched(self) -> tuple[NodeGroup, ...]:
+        """The groups that are looked at: those that may be rotated, and those that are beside them."""
+        return (*self.cluster.groups, *self.beside)
+
     def only(self, groups: Sequence[str] = (), roles: Sequence[Role] = ()) -> Settings:
         """The same cluster with some of its groups: those named, of these roles; nothing given means all.
+
+        Where some of the masters stay, the others do beside them: a quorum is counted over all of them.
 
         :raises BadInputError: if there is no such group, or none is left.
         """
@@ -92,7 +101,9 @@ class Settings(Value):
             raise BadInputError("roles", f"cluster {self.name} has no node group of role {wanted}.", known)
         cluster = self.cluster.model_copy(update={"groups": kept})
         policies = {group.name: self.groups[group.name] for group in kept}
-        return self.model_copy(update={"cluster": cluster, "groups": policies})
+        masters = any(group.role is Role.CONTROL_PLANE for group in kept)
+        beside = tuple(g for g in self.watched if masters and g.role is Role.CONTROL_PLANE and g not in kept)
+        return self.model_copy(update={"cluster": cluster, "groups": policies, "beside": beside})
 
 
 class Before(Value):
@@ -194,6 +205,7 @@ class Fleet(Value):
 
     def _merged(self, env: Environment, cluster: Cluster, run: Mapping[str, Any]) -> Settings:
         safeguards.for_the_file(run)
+        of_clusters.check(cluster, f"{env.name}.{cluster.name}")
         merged = self._laid(env, cluster, run)
         self._keep(self._laid(env, cluster, {}), merged)
         flow_checks.some_slots(merged, run)

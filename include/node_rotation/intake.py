@@ -182,7 +182,8 @@ def _replicas(run: Run) -> int:
     try:
         return int(run.cluster.objects.read(policy.object)["spec"].get("replicas", 1))
     except GoneError as error:
-        remedy = "Name its Deployment (autoscaler.deployment, autoscaler.namespace), or set autoscaler.pause: false."
+        remedy = "Name its Deployment (autoscaler.deployment, autoscaler.namespace), or set autoscaler.pause: false, "
+        remedy += "in the fleet file."
         reason = f"there is no cluster-autoscaler to pause: {error}"
         raise BlockedError(Blocked(reason, (str(policy.object),), remedy)) from error
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from node_rotation import lock, names
 from node_rotation.control_plane import quorum
 from node_rotation.detect import make_run
+from node_rotation.drift import PROVIDER_ID
 from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.model import Strategy
@@ -83,7 +84,8 @@ def find(settings: Settings, snapshot: Snapshot, name: str) -> Machine:
             "Give a Node's name as kubectl shows it, or an instance id of one of the fleet's groups.",
         )
     if not instance_id:
-        raise BadInputError("NODE", f"node {name} has no AWS providerID, so no machine is known to be behind it.")
+        problem = f"node {name} has no AWS providerID, so no machine is known to be behind it."
+        raise BadInputError("NODE", problem, f"{PROVIDER_ID} Until then: kubectl drain {name}.")
     group = _group_of(settings, asg, snapshot) if asg else None
     policy = settings.groups[group.name] if group else settings.policy
     names_of = (asg.name if asg else None, group.name if group else None)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_POLL_S = 2.0
+REFUSED_CALL = "A call was refused and would be again: correct what the message names, then start it again."
+"""What to do about an error that nobody foresaw: no retry helps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,14 @@ class Http(Protocol):
         """See that its address is known; sends nothing. :raises BlockedError: if it is not."""
         ...
 
+    def reach(self, intake: HttpPlace) -> None:
+        """See that somebody takes connections there; sends no request.
+
+        :raises TransientError: nobody does.
+        :raises BlockedError: its address is not known, or is none.
+        """
+        ...
+
     def send(self, intake: HttpPlace, call: HttpCall) -> None:
         """Send one request, bounded by ``intake.request_timeout``.
 

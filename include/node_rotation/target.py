@@ -153,7 +153,9 @@ def _by_parameter(asked: _Asked, name: str) -> tuple[Image, str]:
     where = f"ssm {name}"
     parameter = asked.candidates.parameter
     if parameter is None:
-        raise _Refused(f"there is no SSM parameter {name}", [where], "correct image.ssm, or create the parameter")
+        raise _Refused(
+            f"there is no SSM parameter {name}", [where], "correct image.ssm in the fleet file, or create the parameter"
+        )
     if asked.past and parameter.modified_at > asked.moment.timestamp():
         if not asked.source.name:
             raise _unanswerable(asked, where, "the parameter was written later and keeps no history")
@@ -171,7 +173,11 @@ def _by_name(asked: _Asked) -> Image:
     created = [i for i in found if i.created <= asked.moment]
     if not created:
         when = f" created before {_iso(asked.moment)}" if found else ""
-        raise _Refused(f"no image matches {what}{when}", [f"group {asked.group}"], "correct image.owner or image.name")
+        raise _Refused(
+            f"no image matches {what}{when}",
+            [f"group {asked.group}"],
+            "correct image.owner or image.name in the fleet file",
+        )
     current = [i for i in created if not deprecated(i, asked.moment)]
     if not current:
         raise _Refused(
@@ -194,7 +200,7 @@ def _the(asked: _Asked, image_id: str, where: str) -> Image:
         raise _Refused(
             f"image {image_id} ({where}) does not exist, or this account may not use it",
             [f"image {image_id}", f"group {asked.group}"],
-            "share the image with the account, or name another",
+            "share the image with the account (aws ec2 modify-image-attribute), or name another",
         )
     return image
 
@@ -205,7 +211,7 @@ def _soaked(asked: _Asked, image: Image, where: str) -> None:
         raise _Refused(
             f"image {image.id} ({where}) soaks until {_iso(datetime.fromtimestamp(until, UTC))}",
             [f"image {image.id}", f"group {asked.group}"],
-            "wait, or lower image.soak",
+            "wait, or lower image.soak in the fleet file",
             held_back=True,
         )
 
@@ -239,14 +245,14 @@ def _fits(asked: _Asked, image: Image) -> None:
         raise _Refused(
             f"image {image.id} ({image.name}) is deprecated since {_iso(image.deprecated or asked.moment)}",
             [f"image {image.id}", f"group {asked.group}"],
-            "publish a newer image, or pin this one with image.id",
+            "publish a newer image, or pin this one: --image ID for a run, image.id in the fleet file",
         )
     wanted = _architecture(asked)
     if image.architecture != wanted:
         raise _Refused(
             f"image {image.id} is for {image.architecture}, the machines of group {asked.group} are {wanted}",
             [f"image {image.id}", f"group {asked.group}"],
-            f"name an image for {wanted} (image.architecture: {wanted})",
+            f"name an image for {wanted} (image.architecture: {wanted} in the fleet file)",
         )
 
 
@@ -277,7 +283,7 @@ def _never_backwards(asked: _Asked, image: Image) -> tuple[str, ...]:
         f"image {image.id} ({_iso(image.created)}) is older than {running.id} ({_iso(running.created)}), which "
         f"{most} of {len(asked.candidates.running)} machines of group {asked.group} run",
         [f"image {image.id}", f"group {asked.group}"],
-        f"pin it with image.id: {image.id} if going back is meant",
+        f"if going back is meant, pin it: --image {image.id} for a run, image.id: {image.id} in the fleet file",
     )
 
 

@@ -10,7 +10,7 @@ from math import inf
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, Role, StepName, Strategy
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps import prepare as preparing
@@ -80,7 +80,7 @@ def _ledger(run: Run) -> Ledger | None:
 
 def refused(name: str, subject: str, error: PermanentError) -> Blocked:
     """A call that was wrong, as the command line reports it."""
-    return Blocked(str(error), (label(name, subject),))
+    return Blocked(str(error), (label(name, subject),), REFUSED_CALL)
 
 
 def label(name: str, subject: str) -> str:

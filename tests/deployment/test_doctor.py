@@ -21,6 +21,8 @@ from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.clients.kubernetes_review import KubernetesReview
 from node_rotation.clients.wall import WallClock
 from node_rotation.configuration.autoscaler_policy import AutoscalerPolicy
+from node_rotation.configuration.intake_policy import ObjectRef
+from node_rotation.errors import GoneError
 from node_rotation.fleet import Fleet
 from proving_ground.ground import Ground
 from proving_ground.scenario import Fault
@@ -111,3 +113,22 @@ def test_what_aws_denies_is_named_with_its_action(
     (finding,) = findings(ground, aws, kubeconfig, "node-rotation")
     assert finding.what == "may not autoscaling:DetachInstances, ec2:TerminateInstances"
     assert finding.object == "group workers"
+
+
+@pytest.mark.proving_ground
+def test_what_an_intake_in_the_cluster_needs_is_asked_by_the_server_s_own_names(kubeconfig: Path) -> None:
+    review = KubernetesReview(as_group(kubeconfig, "node-rotation"))
+    config_map = ObjectRef(kind="ConfigMap", namespace="installer", name="intake")
+    right = review.right_to_patch(config_map)
+    assert str(right) == "patch configmaps intake in installer"
+    assert review.may(right) is Answer.DENIED
+    deployment = ObjectRef(api_version="apps/v1", kind="Deployment", name="installer")
+    assert str(review.right_to_patch(deployment)) == "patch deployments.apps installer in default"
+    with pytest.raises(GoneError, match="no kind Intake in v1"):
+        review.right_to_patch(ObjectRef(kind="Intake", name="intake"))
+
+
+@pytest.mark.proving_ground
+def test_the_rights_of_an_image_pod_are_not_granted_by_default(kubeconfig: Path) -> None:
+    review = KubernetesReview(as_group(kubeconfig, "node-rotation"))
+    assert {review.may(right) for right in checkup.pod_rights("rotation")} == {Answer.DENIED}

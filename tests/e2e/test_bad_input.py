@@ -20,6 +20,7 @@ from kubernetes import client
 from kubernetes.config import new_client_from_config
 
 from node_rotation.cli import main
+from node_rotation.drift import PROVIDER_ID
 from proving_ground import ground, scenario
 from proving_ground.aws import request_log
 
@@ -471,7 +472,7 @@ def test_halves_of_machines_are_named_and_left_alone(world: ground.Ground, cli: 
 
     drift, plan = cli("drift", "dev"), cli("-o", "json", "plan", "dev")
 
-    lonely = "node by-hand has no providerID: no machine can be found for it"
+    lonely = f"node by-hand has no providerID: no machine can be found for it, and it is left alone. {PROVIDER_ID}"
     assert f"note: {lonely}" in drift.out
     assert f"note: machine {machine} of dev-" in drift.out
     assert "has no Node" in drift.out

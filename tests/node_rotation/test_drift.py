@@ -18,7 +18,7 @@ from tests.node_rotation.builders import (
     world,
 )
 
-from node_rotation.drift import cluster_notes, drift_of
+from node_rotation.drift import PROVIDER_ID, cluster_notes, drift_of
 from node_rotation.model import DriftReason, GroupDrift, Target, TemplateVersion
 from node_rotation.policy import DriftPolicy, Policy
 from node_rotation.target import Choice
@@ -127,9 +127,9 @@ def test_half_machines_and_foreign_nodes_are_named_and_left_alone():
         ),
     )
     assert cluster_notes(snapshot) == (
-        "node n-none has no providerID: no machine can be found for it",
+        f"node n-none has no providerID: no machine can be found for it, and it is left alone. {PROVIDER_ID}",
         "node n-lost names instance i-9, which no configured group has",
-        "node n-kind has providerID kind://x, which names no EC2 instance",
+        "node n-kind has providerID kind://x, which names no EC2 instance, and is left alone",
         "node n-karp belongs to Karpenter (node pool spot) and is left alone",
         "node n-auto belongs to EKS Auto Mode and is left alone",
         "node n-farg belongs to Fargate and is left alone",

@@ -153,6 +153,21 @@ def test_a_run_can_be_narrowed_to_groups_and_roles():
     assert settings.only() == settings
 
 
+def test_masters_that_are_left_out_stay_in_sight_of_those_that_are_not():
+    data = copy.deepcopy(GOOD)
+    more = {"name": "more-masters", "asg": "dev-more", "role": "control-plane"}
+    data["environments"][0]["clusters"][0]["groups"].append(more)
+    settings = Fleet.model_validate(data).settings("dev-1")
+    one = settings.only(["masters"])
+    assert list(one.groups) == ["masters"]
+    assert [group.name for group in one.watched] == ["masters", "more-masters"]
+    assert [group.name for group in settings.only(["workers", "masters"]).only(["masters"]).watched] == [
+        "masters",
+        "more-masters",
+    ]
+    assert settings.only(["workers"]).beside == ()
+
+
 @pytest.mark.parametrize(
     ("run", "said"),
     [

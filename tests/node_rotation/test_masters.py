@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from tests.node_rotation.masters import kops, probed
 from tests.node_rotation.test_two_actors import Shadow
 
 from node_rotation import detect, engine, machine, planning
+from node_rotation.control_plane import quorum
 from node_rotation.errors import BlockedError
 from node_rotation.fleet import Settings
+from node_rotation.model import Plan
 from node_rotation.run import Run
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -37,6 +41,32 @@ def test_one_group_of_three_masters_is_planned_with_the_quorum_of_all() -> None:
     plan = planning.make_plan(settings, drifts, seen, world.clock.now())
     assert plan.blockers == ()
     assert [b.name for b in plan.batches] == ["master-a/1"]
+
+
+def plan_of_one(world: MemoryWorld, settings: Settings) -> Plan:
+    seen = detect.observe(settings, world.cloud, world.cluster, world.clock)
+    ask = partial(detect.detect, settings, cloud=world.cloud, cluster=world.cluster, clock=world.clock, snapshot=seen)
+    return planning.make_plan(settings, [ask(group) for group in settings.groups], seen, world.clock.now())
+
+
+def test_settings_of_one_group_of_three_masters_count_the_quorum_of_all() -> None:
+    world = kops()
+    settings = world.settings(**probed(world)).only(["master-a"])
+    plan = plan_of_one(world, settings)
+    assert plan.blockers == ()
+    assert [b.name for b in plan.batches] == ["master-a/1"]
+
+
+def test_another_group_s_master_that_is_not_ready_keeps_the_one_that_was_chosen() -> None:
+    """With the outage approved nothing else would have kept it: it was the only master in sight."""
+    world = kops()
+    settings = world.settings(**probed(world, allow_outage=True)).only(["master-a"])
+    seen = detect.observe(settings, world.cloud, world.cluster, world.clock)
+    (chosen,) = seen.groups[world.asg("master-a")].members
+    (other,) = seen.groups[world.asg("master-b")].members
+    nodes = tuple(replace(n, ready=n.ready and n.instance_id != other.instance_id) for n in seen.nodes)
+    held = quorum.before(settings, replace(seen, nodes=nodes), [chosen.instance_id])
+    assert any("is not Ready" in why and other.instance_id in why for why in held), held
 
 
 def test_three_masters_one_after_the_other_then_the_workers() -> None:

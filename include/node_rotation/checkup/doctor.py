@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
-from node_rotation.drift import foreign_provisioner
+from node_rotation.drift import PROVIDER_ID, foreign_provisioner
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
 from node_rotation.model import Blocker, DriftedMachine, DriftReason, GroupDrift, GroupPlan, Plan, Value
 from node_rotation.outcome import Blocked
@@ -24,6 +24,8 @@ class Check(StrEnum):
     ROTATION = "rotation"
     DISRUPTION_BUDGETS = "disruption budgets"
     PODS = "pods"
+    INTAKE = "intake"
+    IMAGE_STEP = "image step"
     SUBNETS = "subnets"
     QUOTAS = "quotas"
     NOTIFICATIONS = "notifications"
@@ -52,7 +54,9 @@ class Finding(Value):
     remedy: str
 
 
-def failed(cluster: str, check: Check, what: str, error: RotationError) -> Finding:
+def failed(
+    cluster: str, check: Check, what: str, error: RotationError, severity: Severity = Severity.BLOCKING
+) -> Finding:
     """A look that ended in an error.
 
     :param what: the object that was looked at.
@@ -60,12 +64,12 @@ def failed(cluster: str, check: Check, what: str, error: RotationError) -> Findi
     if isinstance(error, BlockedError):
         found = error.blocked
         named = ", ".join(found.objects) or what
-        return _finding(cluster, check, Severity.BLOCKING, found.reason, named, found.remedy)
+        return _finding(cluster, check, severity, found.reason, named, found.remedy)
     if isinstance(error, BadInputError):
-        return _finding(cluster, check, Severity.BLOCKING, error.problem, error.where, error.remedy)
+        return _finding(cluster, check, severity, error.problem, error.where, error.remedy)
     passing = isinstance(error, TransientError)
     remedy = "See whether it answers again, then ask once more." if passing else "Correct what the message names."
-    return _finding(cluster, check, Severity.BLOCKING, str(error), what, remedy)
+    return _finding(cluster, check, severity, str(error), what, remedy)
 
 
 def receiver(cluster: str, connection: str, known: Answer, *, beside: bool) -> Iterator[Finding]:
@@ -104,16 +108,16 @@ def unexpected(cluster: str, what: str, error: Exception) -> Finding:
     return _finding(cluster, Check.DISCOVERY, Severity.BLOCKING, said, what, remedy)
 
 
-def kubernetes_rights(cluster: str, answers: Mapping[Right, Answer]) -> Iterator[Finding]:
+def kubernetes_rights(
+    cluster: str, answers: Mapping[Right, Answer], remedy: str = "Apply docs/rbac.yaml and bind it to this identity."
+) -> Iterator[Finding]:
     """Rights that the API server does not give us."""
     for right, answer in answers.items():
         if answer is not Answer.ALLOWED:
             said = "may not" if answer is Answer.DENIED else "can't find out whether it may"
             severity = Severity.BLOCKING if answer is Answer.DENIED else Severity.UNKNOWN
-            remedy = "Apply docs/rbac.yaml and bind it to this identity."
-            yield _finding(
-                cluster, Check.PERMISSIONS, severity, f"{said} {right}", f"{right.verb} {right.resource}", remedy
-            )
+            object_ = f"{right.verb} {right.resource}"
+            yield _finding(cluster, Check.PERMISSIONS, severity, f"{said} {right}", object_, remedy)
 
 
 def aws_rights(
@@ -152,7 +156,7 @@ def halves(cluster: str, snapshot: Snapshot, asgs: Iterable[str]) -> Iterator[Fi
             continue
         if not node.instance_id:
             what = f"names no EC2 instance (providerID {node.provider_id or 'is missing'})"
-            remedy = "Let the cloud provider set spec.providerID; until then the node is left alone."
+            remedy = f"{PROVIDER_ID} Until then the node is left alone."
             yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, what, f"node {node.name}", remedy)
         elif node.instance_id not in snapshot.instances:
             what, remedy = (

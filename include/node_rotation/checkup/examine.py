@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
-from node_rotation.checkup import doctor
+from node_rotation.checkup import doctor, outside
 from node_rotation.checkup import rights as checkup
 from node_rotation.checkup.doctor import Check, Finding, Severity
-from node_rotation.checkup.rights import Access, Account, Answer, Quota
+from node_rotation.checkup.rights import Access, Account, Answer, Quota, Right
 from node_rotation.clearance import freeze
 from node_rotation.detect import asg_name, detect, observe
 from node_rotation.errors import BadInputError, RotationError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.model import GroupPlan, ImageStep, Kind
+from node_rotation.outside import Outside
 from node_rotation.planning import make_plan
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
@@ -30,6 +31,7 @@ class Patient:
 
     :param cluster: None if its API server can't be reached: AWS is asked alone.
     :param access: goes with it.
+    :param outside: what rotations from this machine have besides; None: it is not asked.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class Patient:
     account: Account
     access: Access | None
     clock: Clock
+    outside: Outside | None = None
 
 
 def examine(patient: Patient) -> tuple[Finding, ...]:
@@ -62,13 +65,18 @@ class _Examination:
         cluster = self._answers()
         if self.patient.access is not None and cluster is not None:
             self._kubernetes_rights(self.patient.access)
+            self._image_pod_rights(self.patient.access)
+            self._intake_right(self.patient.access)
+        if self.patient.outside is not None:
+            self.found += outside.findings(self.patient.settings, self.patient.outside)
         groups = self._groups() if identity is not None else {}
         if identity is not None:
             self._freeze_rights()
             for group in self.patient.settings.cluster.groups:
                 self._aws_rights(group, groups.get(group.name))
         if groups and cluster is not None:
-            settings = self.patient.settings.only(groups=list(groups))
+            some = self.patient.settings.only(groups=list(groups))
+            settings = some.model_copy(update={"beside": ()})  # what is not there can't be looked at either
             ask = partial(observe, settings, self.patient.cloud, cluster, self.patient.clock)
             snapshot = self._tried(Check.DISCOVERY, f"cluster {self.name}", ask)
             if snapshot is not None:
@@ -97,9 +105,27 @@ class _Examination:
         if self.patient.settings.policy.autoscaler.pause:
             rights += checkup.autoscaler_rights(self.patient.settings.policy.autoscaler)
         for right in rights:
-            answer = self._tried(Check.PERMISSIONS, str(right), partial(access.may, right))
-            if answer is not None:
-                self.found += doctor.kubernetes_rights(self.name, {right: answer})
+            self._ask(access, right)
+
+    def _ask(self, access: Access, right: Right, *remedy: str) -> None:
+        answer = self._tried(Check.PERMISSIONS, str(right), partial(access.may, right))
+        if answer is not None:
+            self.found += doctor.kubernetes_rights(self.name, {right: answer}, *remedy)
+
+    def _image_pod_rights(self, access: Access) -> None:
+        policies = [p for p in self.patient.settings.groups.values() if p.image_step is ImageStep.POD and p.image_pod]
+        for namespace in sorted({policy.image_pod.namespace for policy in policies if policy.image_pod}):
+            for right in checkup.pod_rights(namespace):
+                self._ask(access, right, "Grant it to this identity in that namespace, see docs/image-steps.md.")
+
+    def _intake_right(self, access: Access) -> None:
+        intake = self.patient.settings.policy.intake
+        if intake is None or intake.kubernetes is None:
+            return
+        what = f"intake {intake.kubernetes}"
+        right = self._tried(Check.INTAKE, what, partial(access.right_to_patch, intake.kubernetes))
+        if right is not None:
+            self._ask(access, right, "Grant it to this identity, see docs/intake.md.")
 
     def _groups(self) -> Mapping[str, ScalingGroup]:
         """Node group → its Auto Scaling group, for those that are there."""

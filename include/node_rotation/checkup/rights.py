@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from node_rotation.configuration.autoscaler_policy import AutoscalerPolicy
+from node_rotation.configuration.intake_policy import ObjectRef
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE
 from node_rotation.world.aws import ScalingGroup
 
@@ -62,6 +63,11 @@ ROLL_RIGHTS = _rights("patch", "deployments", "apps")
 
 FORCE_RIGHTS = _rights("delete", "pods")
 """Only for policies with ``drain.force_after``."""
+
+
+def pod_rights(namespace: str) -> tuple[Right, ...]:
+    """Only for policies with ``image_step: pod``: what docs/image-steps.md has granted in the pod's namespace."""
+    return (*_rights("create get delete", "pods", "", namespace), *_rights("get", "pods/log", "", namespace))
 
 
 def autoscaler_rights(policy: AutoscalerPolicy) -> tuple[Right, ...]:
@@ -178,4 +184,8 @@ class Access(Protocol):
 
     def may(self, right: Right) -> Answer:
         """SelfSubjectAccessReview of one right."""
+        ...
+
+    def right_to_patch(self, ref: ObjectRef) -> Right:
+        """What has to be allowed to patch an object. :raises GoneError: if there is no such kind."""
         ...

@@ -33,9 +33,10 @@ def too_long(
     managed = {group.name: group.managed for group in groups}
     for batch in batches:
         if why := shortfall(policies[batch.group], len(batch.machines), managed[batch.group]):
-            remedy = "make the window longer, or lower gate.settle"
+            remedy = "make the window longer in the fleet file, or lower gate.settle there"
             if managed[batch.group] is not None:
-                remedy = "make the window longer, or let EKS take more machines at once (its update configuration)"
+                remedy = "make the window longer in the fleet file, or let EKS take more machines at once "
+                remedy += "(its update configuration)"
             yield Blocker(
                 reason=f"batch {batch.name} never fits: {why}", objects=(f"batch {batch.name}",), remedy=remedy
             )

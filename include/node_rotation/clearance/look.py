@@ -14,7 +14,7 @@ from node_rotation.clearance.stages import stages as looked_at
 from node_rotation.detect import detect
 from node_rotation.errors import BlockedError, PermanentError, TransientError
 from node_rotation.model import GroupPlan
-from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Waiting
 from node_rotation.policy import Empty
 from node_rotation.run import Run
 
@@ -58,7 +58,7 @@ def look(run: Run) -> Clearance:
     except BlockedError as error:
         return error.blocked
     except PermanentError as error:
-        return Blocked(str(error), (f"cluster {run.settings.name}",))
+        return Blocked(str(error), (f"cluster {run.settings.name}",), REFUSED_CALL)
     unique = tuple(dict.fromkeys(reasons))
     return Waiting(unique, LOOKS_APART * run.settings.policy.poll) if unique else Done("nothing is in its way")
 

@@ -40,4 +40,5 @@ def _ask(plan: Plan, why: str, out: Console) -> None:
         raise BlockedError(Blocked(f"plan {plan.id} needs approval: {why}", (cluster,), remedy))
     out.print(f"Approval is asked for: {why}.", markup=False, soft_wrap=True)
     if not typer.confirm("Rotate?", default=False, err=True):
-        raise BlockedError(Blocked(f"plan {plan.id} was not approved: nothing was touched", (cluster,)))
+        remedy = "Start again when it may be carried out; node-rotation plan shows it once more."
+        raise BlockedError(Blocked(f"plan {plan.id} was not approved: nothing was touched", (cluster,), remedy))

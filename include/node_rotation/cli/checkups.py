@@ -69,7 +69,7 @@ def _looked_at(settings: Settings, what: str) -> Sequence[Finding]:
         found = discover(settings, reached[0])
     except RotationError as error:
         return (failed(settings.name, Check.DISCOVERY, what, error),)
-    return examine(Patient(found, *reached, *askers, session.wall_clock()))
+    return examine(Patient(found, *reached, *askers, session.wall_clock(), session.outside()))
 
 
 def _aws_alone(settings: Settings, what: str) -> Sequence[Finding]:
@@ -83,7 +83,7 @@ def _aws_alone(settings: Settings, what: str) -> Sequence[Finding]:
         found = discover(settings, ReadOnlyCloud(cloud))
     except RotationError as error:
         return (failed(settings.name, Check.DISCOVERY, what, error),)
-    return examine(Patient(found, ReadOnlyCloud(cloud), None, account, None, session.wall_clock()))
+    return examine(Patient(found, ReadOnlyCloud(cloud), None, account, None, session.wall_clock(), session.outside()))
 
 
 def _show(clusters: Sequence[str], found: Sequence[Finding]) -> None:

@@ -115,8 +115,10 @@ def _put(layer: dict[str, Any], item: str) -> None:
     for key in keys[:-1]:
         layer = layer.setdefault(key, {})
         if not isinstance(layer, dict):
-            raise BadInputError("--set", f"{item!r} lies below a setting that has a value already.")
+            problem = f"{item!r} lies below a setting that has a value already."
+            raise BadInputError("--set", problem, "Leave out one of the two; docs/fleet.schema.json has every setting.")
     try:
         layer[keys[-1]] = document.read(text)
     except yaml.YAMLError as error:
-        raise BadInputError("--set", f"the value of {item!r} is not YAML.") from error
+        problem = f"the value of {item!r} is not YAML."
+        raise BadInputError("--set", problem, "Put it in quotes, e.g. --set 'gate.checks=[]'.") from error

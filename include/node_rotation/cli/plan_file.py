@@ -67,7 +67,9 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapsho
     :raises BlockedError: if a target, a budget or a template changed, or a machine was added.
     """
     if (plan.environment, plan.cluster) != (settings.environment, settings.cluster.name):
-        raise BadInputError("--plan", f"this plan is for {plan.environment}.{plan.cluster}, not for {settings.name}.")
+        made_for = f"{plan.environment}.{plan.cluster}"
+        remedy = f"Rotate {made_for} with it, or make one for {settings.name}."
+        raise BadInputError("--plan", f"this plan is for {made_for}, not for {settings.name}.", remedy)
     found = {drift.group: drift for drift in drifts}
     changes = [
         change

@@ -22,6 +22,7 @@ from node_rotation.errors import BadInputError
 from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.kops.discovery import discover
 from node_rotation.model import GroupDrift, Plan, Role
+from node_rotation.outside import Outside
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
 from node_rotation.status import cli_run_id
@@ -62,6 +63,13 @@ def airflow_knows(connection: str) -> Answer:
     from node_rotation.clients.airflow_connections import knows
 
     return knows(connection)
+
+
+def outside() -> Outside:
+    """The network and the programs of this machine; tests put others here."""
+    from node_rotation.clients.this_machine import this_machine
+
+    return this_machine()
 
 
 def wall_clock() -> Clock:

@@ -98,15 +98,23 @@ def _from_kubeconfig(cluster: str, access: KubernetesAccess) -> ApiClient:
     path = os.path.expanduser(os.path.expandvars(access.kubeconfig)) if access.kubeconfig else None
     where = f"kubernetes.kubeconfig of cluster {cluster}"
     if path and "$" in path:
-        raise BadInputError(where, f"{path} names an environment variable that is not set.", "Set it.")
+        raise BadInputError(
+            where,
+            f"{path} names an environment variable that is not set.",
+            "Set it, or name the file in the fleet file.",
+        )
     if path and not os.path.isfile(path):
-        raise BadInputError(where, f"there is no file {path}.", "Give the path of a kubeconfig.")
+        raise BadInputError(
+            where,
+            f"there is no file {path}.",
+            "Give the path of a kubeconfig there, or leave it out: then KUBECONFIG counts.",
+        )
     try:
         with _errors_logged() as logged:
             client = new_client_from_config(config_file=path, context=access.context, persist_config=False)
     except (ConfigException, yaml.YAMLError, OSError, ValueError) as error:
         known = f"{path or 'the default kubeconfig'} can't be used: {short(error)}."
-        raise BadInputError(where, known, "Check the file, and kubernetes.context.") from error
+        raise BadInputError(where, known, "Check that file, and kubernetes.context in the fleet file.") from error
     except (TypeError, AttributeError, LookupError) as error:  # the kubernetes package expects its shape
         known = f"{path or 'the default kubeconfig'} is no kubeconfig."
         raise BadInputError(where, known, "Write one with kubectl config view --raw, or name another file.") from error

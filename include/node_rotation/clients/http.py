@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
+import ssl
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 
 from urllib3 import PoolManager, Timeout
 from urllib3.exceptions import HTTPError, LocationParseError
+from urllib3.util import parse_url
 
 from node_rotation.clients.text import short
 from node_rotation.configuration.intake_policy import HttpCall, HttpPlace
@@ -103,6 +106,25 @@ class HttpClient:
         """
         self._endpoint(intake)
 
+    def reach(self, intake: HttpPlace) -> None:
+        """See that somebody takes connections there, with a certificate that is trusted; sends no request.
+
+        :raises TransientError: nobody does within ``request_timeout``.
+        :raises BlockedError: its address is not known, or is none.
+        """
+        to = self._endpoint(intake)
+        try:
+            url = parse_url(to.url)
+            secure = url.scheme == "https"
+            address = (url.host or "", url.port or (443 if secure else 80))
+            with socket.create_connection(address, timeout=intake.request_timeout) as plain:
+                if secure:
+                    ssl.create_default_context().wrap_socket(plain, server_hostname=url.host).close()
+        except LocationParseError as error:
+            raise _no_address(to) from error
+        except (OSError, UnicodeError) as error:
+            raise TransientError(f"{intake.noun} {to.origin}: no answer: {short(error, 160)}", RETRY_S) from error
+
     def send(self, intake: HttpPlace, call: HttpCall) -> None:
         """Send one request.
 
@@ -114,7 +136,7 @@ class HttpClient:
         try:
             answer = _within(intake.request_timeout, lambda: self._ask(to, call, intake.request_timeout))
         except LocationParseError as error:
-            raise BlockedError(Blocked(f"{to.origin} is no address", (what,), "Correct it.")) from error
+            raise _no_address(to, what) from error
         except TimeoutError as error:
             raise TransientError(f"{what}: no answer within {intake.request_timeout:g} s", RETRY_S) from error
         except (HTTPError, OSError) as error:
@@ -152,6 +174,11 @@ def _within(limit_s: float, ask: Callable[[], _Answer]) -> _Answer:
 
     Thread(target=work, name=_THREAD, daemon=True).start()
     return answer.result(limit_s)
+
+
+def _no_address(to: Endpoint, what: str = "") -> BlockedError:
+    remedy = "Correct its url in the fleet file, or the connection in Airflow."
+    return BlockedError(Blocked(f"{to.origin} is no address", (what or to.origin,), remedy))
 
 
 def _judge(status: int, what: str, said: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from node_rotation.clients.kubernetes_api import Api, Json
 from node_rotation.clients.text import short
@@ -13,6 +13,32 @@ from node_rotation.errors import ConflictError, GoneError, RotationError
 from node_rotation.outside import PodState
 
 TAIL = 20
+
+
+class Kind(NamedTuple):
+    """A kind of objects as an API server has it.
+
+    :param namespace: where the object is; "" for kinds without namespaces.
+    """
+
+    plural: str
+    namespace: str
+
+
+def kind_of(api: Api, ref: ObjectRef) -> Kind:
+    """The kind of an object, from the API server's own list.
+
+    :raises GoneError: if there is no such kind.
+    """
+    kinds = api.call("GET", _base(ref), f"the kinds of {ref.api_version}").get("resources") or []
+    found = next((k for k in kinds if k["kind"] == ref.kind and "/" not in k["name"]), None)
+    if found is None:
+        raise GoneError(f"the API server knows no kind {ref.kind} in {ref.api_version}")
+    return Kind(str(found["name"]), ref.namespace or "default" if found["namespaced"] else "")
+
+
+def _base(ref: ObjectRef) -> str:
+    return f"/api/{ref.api_version}" if ref.api_version == "v1" else f"/apis/{ref.api_version}"
 
 
 class KubernetesObjects:
@@ -39,13 +65,9 @@ class KubernetesObjects:
         self._api.merge(self._path(ref), str(ref), patch)
 
     def _path(self, ref: ObjectRef) -> str:
-        base = f"/api/{ref.api_version}" if ref.api_version == "v1" else f"/apis/{ref.api_version}"
-        kinds = self._api.call("GET", base, f"the kinds of {ref.api_version}").get("resources") or []
-        found = next((k for k in kinds if k["kind"] == ref.kind and "/" not in k["name"]), None)
-        if found is None:
-            raise GoneError(f"the API server knows no kind {ref.kind} in {ref.api_version}")
-        place = f"/namespaces/{ref.namespace or 'default'}" if found["namespaced"] else ""
-        return f"{base}{place}/{found['name']}/{ref.name}"
+        kind = kind_of(self._api, ref)
+        place = f"/namespaces/{kind.namespace}" if kind.namespace else ""
+        return f"{_base(ref)}{place}/{kind.plural}/{ref.name}"
 
     def begin_pod(self, manifest: Mapping[str, Any]) -> None:
         """Create a pod; nothing if one of its name is there."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from node_rotation.checkup.rights import Answer, Right
 from node_rotation.clients.kubernetes_api import Api, Json
+from node_rotation.clients.kubernetes_objects import kind_of
+from node_rotation.configuration.intake_policy import ObjectRef
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -32,6 +34,15 @@ class KubernetesReview:
         if status.get("allowed"):
             return Answer.ALLOWED
         return Answer.UNKNOWN if status.get("evaluationError") else Answer.DENIED
+
+    def right_to_patch(self, ref: ObjectRef) -> Right:
+        """What has to be allowed to patch an object.
+
+        :raises GoneError: if there is no such kind.
+        """
+        kind = kind_of(self._api, ref)
+        group, slash, _ = ref.api_version.rpartition("/")
+        return Right("patch", kind.plural, group if slash else "", kind.namespace, ref.name)
 
 
 def _spec(right: Right) -> Json:

@@ -12,11 +12,7 @@ from node_rotation.model import ImageStep, Strategy
 if TYPE_CHECKING:
     from node_rotation.fleet import Settings
 
-OF_CLUSTERS = ("windows", "blackouts", "promotion", "approval")
-"""Settings that no node group has for itself."""
-
 _FOR_ONE_RUN = {"outside_windows": "the windows", "skip_promotion": "promotion", "pin": "newer images"}
-_WHOLE_CLUSTERS = ("intake", "notify")
 _MEANS = {ImageStep.COMMAND: "image_command", ImageStep.POD: "image_pod"}
 
 
@@ -34,11 +30,6 @@ def check(settings: Settings, by_run: bool) -> None:
             raise BadInputError(
                 f"{where}: image_step", f"{policy.image_step} needs {means}, and there is none.", remedy
             )
-        for setting in _WHOLE_CLUSTERS:
-            if getattr(policy, setting) != getattr(settings.policy, setting):
-                remedy = "Move it to the cluster's policy, or its environment's."
-                problem = "belongs to a whole cluster, not to one of its groups."
-                raise BadInputError(f"{where}: {setting}", problem, remedy)
 
 
 def some_slots(settings: Settings, run: Mapping[str, Any]) -> None:
@@ -73,19 +64,12 @@ def for_one_run(settings: Settings, run: Mapping[str, Any]) -> None:
 
 
 def some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
-    """Refuse windows that no batch fits into, or that differ within a cluster.
+    """Refuse windows that no batch fits into.
 
-    :raises BadInputError: names the cluster or the group, and the setting.
+    :raises BadInputError: names the cluster, the setting and the group.
     """
     where = "run parameters" if run else f"policy of {settings.name}"
     for name, policy in settings.groups.items():
-        for what in OF_CLUSTERS:
-            if getattr(policy, what) != getattr(settings.policy, what):
-                raise BadInputError(
-                    f"node group {name} of {settings.name}: {what}",
-                    "differs from the cluster's: a run begins for all groups of a cluster at once.",
-                    "Give it to the cluster or its environment.",
-                )
         if why := shortfall(policy):
             remedy = "Make the window longer, or lower gate.settle."
             raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)

@@ -84,14 +84,14 @@ def blockers(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot
         yield Blocker(
             reason=reason,
             objects=tuple(guarded),
-            remedy="name its members in control_plane.etcd, or have the fleet file accept less: "
-            "control_plane.without_probe: true",
+            remedy="name its members in control_plane.etcd of the cluster in the fleet file, or have that accept "
+            "less: control_plane.without_probe: true",
         )
     for reason in _at_first(settings, [group.asg for group in masters], snapshot):
         yield Blocker(
             reason=reason,
             objects=tuple(guarded),
-            remedy="have it healthy, or correct control_plane.etcd in the policy of the cluster; doctor asks again",
+            remedy="have it healthy, or correct control_plane.etcd of the cluster in the fleet file; doctor asks again",
         )
     size = sum(group.desired for group in _masters(settings, snapshot))
     if not settings.policy.control_plane.allow_outage:
@@ -115,7 +115,7 @@ def _at_first(settings: Settings, asgs: Collection[str], snapshot: Snapshot) -> 
 
 def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:
     """The Auto Scaling groups of the control plane."""
-    groups = [group for group in settings.cluster.groups if group.role is Role.CONTROL_PLANE]
+    groups = [group for group in settings.watched if group.role is Role.CONTROL_PLANE]
     return tuple(asg for asg in snapshot.groups.values() if any(g.names_asg(asg.name, asg.tags) for g in groups))
 
 

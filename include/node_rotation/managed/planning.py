@@ -37,10 +37,15 @@ def managed_blockers(plan: GroupPlan, group: ManagedGroup, slots: int | None) ->
         yield Blocker(reason=busy(group), objects=objects, remedy="wait for it: EKS can't stop an update")
     if group.status in UNUSABLE:
         reason = f"node group {group.label} is {group.status}: EKS takes no update"
-        yield Blocker(reason=reason, objects=objects, remedy="see in EKS what became of it")
+        yield Blocker(
+            reason=reason, objects=objects, remedy="see what EKS says of it: aws eks describe-nodegroup, health.issues"
+        )
     if slots is not None and plan.slots > slots:
         reason = f"EKS takes {plan.slots} machines of {group.label} away at once, budget.cluster_slots is {slots}"
-        remedy = "lower the node group's maxUnavailable (aws eks update-nodegroup-config), or raise cluster_slots"
+        remedy = (
+            "lower the node group's maxUnavailable (aws eks update-nodegroup-config), or raise cluster_slots in the "
+        )
+        remedy += "cluster's policy in the fleet file"
         yield Blocker(reason=reason, objects=objects, remedy=remedy)
 
 

@@ -43,7 +43,7 @@ def source_of(cloud: Cloud, group: ManagedGroup, source: ImageSource) -> ImageSo
             group,
             f"EKS chooses the images of node group {group.label} (AMI type {group.ami_type}): image.ssm and image.name "
             "mean nothing to it",
-            "take image.template: true (AWS' newest), or pin image.release or image.id for this group",
+            "take image.template: true (AWS' newest) in the fleet file, or pin image.release or image.id for it",
         )
     name = known.image_name(group.version)
     return ImageSource(ssm=known.parameter(group.version), owner=OWNER, name=name, **kept)
@@ -93,7 +93,9 @@ def _of_release(cloud: Cloud, group: ManagedGroup, known: AmiType, release: str)
     if found:
         return ImageSource(id=found[0].id, architecture=known.architecture)
     reason = f"there is no image {name} for release version {release} of node group {group.label}"
-    return _refused(group, reason, "correct image.release; it belongs to one AMI type and Kubernetes version")
+    return _refused(
+        group, reason, "correct image.release in the fleet file; it belongs to one AMI type and Kubernetes version"
+    )
 
 
 def _of_template(group: ManagedGroup, scaling: ScalingGroup, choice: Choice) -> Choice:

@@ -55,7 +55,7 @@ def _weights(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker]:
         yield Blocker(
             reason=f"{scaling.name} weighs its instance types ({weights}): its sizes count units, not machines",
             objects=(f"group {plan.name}", f"asg {scaling.name}"),
-            remedy="remove WeightedCapacity from the group's overrides, or leave the group out",
+            remedy="remove WeightedCapacity from the group's overrides, or take the group out of the fleet file",
         )
 
 
@@ -91,7 +91,7 @@ def _only_target(
             yield Blocker(
                 reason=f"terminate_first would take the only healthy machine out of {label(arn)}",
                 objects=(f"group {plan.name}", label(arn)),
-                remedy="use strategy: surge for this group, or have a second machine serve it",
+                remedy="set strategy: surge for this group in the fleet file, or have a second machine serve it",
             )
 
 
@@ -105,5 +105,6 @@ def _protected(plan: GroupPlan, policy: Policy, scaling: ScalingGroup, machines:
         yield Blocker(
             reason=f"machines of group {plan.name} are protected against scale-in",
             objects=tuple(f"machine {i}" for i in kept),
-            remedy="clear it with SetInstanceProtection, or set scale_in_protected: replace for this group",
+            remedy="clear it with SetInstanceProtection, or set scale_in_protected: replace for this group in "
+            "the fleet file",
         )

@@ -192,7 +192,11 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
         return ledger
     baseline = ledger.groups.get(batch.group)
     if baseline is None:
-        raise BlockedError(Blocked(f"group {batch.group} is not prepared", (f"group {batch.group}",), "Prepare it."))
+        raise BlockedError(
+            Blocked(
+                f"group {batch.group} is not prepared", (f"group {batch.group}",), "Clear this run's prepare of it."
+            )
+        )
     ids = tuple(m.instance_id for m in batch.machines)
     alive = tuple(i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i)))
     before = ledger.claim(batch.name)  # cleared while EKS still works on its update: that one is taken up

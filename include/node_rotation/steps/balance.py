@@ -27,7 +27,7 @@ from node_rotation.model import (
     balance_batch,
     is_balance,
 )
-from node_rotation.outcome import Blocked, Waiting
+from node_rotation.outcome import REFUSED_CALL, Blocked, Waiting
 from node_rotation.run import Run
 from node_rotation.scaling.zones import TOLERATED, moves, spread, too_rich, unevenness
 from node_rotation.steps.heal import heal_claim
@@ -213,7 +213,7 @@ def _drive(run: Run, claim: Claim, own: Callable[[], Run], did: list[str]) -> Bl
         lock.require(run)  # a lost lock ends all of it
         return error.blocked
     except PermanentError as error:
-        return Blocked(str(error), (f"batch {claim.batch}",))
+        return Blocked(str(error), (f"batch {claim.batch}",), REFUSED_CALL)
     did.append(f"batch {claim.batch} passed")
     return None
 

@@ -194,8 +194,9 @@ def _timed_out(
 ) -> Blocked:
     keys = tuple(f"pod {p.key}{_held(p)}" for p in left)
     budgets = {f"pdb {b.key}" for p in left for b in covering(p, snapshot.budgets)}
-    remedy = "Let these pods go, or make room in their budgets; "
-    remedy += "drain.force_after deletes them past their budgets." if policy.force_after is None else "then clear it."
+    forced = "drain.force_after in the fleet file deletes them past their budgets."
+    then = forced if policy.force_after is None else "then clear it."
+    remedy = f"Let these pods go, or make room in their budgets; {then}"
     what = "; ".join([*([f"{len(left)} pods did not leave"] if left else []), *kept])
     nodes = tuple(f"node {n.name}" for n in drained) if kept else ()
     return Blocked(f"{what}: {span(policy.timeout)} are over", (*keys, *sorted(budgets), *nodes), remedy)

@@ -42,7 +42,7 @@ def _trouble(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
         return Blocked(
             f"the template of group {group.name} does not launch {image}, and image_step is external",
             (f"asg {group.name}", f"template {group.template.name}"),
-            "Put the image into the template, or set image_step: launch_template for this group.",
+            "Put the image into the template, or set image_step: launch_template for this group in the fleet file.",
         )
     if group.template.launch_configuration:
         return Blocked(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
+from node_rotation.configuration.intake_policy import ObjectRef
 from node_rotation.errors import RotationError
 from node_rotation.world.aws import ScalingGroup
 
@@ -80,3 +81,7 @@ class MemoryAccess:
     def may(self, right: Right) -> Answer:
         """As the set says."""
         return Answer.DENIED if f"{right.verb} {right.resource}" in self.denied else Answer.ALLOWED
+
+    def right_to_patch(self, ref: ObjectRef) -> Right:
+        """Every kind is known, by its name with an s; ConfigMaps and Secrets are all that tests need."""
+        return Right("patch", f"{ref.kind.lower()}s", namespace=ref.namespace or "default", name=ref.name)

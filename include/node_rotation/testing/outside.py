@@ -8,7 +8,7 @@ from typing import Any
 
 from node_rotation.configuration.image_policy import ImageCommand
 from node_rotation.configuration.intake_policy import HttpCall, HttpIntake, HttpPlace, ObjectRef
-from node_rotation.errors import GoneError
+from node_rotation.errors import BlockedError, GoneError, RotationError
 from node_rotation.outside import CommandState, Outside, PodState
 from node_rotation.testing.faults import Journal
 
@@ -35,9 +35,18 @@ class MemoryHttp:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.closed = False
+        self.away: RotationError | None = None
+        self.unknown: BlockedError | None = None
 
     def check(self, intake: HttpPlace) -> None:
-        """Every address is known here."""
+        """Every address is known here, unless ``unknown`` says otherwise."""
+        if self.unknown is not None:
+            raise self.unknown
+
+    def reach(self, intake: HttpPlace) -> None:
+        """Somebody is there, unless ``away`` says otherwise."""
+        if self.away is not None:
+            raise self.away
 
     def send(self, intake: HttpPlace, call: HttpCall) -> None:
         """Take a request; the journal's faults for it are the service ``http`` and its path as action."""
@@ -84,6 +93,7 @@ class MemoryCommands:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.running = _Running(journal, Program())
+        self.missing: BlockedError | None = None
 
     @property
     def program(self) -> Program:
@@ -91,7 +101,9 @@ class MemoryCommands:
         return self.running.program
 
     def check(self, command: ImageCommand) -> None:
-        """Every program is there."""
+        """Every program is there, unless ``missing`` says otherwise."""
+        if self.missing is not None:
+            raise self.missing
 
     def begin(self, key: str, command: ImageCommand, variables: Variables) -> None:
         """Start it."""

@@ -34,7 +34,9 @@ def endpoint_of(intake: HttpPlace) -> Endpoint:
         remedy = f"Add it to Airflow as an HTTP connection, or correct {intake.setting}.connection in the fleet file."
         raise BlockedError(Blocked(f"there is no connection {intake.connection}", what, remedy)) from error
     except AirflowException as error:
-        raise BlockedError(Blocked(f"it can't be read: {short(error)}", what, "Correct the connection.")) from error
+        raise BlockedError(
+            Blocked(f"connection {intake.connection} can't be read: {short(error)}", what, "Correct it in Airflow.")
+        ) from error
     if not connection.host:
         raise BlockedError(
             Blocked(f"connection {intake.connection} has no host", what, f"Give it the {intake.noun}'s host.")

@@ -177,7 +177,7 @@ def test_a_window_shorter_than_a_batch_is_refused_when_the_fleet_is_read() -> No
 
 
 def test_windows_of_a_single_group_are_refused() -> None:
-    with pytest.raises(BadInputError, match="group workers of dev.dev: windows: differs from the cluster's"):
+    with pytest.raises(BadInputError, match="group workers of dev.dev: windows: belongs to a whole cluster"):
         settings([{"name": "workers", "policy": NIGHT}])
 
 

@@ -119,3 +119,26 @@ def test_a_missing_address_or_token_is_found_before_anything_is_sent(endpoint: E
         client.check(intake(endpoint, token_variable="NO_SUCH_TOKEN"))
     client.check(intake(endpoint))
     assert endpoint.asked == []
+
+
+def test_an_address_is_reached_without_a_request(endpoint: Endpoint) -> None:
+    intake = HttpIntake(url=endpoint.url, close=CALL, open=CALL)
+    HttpClient(from_environment).reach(intake)
+    assert endpoint.asked == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:1", "http://no-such-host.invalid", "https://127.0.0.1:1"],
+    ids=["nobody there", "no such name", "nobody there, encrypted"],
+)
+def test_an_address_that_nobody_answers_at_is_named(url: str) -> None:
+    intake = HttpIntake(url=url, close=CALL, open=CALL, request_timeout=2.0)
+    with pytest.raises(TransientError, match=f"intake {url}: no answer"):
+        HttpClient(from_environment).reach(intake)
+
+
+def test_an_endpoint_that_speaks_no_tls_is_not_reached_over_https(endpoint: Endpoint) -> None:
+    url = endpoint.url.replace("http://", "https://")
+    with pytest.raises(TransientError, match="no answer"):
+        HttpClient(from_environment).reach(HttpIntake(url=url, close=CALL, open=CALL, request_timeout=2.0))
