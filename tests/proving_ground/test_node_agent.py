@@ -38,6 +38,11 @@ def renewed(api, name):
 
 
 def test_a_machine_of_a_group_is_a_ready_node_joined_by_provider_id(ground, core):
+    """The kubelet registers its machine; the cloud controller sets providerID, zone, region and instance type.
+
+    https://kubernetes.io/docs/concepts/architecture/cloud-controller/#node-controller
+    https://kubernetes.io/docs/reference/labels-annotations-taints/#topologykubernetesiozone
+    """
     machines = [event for event in ground.aws.world.instances() if event.group == "test-workers"]
     assert len(machines) == 2
     for machine in machines:
@@ -53,6 +58,10 @@ def test_a_machine_of_a_group_is_a_ready_node_joined_by_provider_id(ground, core
 
 
 def test_a_machine_on_an_image_that_never_joins_runs_without_a_node(launch, core, ec2):
+    """An instance that runs is not yet a Node: for EC2 a machine that fails to join is as good as any.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/troubleshooting.html (Nodes fail to join cluster)
+    """
     bad, good = launch("never"), launch("base-1")
     eventually(lambda: ready(core, good["PrivateDnsName"]) == "True")
     (reservation,) = ec2.describe_instances(InstanceIds=[bad["InstanceId"]])["Reservations"]
@@ -61,6 +70,10 @@ def test_a_machine_on_an_image_that_never_joins_runs_without_a_node(launch, core
 
 
 def test_a_machine_that_joins_not_ready_keeps_its_heartbeat_and_stays_not_ready(launch, core, api):
+    """Ready is False by the kubelet's own word; Unknown is for nodes that nobody hears from.
+
+    https://kubernetes.io/docs/reference/node/node-status/#condition
+    """
     name = launch("not-ready")["PrivateDnsName"]
     eventually(lambda: ready(core, name) == "False")
     first = eventually(lambda: renewed(api, name))
@@ -72,6 +85,10 @@ def test_a_machine_that_joins_not_ready_keeps_its_heartbeat_and_stays_not_ready(
 
 
 def test_a_machine_that_fails_later_is_ready_first(launch, core, api):
+    """A node that was Ready may report itself NotReady at any time, while it goes on sending heartbeats.
+
+    https://kubernetes.io/docs/reference/node/node-status/#condition
+    """
     name = launch("later")["PrivateDnsName"]
     eventually(lambda: ready(core, name) == "True")
     eventually(lambda: ready(core, name) == "False")
@@ -81,6 +98,11 @@ def test_a_machine_that_fails_later_is_ready_first(launch, core, api):
 
 
 def test_a_stopped_machine_goes_unknown_by_missed_heartbeats_and_comes_back_when_started(launch, core, ec2):
+    """Stopped, an instance keeps its identity, but no heartbeat arrives within node-monitor-grace-period.
+
+    https://kubernetes.io/docs/reference/node/node-status/#heartbeats
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Stop_Start.html
+    """
     machine = launch("base-1")
     name = machine["PrivateDnsName"]
     eventually(lambda: ready(core, name) == "True")
@@ -93,6 +115,10 @@ def test_a_stopped_machine_goes_unknown_by_missed_heartbeats_and_comes_back_when
 
 
 def test_a_terminated_machines_node_is_removed_after_a_while(launch, core, ec2):
+    """The cloud controller deletes the Node of an instance that is no more.
+
+    https://kubernetes.io/docs/concepts/architecture/cloud-controller/#node-controller
+    """
     machine = launch("base-1")
     eventually(lambda: ready(core, machine["PrivateDnsName"]) == "True")
     ec2.terminate_instances(InstanceIds=[machine["InstanceId"]])
@@ -100,6 +126,10 @@ def test_a_terminated_machines_node_is_removed_after_a_while(launch, core, ec2):
 
 
 def test_a_node_deleted_by_somebody_comes_back_only_with_the_next_boot(launch, core, ec2):
+    """A kubelet registers its Node when it starts, and not again while it runs.
+
+    https://kubernetes.io/docs/concepts/architecture/nodes/#self-registration-of-nodes
+    """
     machine, later = launch("base-1"), None
     name = machine["PrivateDnsName"]
     eventually(lambda: ready(core, name) == "True")
@@ -143,6 +173,10 @@ def forgetful(ground):
 
 
 def test_a_cloud_controller_that_never_removes_leaves_the_node_to_the_name_s_next_machine(forgetful, core):
+    """Two Nodes can't have one name: who comes next with it is taken for the same Node, by its own providerID.
+
+    https://kubernetes.io/docs/concepts/architecture/nodes/#node-name-uniqueness
+    """
     name = "ip-10-9-9-9.eu-central-1.compute.internal"
     forgetful.handle(event("running", "i-old"))
     eventually(lambda: ready(core, name) == "True")
@@ -154,6 +188,10 @@ def test_a_cloud_controller_that_never_removes_leaves_the_node_to_the_name_s_nex
 
 
 def test_a_machine_of_another_cluster_is_left_alone(forgetful, core):
+    """What belongs to a cluster carries its tag.
+
+    https://docs.aws.amazon.com/eks/latest/userguide/worker.html (kubernetes.io/cluster/NAME: owned)
+    """
     forgetful.handle(event("running", "i-other", tags={"kubernetes.io/cluster/other": "owned"}))
     forgetful.handle(event("running", "i-mine", private_dns_name="ip-10-9-9-8.eu-central-1.compute.internal"))
     eventually(lambda: ready(core, "ip-10-9-9-8.eu-central-1.compute.internal") == "True")

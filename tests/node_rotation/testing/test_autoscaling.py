@@ -97,6 +97,10 @@ class Story:
 
 
 def test_instances_come_after_reconcile_and_boot() -> None:
+    """Desired is set at once, instances follow.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-lifecycle.html
+    """
     story = Story(settled=False)
     assert story.group.members == {}
     story.clock.wait(1)
@@ -123,6 +127,10 @@ def test_the_same_seed_makes_the_same_activity_ids() -> None:
 
 
 def test_a_detached_member_is_listed_for_a_while_but_does_not_count() -> None:
+    """It is Detaching first, then in no group.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-detach-attach-instances.html
+    """
     story = Story(detach_s=30)
     first = story.serving()[0]
     activity = story.scaling.detach("g", [first], decrement=False)[0]
@@ -140,6 +148,10 @@ def test_a_detached_member_is_listed_for_a_while_but_does_not_count() -> None:
 
 
 def test_terminating_twice_lowers_desired_once() -> None:
+    """Terminating with decrement.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_TerminateInstanceInAutoScalingGroup.html
+    """
     story = Story()
     first = story.serving()[0]
     story.scaling.terminate(first, decrement=True)
@@ -151,6 +163,7 @@ def test_terminating_twice_lowers_desired_once() -> None:
 
 
 def test_at_most_twenty_instances_per_call() -> None:
+    """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DetachInstances.html"""
     story = Story()
     many = [f"i-{number}" for number in range(21)]
     with pytest.raises(AwsFault, match="less than or equal to 20"):
@@ -160,6 +173,7 @@ def test_at_most_twenty_instances_per_call() -> None:
 
 
 def test_an_attached_instance_raises_desired_and_is_tagged() -> None:
+    """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_AttachInstances.html"""
     story = Story()
     first = story.serving()[0]
     story.scaling.detach("g", [first], decrement=True)
@@ -170,6 +184,7 @@ def test_an_attached_instance_raises_desired_and_is_tagged() -> None:
 
 
 def test_a_failed_launch_is_tried_again_after_the_retry_time() -> None:
+    """https://docs.aws.amazon.com/autoscaling/ec2/userguide/CHAP_Troubleshooting.html"""
     story = Story(settled=False)
     story.dry = set("abc")
     story.clock.wait(2)
@@ -182,6 +197,10 @@ def test_a_failed_launch_is_tried_again_after_the_retry_time() -> None:
 
 
 def test_rebalancing_never_has_fewer_in_service_than_desired() -> None:
+    """Rebalancing launches before it terminates.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/auto-scaling-benefits.html
+    """
     story = Story(settled=False)
     story.dry = {"b", "c"}
     story.clock.wait(200)
@@ -195,6 +214,7 @@ def test_rebalancing_never_has_fewer_in_service_than_desired() -> None:
 
 
 def test_a_suspended_rebalance_leaves_it_uneven() -> None:
+    """https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html"""
     story = Story(settled=False)
     story.scaling.suspend("g", ["AZRebalance"])
     story.dry = {"b", "c"}
@@ -208,6 +228,7 @@ def test_a_suspended_rebalance_leaves_it_uneven() -> None:
 
 
 def test_scale_in_prefers_the_fullest_zone_then_the_policy() -> None:
+    """https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-termination-policies.html"""
     story = Story()
     story.scaling.set_desired("g", 4)
     story.settle()
@@ -219,6 +240,7 @@ def test_scale_in_prefers_the_fullest_zone_then_the_policy() -> None:
 
 
 def test_an_instance_that_dies_while_booting_is_replaced() -> None:
+    """https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-health-checks.html"""
     story = Story(settled=False)
     story.clock.wait(5)
     dead = next(iter(story.group.members))
@@ -230,6 +252,7 @@ def test_an_instance_that_dies_while_booting_is_replaced() -> None:
 
 
 def test_a_deleted_group_goes_once_it_is_empty() -> None:
+    """https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_DeleteAutoScalingGroup.html"""
     story = Story()
     story.scaling.delete("g", force=True)
     story.clock.wait(SHUTDOWN - 1)

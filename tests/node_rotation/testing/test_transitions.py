@@ -24,6 +24,10 @@ def state(world: MemoryWorld, machine: str) -> str:
 
 
 def test_without_a_heartbeat_the_default_result_ends_the_wait() -> None:
+    """Deregistered first, then Terminating:Wait, until the heartbeat timeout is over.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
+    """
     world, machine = leaving(seeds.Hook("bye", "terminating", heartbeat=600.0, result="CONTINUE"))
     world.clock.wait(9.0)
     assert state(world, machine) == "Terminating"
@@ -36,7 +40,11 @@ def test_without_a_heartbeat_the_default_result_ends_the_wait() -> None:
 
 
 def test_each_heartbeat_begins_the_timeout_anew_but_not_beyond_the_global_one() -> None:
-    """RecordLifecycleActionHeartbeat; the global timeout is 100 times the heartbeat's, at most 48 hours."""
+    """RecordLifecycleActionHeartbeat; the global timeout is 100 times the heartbeat's, at most 48 hours.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_RecordLifecycleActionHeartbeat.html
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/configure-instance-retention.html
+    """
     world, machine = leaving(seeds.Hook("bye", "terminating", heartbeat=60.0, result="CONTINUE"))
     world.clock.wait(11.0)
     began, group = world.clock.now(), world.scaling.group(GROUP)
@@ -47,7 +55,10 @@ def test_each_heartbeat_begins_the_timeout_anew_but_not_beyond_the_global_one() 
 
 
 def test_one_of_two_hooks_that_abandons_ends_the_other_too() -> None:
-    """CompleteLifecycleAction: ABANDON stops any remaining actions, CONTINUE lets the others complete."""
+    """CompleteLifecycleAction: ABANDON stops any remaining actions, CONTINUE lets the others complete.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/userguide/lifecycle-hooks-overview.html
+    """
     world = served_world(1, hooks=(seeds.Hook("bye", "terminating"), seeds.Hook("logs", "terminating")), delay=0.0)
     (machine,) = world.on_image("base-old")
     group, transitions = world.scaling.group(GROUP), world.scaling.transitions
@@ -62,6 +73,11 @@ def test_one_of_two_hooks_that_abandons_ends_the_other_too() -> None:
 
 
 def test_who_is_registered_again_while_draining_is_checked_anew() -> None:
+    """A target that is registered is initial until its health checks pass; registering ends its draining.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-register-targets.html
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
     world = served_world(1, delay=10.0)
     (machine,), arn = world.on_image("base-old"), web(world)
     world.targets.deregister(arn, [machine])
@@ -76,6 +92,10 @@ def test_who_is_registered_again_while_draining_is_checked_anew() -> None:
 
 
 def test_an_image_whose_machines_never_join_answers_no_health_check() -> None:
+    """No answer within the timeout is unhealthy, with the reason Target.Timeout.
+
+    https://docs.aws.amazon.com/elasticloadbalancing/latest/application/target-group-health-checks.html
+    """
     world = served_world(1, behaviour="never-joins")
     world.scaling.set_desired(GROUP, 2)
     world.clock.wait(60.0)

@@ -35,6 +35,7 @@ def ended(eks: Any, update: dict[str, Any]) -> Callable[[], dict[str, Any] | Non
 
 
 def test_a_group_is_described_with_its_auto_scaling_group(eks: Any) -> None:
+    """https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeNodegroup.html"""
     found = eks.describe_nodegroup(**OURS)["nodegroup"]
     assert (found["status"], found["amiType"], found["version"]) == ("ACTIVE", "AL2023_x86_64_STANDARD", "1.36")
     assert found["updateConfig"] == {"maxUnavailable": 2, "updateStrategy": "DEFAULT"}
@@ -44,6 +45,11 @@ def test_a_group_is_described_with_its_auto_scaling_group(eks: Any) -> None:
 
 
 def test_a_configuration_is_an_update_that_can_be_followed(eks: Any) -> None:
+    """One update at a time: another one is refused with ResourceInUseException.
+
+    https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupConfig.html
+    https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html
+    """
     config = {"maxUnavailablePercentage": 50, "updateStrategy": "MINIMAL"}
     update = eks.update_nodegroup_config(**OURS, updateConfig=config, scalingConfig={"maxSize": 7})["update"]
     assert (update["type"], update["status"]) == ("ConfigUpdate", "InProgress")
@@ -57,12 +63,14 @@ def test_a_configuration_is_an_update_that_can_be_followed(eks: Any) -> None:
 
 
 def test_a_group_or_an_update_that_is_not_there_is_refused(eks: Any) -> None:
+    """https://docs.aws.amazon.com/eks/latest/APIReference/API_DescribeUpdate.html, ResourceNotFoundException"""
     assert refusal(eks.describe_nodegroup, clusterName="http", nodegroupName="none")[0] == "ResourceNotFoundException"
     missing = refusal(eks.describe_update, name="http", nodegroupName="apps", updateId="none")
     assert (missing[0], missing[2]) == ("ResourceNotFoundException", 404)
 
 
 def test_a_release_that_does_not_exist_is_refused(eks: Any) -> None:
+    """https://docs.aws.amazon.com/eks/latest/APIReference/API_UpdateNodegroupVersion.html, InvalidParameterException"""
     code, said, _ = refusal(eks.update_nodegroup_version, **OURS, version="1.36", releaseVersion="1.36.9-1")
     assert code == "InvalidParameterException"
     assert "1.36.9-1" in said
@@ -70,6 +78,10 @@ def test_a_release_that_does_not_exist_is_refused(eks: Any) -> None:
 
 
 def test_an_update_without_an_api_server_fails_by_eks_own_code(aws: Aws, eks: Any) -> None:
+    """ClusterUnreachable, an update that failed; the same clientRequestToken is the same update.
+
+    https://docs.aws.amazon.com/eks/latest/APIReference/API_ErrorDetail.html
+    """
     world = aws.server.world
     known = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
     with world.lock:

@@ -15,6 +15,7 @@ IMAGES = [
     {"name": "old", "created": "2026-11-01T06:00:00Z"},
     {"name": "new", "created": "2026-11-08T06:00:00Z"},
 ]
+LONG_S = 300
 QUICK = {"boot": "50ms", "reconcile": "10ms", "shutdown": "50ms"}
 Start = Callable[..., Aws]
 
@@ -146,3 +147,36 @@ def test_an_account_is_empty_again_after_a_stop(start: Start) -> None:
 @pytest.mark.parametrize("path", sorted(SCENARIOS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_scenario_that_comes_with_the_ground_is_valid(path: Path) -> None:
     assert load(path).clusters
+
+
+def boots(aws: Aws, machines: int, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long each of some machines will boot, in the order of their launch; nobody waits for it."""
+    clock, asked = aws.server.world.clock, list[float]()
+    monkeypatch.setattr(clock, "after", lambda delay_s, callback: asked.append(delay_s))
+    image, subnet = aws.image("new"), aws.subnets("a")
+    for _ in range(machines):
+        aws.ec2.run_instances(ImageId=image, InstanceType="m6i.large", MinCount=1, MaxCount=1, SubnetId=subnet)
+    return [delay_s for delay_s in asked if delay_s > LONG_S / 2]
+
+
+def test_boot_times_vary_within_the_jitter_and_repeat_with_the_seed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An instance stays pending while it boots, some longer than others.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
+    """
+    timing = {**QUICK, "boot": f"{LONG_S}s", "boot_jitter": 0.2}
+    seeds = {"444455556661": 7, "444455556662": 7, "444455556663": 8}
+    group = {"name": "workers", "desired": 0}
+    worlds = [start(group, timing=timing, seed=seed, account=account) for account, seed in seeds.items()]
+    drawn = [boots(aws, 6, monkeypatch) for aws in worlds]
+    assert [len(set(delays)) for delays in drawn] == [6, 6, 6]
+    assert all(0.8 * LONG_S <= delay_s <= 1.2 * LONG_S for delays in drawn for delay_s in delays)
+    assert max(drawn[0]) - min(drawn[0]) > 0.05 * LONG_S
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_without_jitter_every_boot_takes_as_long(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    timing = {**QUICK, "boot": f"{LONG_S}s"}
+    assert boots(start({"name": "workers", "desired": 0}, timing=timing), 3, monkeypatch) == [LONG_S] * 3
