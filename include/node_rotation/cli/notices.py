@@ -13,7 +13,7 @@ from node_rotation.engine import BatchMoved, Event, Result
 from node_rotation.errors import RotationError
 from node_rotation.model import Batch, StepName
 from node_rotation.notify import Notice
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import REFUSED_CALL, Blocked
 from node_rotation.report import report
 from node_rotation.run import Run
 
@@ -50,7 +50,11 @@ class Notices:
         try:
             result = engine.rotate(self.run, happened)
         except RotationError as error:
-            ended = Result(began, self.run.clock.now(), failed=(("the run", Blocked(str(error))),))
+            ended = Result(
+                began,
+                self.run.clock.now(),
+                failed=(("the run", Blocked(str(error), (f"cluster {self.run.settings.name}",), REFUSED_CALL)),),
+            )
             self._ended(ended)
             raise
         self._ended(result)

@@ -20,6 +20,7 @@ SAID: dict[str, Any] = {
     "promotion": {"soak": "2h"},
     "approval": {"required": True},
     "intake": {"http": CALLS},
+    "notify": [{"http": {"connection": "chat"}}],
     "autoscaler": {"pause": True},
     "control_plane": {"without_probe": True},
     "lock_duration": "5m",

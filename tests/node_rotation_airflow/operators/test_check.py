@@ -137,7 +137,7 @@ def deprecated() -> MemoryWorld:
             simple,
             {"image": {"ssm": "/images/nowhere"}},
             r"^dev\.dev: there is no SSM parameter /images/nowhere \(ssm /images/nowhere\)\. "
-            r"Remedy: correct image\.ssm, or create the parameter\.$",
+            r"Remedy: correct image\.ssm in the fleet file, or create the parameter\.$",
         ),
         (deprecated, {"image": NAMED}, "every image that matches .* is deprecated"),
     ],

@@ -17,7 +17,7 @@ from node_rotation import detect as detecting
 from node_rotation import engine, lock
 from node_rotation.errors import PermanentError
 from node_rotation.model import Role, Strategy
-from node_rotation.outcome import Blocked, Done, Waiting, too_long
+from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Waiting, too_long
 from node_rotation.report import report
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
@@ -215,7 +215,7 @@ def test_a_call_that_was_wrong_is_the_cause_wherever_it_was_made(
         run.run(LaunchOperator(task_id="batch.launch", spec=batches[0]), 0)
 
     cause = Cause.read(run.mapped["batch.launch", "cause", 0]).blocked()
-    assert cause == Blocked("AccessDenied: not you", ("batch workers/1",))
+    assert cause == Blocked("AccessDenied: not you", ("batch workers/1",), REFUSED_CALL)
 
 
 def test_what_ran_out_of_time_is_said_as_on_the_command_line(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
