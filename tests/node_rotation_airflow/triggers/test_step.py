@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
 from node_rotation.errors import BadInputError, TransientError
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Outcome, Waiting
 from node_rotation.planning import make_plan
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import deeds
@@ -90,7 +90,8 @@ def test_what_can_not_pass_goes_to_a_worker_with_its_reason(
     assert event.payload["status"] == "failed"
     assert "pdb shop/api" in str(event.payload)
     cause = Cause.read({key: value for key, value in event.payload.items() if key != "status"})
-    assert cause.blocked() == (said if isinstance(said, Blocked) else Blocked(str(said), ("batch workers/1",)))
+    wrong = Blocked(str(said), ("batch workers/1",), REFUSED_CALL)
+    assert cause.blocked() == (said if isinstance(said, Blocked) else wrong)
 
 
 def test_a_transient_error_is_waited_out(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
