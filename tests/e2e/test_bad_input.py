@@ -408,7 +408,7 @@ def test_an_api_server_that_does_not_answer_us(
     ("access", "said"),
     [
         ({"kubeconfig": "/nowhere"}, "kubernetes.kubeconfig of cluster dev.dev: there is no file /nowhere. Give"),
-        ({"kubeconfig": "${NOWHERE}/kubeconfig"}, "names an environment variable that is not set. Set it."),
+        ({"kubeconfig": "${NOWHERE}/kubeconfig"}, "names an environment variable that is not set. Set it, or name"),
         ({"eks_cluster": "gone"}, "kubernetes.eks_cluster: there is no EKS cluster 'gone' in eu-"),
     ],
 )
