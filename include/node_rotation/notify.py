@@ -77,7 +77,7 @@ def ended(value: Mapping[str, Any], run: str) -> Notice | None:
 
     :param value: its report, from :func:`node_rotation.report.report`.
     """
-    kind = _outcome(value)
+    kind = outcome(value)
     cluster = f"{value['environment']}.{value['cluster']}"
     if kind is NoticeKind.OK:
         return Notice(kind, cluster, run, (f"{value['machines']} machines replaced",)) if value["passed"] else None
@@ -141,7 +141,8 @@ def _posted(http: Http, receiver: Notify, notice: Notice) -> str:
     return ""
 
 
-def _outcome(value: Mapping[str, Any]) -> NoticeKind:
+def outcome(value: Mapping[str, Any]) -> NoticeKind:
+    """How a run ended, by its report."""
     if why := value["not_begun"]:
         return NoticeKind.SUPERSEDED if why.startswith("superseded") else NoticeKind.NOT_BEGUN
     if value["ok"] and not value["blockers"]:

@@ -101,8 +101,9 @@ def _step(name: StepName) -> Deed:
 
 
 def _boots(run: Run, subject: str) -> bool:
-    """A replacement has to boot, or EKS to roll."""
-    return run.group(batch_of(run, subject)).strategy is not Strategy.TERMINATE_FIRST
+    """A replacement has to boot, or EKS to roll. A canary's begins at once: it boots while the triggerer wakes up."""
+    batch = batch_of(run, subject)
+    return run.group(batch).strategy is not Strategy.TERMINATE_FIRST and not batch.canary
 
 
 def _empties(run: Run, subject: str) -> bool:

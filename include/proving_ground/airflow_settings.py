@@ -14,7 +14,7 @@ from pathlib import Path
 
 Sections = dict[str, dict[str, object]]
 
-PARALLELISM = 4  # two cores
+PARALLELISM = 2  # two cores: with more, tasks that begin together starve the scheduler
 
 
 def free_port() -> int:

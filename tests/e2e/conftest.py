@@ -34,7 +34,15 @@ def connections(world: ground.Ground) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def land(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
+def more_env() -> dict[str, str]:
+    """What else the Airflow of a module has in its environment; for modules to say otherwise."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def land(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, more_env: dict[str, str]
+) -> Iterator[Land]:
     """A module may bring its own ``FLEET`` and ``SCENARIO``."""
     directory = tmp_path_factory.mktemp("land")
     (directory / "fleet.yaml").write_text(getattr(request.module, "FLEET", FLEET))
@@ -49,6 +57,7 @@ def land(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             **connections(world),
             "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
             "NODE_ROTATION_REPORTS": str(directory / "reports"),
+            **more_env,
         }
         home, folders = directory / "airflow", (ROOT / "dags", ROOT / "plugins")
         running = airflow.start(home, *folders, env=env, overrides=ONE_SLOT, healthy_s=240)

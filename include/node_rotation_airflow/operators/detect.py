@@ -27,6 +27,7 @@ class DetectOperator(RotationOperator):
         """Look, and say it in the log; returns a ``GroupDrift``."""
         from node_rotation.detect import detect, observe
         from node_rotation.drift import cluster_notes
+        from node_rotation_airflow import metrics
         from node_rotation_airflow.runs import freezes, look_only
 
         request = request_of(context)
@@ -34,6 +35,7 @@ class DetectOperator(RotationOperator):
         snapshot = observe(request.settings, *world)
         frozen = freezes(request.settings, world)()
         found = detect(request.settings, self.group, *world, request.as_of, snapshot=snapshot, frozen=frozen)
+        metrics.send(metrics.of_drift(request.settings, found), self.log)
         target = found.target.image if found.target else None
         self.log.info("%s: %d of %d machines drifted", self.group, len(found.drifted), found.machines)
         if found.target and target:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
 from node_rotation.outcome import Blocked
+from node_rotation_airflow import metrics
 from node_rotation_airflow.constants import (
     APPROVAL_KEY,
     APPROVE_TASK,
@@ -77,6 +78,7 @@ class ReportOperator(RotationOperator):
         }
         file = _write(ti.run_id, value)
         self.log.info("report: %s", file)
+        metrics.send(metrics.of_report(value), self.log)
         if own := self._tell_ended(context, rotation, value, file):
             _write(ti.run_id, value | {"unsent": [*value["unsent"], *own]})
         return str(file)

@@ -361,7 +361,7 @@ def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:
 
 def test_what_has_to_wait_in_any_case_takes_no_worker_for_a_first_try(airflow: Any) -> None:
     world = MemoryWorld.simple(machines=1)
-    run, batches = planned(airflow, world)
+    run, batches = planned(airflow, world, canary=False)
     run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
     admitted(run, batches[0], 0)
     world.journal.calls.clear()
@@ -369,6 +369,17 @@ def test_what_has_to_wait_in_any_case_takes_no_worker_for_a_first_try(airflow: A
         with pytest.raises(TaskDeferred):
             step(task_id=f"batch.{step.deed}", spec=batches[0]).execute(run.context(f"batch.{step.deed}", 0))
     assert not world.journal.calls
+
+
+def test_a_canarys_machine_boots_before_the_triggerer_is_asked(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=2, boot=30.0)
+    run, batches = planned(airflow, world, canary=True)
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    before = len(world.mutations)
+    with pytest.raises(TaskDeferred):
+        LaunchOperator(task_id="batch.launch", spec=batches[0]).execute(run.context("batch.launch", 0))
+    assert len(world.mutations) > before
 
 
 def test_a_master_has_no_pods_to_wait_for_so_its_drain_is_tried_at_once(airflow: Any) -> None:

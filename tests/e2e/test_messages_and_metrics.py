@@ -1,19 +1,37 @@
-"""Messages from a real Airflow, its connection in its database: each thing once, whoever clears what."""
+"""What others are told by a real Airflow: each message once, whoever clears what, and the metrics of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from tests.e2e.land import CHECK, ROTATE, TODAY, Land, eventually
 from tests.e2e.land import FLEET as PLAIN
-from tests.e2e.land import ROTATE, Land, eventually
 from tests.node_rotation.receiver import Receiver, receiving
+from tests.node_rotation_airflow.collector import Collector, collecting
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 FLEET = PLAIN.replace(
     "  poll: 1s\n", "  poll: 1s\n  approval: {required: true}\n  notify: [{http: {connection: chat}}]\n"
 )
+
+OURS = "airflow.node_rotation"
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def more_env(collector: Collector) -> dict[str, str]:
+    return {
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    }
 
 
 @pytest.fixture
@@ -63,3 +81,18 @@ def test_an_approval_and_the_end_are_told_once_also_after_their_tasks_are_cleare
     assert asked["url"].startswith(f"{land.airflow.url}/dags/{ROTATE}/runs/manual__")
     assert "1 machines replaced" in done["text"]
     assert land.reports.name in done["report"]
+
+
+def test_how_a_run_ended_and_what_a_check_finds_are_gauges(land: Land, collector: Collector) -> None:
+    dev = {"environment": "dev", "cluster": "dev"}
+    assert collector.value(f"{OURS}.run_ok", **dev) == 1
+    assert collector.value(f"{OURS}.run_batches", **dev, result="passed") == 1
+    assert collector.value(f"{OURS}.run_left", **dev, kind="orphans") == 0
+    assert collector.value(f"{OURS}.machines_drifted", **dev, group="batch") == 0
+    assert collector.value(f"{OURS}.machines_drifted", **dev, group="workers") is None
+
+    check = land.airflow.trigger(CHECK, partition_key=f"{TODAY}~dev.dev")
+    assert land.ends(check, dag_id=CHECK) == "success"
+
+    assert collector.value(f"{OURS}.machines", **dev, group="workers") == 4
+    assert collector.value(f"{OURS}.machines_drifted", **dev, group="workers") == 4
