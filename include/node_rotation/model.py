@@ -97,11 +97,13 @@ class TemplateVersion(Value):
 class Target(Value):
     """What the machines of a group should run, pinned.
 
-    ``template`` is the version that launches ``image``; None while the image step has yet to make it.
+    ``template`` is the version that launches ``image``; None while the image step has yet to make it, from the version
+    ``based_on``.
     """
 
     image: Image
     template: TemplateVersion | None = None
+    based_on: TemplateVersion | None = None
     source: str = Field(description="where the image came from, e.g. 'ssm /images/base/current'")
     release: str = Field(default="", description="EKS' AMI release version of the image, e.g. 1.36.1-20261108")
 

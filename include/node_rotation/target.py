@@ -102,9 +102,15 @@ def choose(
     except _Refused as refused:
         return Choice(None, (refused.blocker,), pinned=bool(source.id))
     template = candidates.template
-    launched = template.ref if template is not None and template.image_id == image.id else None
+    now_launched = template.ref if template is not None else None
+    launches_it = template is not None and template.image_id == image.id
     return Choice(
-        Target(image=image, template=launched, source=where),
+        Target(
+            image=image,
+            template=now_launched if launches_it else None,
+            based_on=None if launches_it else now_launched,
+            source=where,
+        ),
         blockers=_overrides(asked, image),
         notes=notes,
         pinned=bool(source.id),

@@ -20,6 +20,7 @@ import requests
 import yaml
 from tests.e2e.conftest import ROOT, connections
 from tests.e2e.land import READS, ROTATE, Land, eventually
+from tests.e2e.watching import following
 
 from proving_ground import airflow, ground, scenario
 from proving_ground.aws import request_log
@@ -41,6 +42,7 @@ SCENARIO: dict[str, Any] = {
             "groups": [
                 {"name": "workers", "image": "base-1", "min": 1, "max": 2, "desired": 1},
                 {"name": "owned", "image": "base-1", "min": 1, "max": 2, "desired": 1},
+                {"name": "piped", "image": "base-1", "min": 1, "max": 2, "desired": 1},
                 {
                     "name": "managed",
                     "kind": "eks-managed",
@@ -57,7 +59,7 @@ SCENARIO: dict[str, Any] = {
         }
     ],
 }
-GROUPS = ("dev-workers", "dev-owned")
+GROUPS = ("dev-workers", "dev-owned", "dev-piped")
 MANAGED, TEMPLATE = "dev-managed", "dev-managed-user"
 """Rolled by EKS, from a launch template that its owner's pipeline writes; once written, it is the target."""
 FLEET = """
@@ -85,6 +87,11 @@ environments:
           - name: owned
             asg: dev-owned
             policy: {{image_step: command, image_command: {{argv: [{python}, image.py], directory: {directory}}}}}
+          - name: piped
+            asg: dev-piped
+            policy:
+              image_step: pod
+              image_pod: {{namespace: default, spec: {{containers: [{{name: kops, image: kops}}]}}}}
           - name: managed
             kind: eks-managed
             eks_cluster: dev
@@ -107,6 +114,21 @@ made = boto3.client("ec2").create_launch_template_version(
 print("template version", made["LaunchTemplateVersion"]["VersionNumber"], "for", os.environ["NODE_ROTATION_IMAGE_NAME"])
 """
 """Stands for kops or terraform: a program of somebody else's that owns the template."""
+
+
+def image_pod(pod: Any) -> None:
+    """What the program in an image pod does; there are no containers here that could run it."""
+    (kops,) = pod.spec.containers
+    told = {one.name: one.value for one in kops.env}
+    asg = boto3.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[told["NODE_ROTATION_ASG"]])
+    template = asg["AutoScalingGroups"][0]["LaunchTemplate"]["LaunchTemplateId"]
+    ec2: Any = boto3.client("ec2")
+    versions = ec2.describe_launch_template_versions(LaunchTemplateId=template)["LaunchTemplateVersions"]
+    image = told["NODE_ROTATION_IMAGE_ID"]
+    if image not in {version["LaunchTemplateData"]["ImageId"] for version in versions}:  # a pod is told of repeatedly
+        ec2.create_launch_template_version(
+            LaunchTemplateId=template, SourceVersion="$Latest", LaunchTemplateData={"ImageId": image}
+        )
 
 
 @dataclass(frozen=True)
@@ -145,7 +167,14 @@ def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
             there = {"limit": 10}
             eventually("the DAGs", lambda: len(running.api("GET", "/dags", params=there)["dags"]) == 3)
             running.api("PATCH", f"/dags/{ROTATE}", json={"is_paused": False})
-            yield Land(world, running, directory / "reports")
+            land = Land(world, running, directory / "reports")
+            with following(
+                land.core.list_namespaced_pod,
+                "default",
+                image_pod,
+                label_selector="app.kubernetes.io/component=image-step",
+            ):
+                yield land
         finally:
             running.stop()
 
@@ -230,7 +259,7 @@ def proven(land: Land, run_id: str, image: str, *others: str) -> None:
     """A report of what is so: also of other groups than those that each of these rotations is about."""
     said = report(land, run_id)
     assert said["ok"], said
-    assert said["targets"] == dict.fromkeys(("workers", "owned", *others), image)
+    assert said["targets"] == dict.fromkeys(("workers", "owned", "piped", *others), image)
     assert not any(said["verdict"].values())
     assert everything_runs(land, image)
     assert intake(land)["closed"] == []
@@ -260,8 +289,10 @@ def test_the_curl_line_starts_a_rotation_with_intake_image_steps_and_proof(land:
     said = intake(land)["said"]
     # Both groups' prepare may close it: closing what is closed is harmless, opening is the last word.
     assert [turn for turn, _ in itertools.groupby(said)] == [["dev", False], ["dev", True]], said
-    logs = [land.airflow.log(ROTATE, announced.run_id, "prepare", map_index=index) for index in range(3)]
-    assert any("for base-2" in log for log in logs), logs
+    logs = "\n".join(land.airflow.log(ROTATE, announced.run_id, "prepare", map_index=index) for index in range(4))
+    assert "for base-2" in logs, "what the command said"
+    assert "the image pod default/node-rotation-image-" in logs, "what it waited for"
+    assert not [p for p in land.core.list_namespaced_pod("default").items if "image" in p.metadata.name]
 
 
 def test_eks_rolls_the_managed_group_beside_self_managed_ones_and_nothing_of_it_is_written(
@@ -273,7 +304,7 @@ def test_eks_rolls_the_managed_group_beside_self_managed_ones_and_nothing_of_it_
     assert not announced.old & now.keys()
     assert not announced.old & {node.spec.provider_id.rpartition("/")[2] for node in land.core.list_node().items}
     batches = {span["batch"].partition("/")[0] for span in report(land, announced.run_id)["timeline"]}
-    assert batches == {"workers", "owned", "managed"}
+    assert batches == {"workers", "owned", "piped", "managed"}
 
     asked = [r for r in request_log.mutations(land.ground.request_log) if r.t >= announced.began_at]
     eks = [(r.action, r.parameters["nodegroupName"]) for r in asked if r.service == "eks"]

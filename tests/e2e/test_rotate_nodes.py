@@ -141,6 +141,17 @@ def test_so_does_everything_from_a_task_on(land: Land, task: str) -> None:
     assert land.mutations() == mutations
 
 
+def test_found_again_from_the_start_there_is_nothing_to_do(land: Land) -> None:
+    run, mutations = list(land.rotations())[-1], land.mutations()
+
+    land.clear(run, "detect", 0)
+
+    assert land.ends(run) == "success"
+    states = {f"{t['task_id']} {t['map_index']}": t["state"] for t in land.airflow.tasks(ROTATE, run)}
+    assert set(states.values()) <= {"success", "skipped", "removed"}, states
+    assert land.mutations() == mutations
+
+
 def test_a_launch_marked_success_while_it_waits_ends_well(land: Land, before: residue.Aws) -> None:
     run = _launching(land, "base-3-1")
 

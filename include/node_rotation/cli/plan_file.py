@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
-from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan
+from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan, Target, TemplateVersion
 from node_rotation.outcome import Blocked
 from node_rotation.planning import cluster_slots, group_slots
 from node_rotation.world.aws import ScalingGroup
@@ -113,9 +113,8 @@ def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) 
         yield f"group {group.name} has no target any more"
     elif now.target.image.id != group.target.image.id:
         yield f"the target of group {group.name} is {now.target.image.id}, planned was {group.target.image.id}"
-    elif group.target.template is not None and now.target.template != group.target.template:
-        planned, current = group.target.template, now.target.template
-        yield (f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}")
+    else:
+        yield from _template_changes(group, now.target)
     role = next(one.role for one in settings.cluster.groups if one.name == group.name)
     if role is not group.role:
         yield f"the role of group {group.name} is {role}, planned was {group.role}"
@@ -125,6 +124,17 @@ def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) 
     added = sorted(m.instance_id for m in now.drifted if m.instance_id not in planned_ids)
     if added:
         yield f"machines of group {group.name} that the plan does not know: {', '.join(added)}"
+
+
+def _template_changes(group: GroupPlan, now: Target) -> Iterator[str]:
+    """Also of a version that the image step is to start from; that the step has been done meanwhile is no change."""
+    if group.target.template is not None:
+        planned, current = group.target.template, now.template
+    else:
+        planned, current = group.target.based_on, now.based_on
+    done = now.template is not None and group.target.template is None
+    if planned is not None and planned != current and not done:
+        yield f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}"
 
 
 def _budget_changes(group: GroupPlan, settings: Settings, scaling: ScalingGroup) -> Iterator[str]:
@@ -137,7 +147,7 @@ def _budget_changes(group: GroupPlan, settings: Settings, scaling: ScalingGroup)
         yield f"the budget of group {group.name} allows {allowed} at once, planned were {group.slots}"
 
 
-def _say(template: Any) -> str:
+def _say(template: TemplateVersion | None) -> str:
     return f"{template.name} version {template.version}".strip() if template else "none that launches it"
 
 

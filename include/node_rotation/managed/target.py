@@ -77,7 +77,7 @@ def completed(
         remedy = "name an image that AWS made for this AMI type and Kubernetes version"
         return _without(choice, _refused(group, reason, remedy))
     templates = tuple(m.template for m in scaling.members if m.template is not None)  # EKS' own: no drift of ours
-    return replace(choice, target=target.model_copy(update={"release": release}), templates=templates)
+    return replace(choice, target=target.model_copy(update={"release": release, "based_on": None}), templates=templates)
 
 
 def _custom(group: ManagedGroup, source: ImageSource) -> ImageSource | Blocker:

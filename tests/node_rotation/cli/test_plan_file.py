@@ -66,6 +66,29 @@ def test_another_template_version_with_the_same_image_refuses(world: MemoryWorld
     assert "the template of group workers is" in refusal(plan, world)
 
 
+def behind(world: MemoryWorld) -> dict[str, Any]:
+    """A template that does not launch the target yet, and a policy whose image step will make it."""
+    world.add_template_version("workers", "base-old")
+    return {"image": {"ssm": "/images/base/current"}, "image_step": "launch_template"}
+
+
+def test_another_template_version_to_make_the_new_one_from_refuses(world: MemoryWorld) -> None:
+    policy = behind(world)
+    plan = session(world, **policy).plan()
+    assert accept(plan, world.settings(**{**POLICY, **policy}), *now(world, **policy)) == plan
+    world.add_template_version("workers", "base-old")
+    assert "the template of group workers is dev-workers version 4, planned was dev-workers version 3" in refusal(
+        plan, world, **policy
+    )
+
+
+def test_an_image_step_that_is_done_by_now_is_no_change(world: MemoryWorld) -> None:
+    policy = behind(world)
+    plan = session(world, **policy).plan()
+    world.add_template_version("workers", "base-new")
+    assert accept(plan, world.settings(**{**POLICY, **policy}), *now(world, **policy)) == plan
+
+
 def test_another_budget_refuses(world: MemoryWorld) -> None:
     said = refusal(session(world).plan(), world, budget={"max_surge": 1})
     assert "the budget of group workers allows 1 at once, planned were 2" in said

@@ -1,21 +1,30 @@
-"""What others are told by a real Airflow: each message once, whoever clears what, and the metrics of a run."""
+"""What a run of a real Airflow does beside its machines: messages, metrics, an intake that is a Kubernetes object."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from kubernetes import client
 from tests.e2e.land import CHECK, ROTATE, TODAY, Land, eventually
 from tests.e2e.land import FLEET as PLAIN
+from tests.e2e.watching import following
 from tests.node_rotation.receiver import Receiver, receiving
 from tests.node_rotation_airflow.collector import Collector, collecting
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 FLEET = PLAIN.replace(
-    "  poll: 1s\n", "  poll: 1s\n  approval: {required: true}\n  notify: [{http: {connection: chat}}]\n"
+    "  poll: 1s\n",
+    """  poll: 1s
+  approval: {required: true}
+  notify: [{http: {connection: chat}}]
+  intake:
+    kubernetes:
+      {api_version: v1, kind: ConfigMap, namespace: default, name: intake,
+       close: {data: {open: "false"}}, open: {data: {open: "true"}}}
+""",
 )
-
 OURS = "airflow.node_rotation"
 
 
@@ -42,6 +51,21 @@ def receiver(land: Land) -> Iterator[Receiver]:
         yield told
 
 
+@pytest.fixture
+def intake(land: Land) -> Iterator[list[str]]:
+    """Everything that the object said in turn."""
+    said: list[str] = []
+    made = client.V1ConfigMap(metadata=client.V1ObjectMeta(name="intake"), data={"open": "true"})
+    land.core.create_namespaced_config_map("default", made)
+    with following(
+        land.core.list_namespaced_config_map,
+        "default",
+        lambda found: said.append(found.data["open"]),
+        field_selector="metadata.name=intake",
+    ):
+        yield said
+
+
 def waiting(land: Land, run: str) -> bool:
     return land.states(run, "approve").get(-1) == "awaiting_input"
 
@@ -62,11 +86,12 @@ def clear(land: Land, run: str, task: str) -> None:
 
 
 def test_an_approval_and_the_end_are_told_once_also_after_their_tasks_are_cleared(
-    land: Land, receiver: Receiver
+    land: Land, receiver: Receiver, intake: list[str]
 ) -> None:
     run = land.run({"cluster": "dev.dev", "groups": ["batch"]})
     eventually("it asks", lambda: waiting(land, run))
     assert receiver.kinds == ["approval"]
+    assert intake == []
 
     clear(land, run, "approve")
     eventually("it asks again", lambda: attempt(land, run, "approve") > 1 and waiting(land, run))
@@ -81,6 +106,8 @@ def test_an_approval_and_the_end_are_told_once_also_after_their_tasks_are_cleare
     assert asked["url"].startswith(f"{land.airflow.url}/dags/{ROTATE}/runs/manual__")
     assert "1 machines replaced" in done["text"]
     assert land.reports.name in done["report"]
+    eventually("the intake is open again", lambda: intake[-1:] == ["true"])
+    assert intake == ["false", "true"]
 
 
 def test_how_a_run_ended_and_what_a_check_finds_are_gauges(land: Land, collector: Collector) -> None:
