@@ -44,7 +44,7 @@ class Refuse:
 
     how: Literal["skip", "later", "fail"]
     reason: str
-    remedy: str = "Clear the batch that failed, then this one."
+    remedy: str = "Clear the batch that failed from its admit step, then this one."
 
 
 Decision = Admit | Wait | Refuse
@@ -148,12 +148,14 @@ def _pool(group: GroupPlan) -> str:
 def _after_failure(desk: _Desk, asking: Batch) -> Decision | None:
     """What an earlier failure means; an unknown batch's (an older plan's) holds.
 
-    Not one that was to even out zones: the machines are as good as before, and no task could be cleared.
+    Not one that was to even out zones: the machines are as good as before, and no task could be cleared. Nor, for a
+    batch that failed itself and was cleared, those behind it: several that were cleared would wait for each other.
     """
     groups = {b.name: b.group for b in desk.plan.batches}
+    behind = _behind(desk, asking) if desk.state(asking.name) else frozenset()
     waits: list[str] = []
     for claim in desk.claims.values():
-        if claim.batch == asking.name or claim.state not in ("failed", "healed") or is_balance(claim.batch):
+        if claim.batch in (asking.name, *behind) or claim.state not in ("failed", "healed") or is_balance(claim.batch):
             continue
         policy = desk.policies.get(groups.get(claim.batch, ""))
         rule = policy.gate.on_failure if policy else OnGateFailure.HOLD
@@ -163,6 +165,11 @@ def _after_failure(desk: _Desk, asking: Batch) -> Decision | None:
             return Refuse("fail", f"batch {claim.batch} failed and later batches fail (gate.on_failure: fail)")
         waits.append(f"batch {claim.batch} failed: held until it is cleared and passes")
     return Wait(tuple(waits)) if waits else None
+
+
+def _behind(desk: _Desk, asking: Batch) -> frozenset[str]:
+    names = [batch.name for batch in desk.plan.batches]
+    return frozenset(names[names.index(asking.name) + 1 :])
 
 
 def _in_order(desk: _Desk, asking: Batch) -> Iterator[str]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 DEFAULT_POLL_S = 2.0
 REFUSED_CALL = "A call was refused and would be again: correct what the message names, then start it again."
 """What to do about an error that nobody foresaw: no retry helps."""
+CLEAR_BATCH = "clear the batch from its admit step."
+"""What to do about a batch that was taken back, in Airflow: its other steps find nothing to go on with."""
 
 
 @dataclass(frozen=True, slots=True)

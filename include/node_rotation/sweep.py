@@ -70,7 +70,11 @@ def sweep(
             if (ledger := lock.read(run)) is not None and (shut := intake.shut(ledger)):
                 return Swept(tuple(did), (shut,))
             lock.release(run)
-    left = _stray(run, did)
+    try:
+        left = _stray(run, did)
+    except BlockedError:  # another run was faster
+        lease = cluster.lease()
+        return Swept(tuple(did), held_by=lease.holder if lease else "")
     return Swept(tuple(did), tuple(left))
 
 
@@ -103,6 +107,9 @@ def _stray(run: Run, did: list[str]) -> list[str]:
     snapshot = run.look()
     if not [*residue(snapshot), *orphans(snapshot)]:
         return []
+    found = lock.held(run)
+    if found is not None and found.lease.holder == run.id:
+        return []  # another task of this very run has it by now: its marks are no strays
     lock.acquire(run)
     try:
         larger = [line for asg in snapshot.groups if (line := _settle_group(run, asg, did))]

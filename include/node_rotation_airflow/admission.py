@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from node_rotation import lock
 from node_rotation.admission import Refuse
-from node_rotation.errors import PermanentError, TransientError
+from node_rotation.errors import BlockedError, PermanentError, TransientError
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Waiting
 from node_rotation.policy import OnGateFailure
 from node_rotation.run import Run
 from node_rotation.steps.admit import recall, refusal, too_late
@@ -33,7 +34,22 @@ def ask(run: Run, index: int, gates: Gates | None) -> Answer:
     held = earlier_failure(run, index, gates)
     if isinstance(held, Waiting) and (late := too_late(run, run.plan.batches[index])):
         return Refuse("later", late)  # nobody may clear a gate before the morning
+    if isinstance(held, Waiting):
+        return _kept_alive(run, held)
     return held or _claim(run, index, gates)
+
+
+def _kept_alive(run: Run, held: Waiting) -> Answer:
+    """Until somebody clears the batch nobody else of the run acts, and a silent run counts as dead."""
+    try:
+        lock.keep(run, run.look().lease)
+    except BlockedError as error:
+        return Refuse("fail", error.blocked.reason, error.blocked.remedy)
+    except PermanentError as error:
+        return Refuse("fail", str(error), "")
+    except TransientError as error:
+        return replace(held, reasons=(*held.reasons, str(error)))
+    return held
 
 
 def earlier_failure(run: Run, index: int, gates: Gates) -> Waiting | Refuse | None:
@@ -50,7 +66,9 @@ def earlier_failure(run: Run, index: int, gates: Gates) -> Waiting | Refuse | No
         return None
     how = run.policy(failed).gate.on_failure
     if how is OnGateFailure.HOLD:
-        return Waiting((f"the gate of {failed.name} to pass: clear its task {StepName.GATE} once it can",))
+        gate = gates[run.plan.batches.index(failed)] == "failed"
+        what = f"clear its task {StepName.GATE} once it can" if gate else CLEAR_BATCH.rstrip(".")
+        return Waiting((f"the gate of {failed.name} to pass: {what}",))
     return Refuse("skip" if how is OnGateFailure.SKIP else "fail", f"{failed.name} did not pass its gate")
 
 

@@ -36,16 +36,19 @@ def of_drift(settings: Settings, found: GroupDrift) -> Iterator[Gauge]:
         yield Gauge("node_rotation.machines_drifted", len(found.drifted), tags)
 
 
-def of_report(report: Mapping[str, Any]) -> Iterator[Gauge]:
-    """How a run ended.
+def of_report(report: Mapping[str, Any], *, tonight: bool) -> Iterator[Gauge]:
+    """How a run ended; one that was superseded did nothing wrong and nothing at all, so ``run_ok`` stays as it was.
 
-    :param report: from :func:`node_rotation.report.report`.
+    :param report: from :func:`node_rotation.report.report`, of a run that was to do more than plan.
+    :param tonight: it was for the image of now; what a past night's image is right for may have drifted by now.
     """
+    from node_rotation.configuration.notify_policy import NoticeKind
     from node_rotation.notify import outcome
 
     tags = _cluster(report["environment"], report["cluster"])
     ended = outcome(report)
-    yield Gauge("node_rotation.run_ok", int(ended == "ok"), tags)
+    if ended is not NoticeKind.SUPERSEDED:
+        yield Gauge("node_rotation.run_ok", int(ended is NoticeKind.OK), tags)
     yield Gauge("node_rotation.run_ended", _seconds(report["finished_at"]), tags | {"outcome": ended.value})
     yield Gauge("node_rotation.run_duration", report["duration_s"], tags)
     for result in ("passed", "failed", "skipped", "postponed"):
@@ -53,7 +56,7 @@ def of_report(report: Mapping[str, Any]) -> Iterator[Gauge]:
     if verdict := report["verdict"]:
         for kind, lines in verdict.items():
             yield Gauge("node_rotation.run_left", len(lines), tags | {"kind": kind})
-        if not verdict["drift"]:  # what the check said before is over
+        if tonight and not verdict["drift"]:  # what the check said before is over
             for group in report["targets"]:
                 yield Gauge("node_rotation.machines_drifted", 0, tags | {"group": group})
 

@@ -99,7 +99,7 @@ class Airflow:
             state = str(self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
             if state in ("success", "failed") or time.monotonic() >= until:
                 return state
-            time.sleep(0.5)
+            time.sleep(1.0)
 
     def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
         """The task instances of a run."""

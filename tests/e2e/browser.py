@@ -85,9 +85,10 @@ class Browser:
         return shown.inner_text()
 
     def submit(self) -> None:
-        """Start the run."""
+        """Start the run, and leave the page: it would ask the server for news as long as it is open."""
         self.page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
         self.page.get_by_role("dialog").wait_for(state="hidden")
+        self.page.goto("about:blank")
 
 
 @contextmanager

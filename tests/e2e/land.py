@@ -255,7 +255,7 @@ class Land:
                 yield f"{cluster}: {event['verb']} {what}"
 
 
-def eventually(what: str, true: Callable[[], object], timeout_s: float = 400.0, pause_s: float = 0.3) -> None:
+def eventually(what: str, true: Callable[[], object], timeout_s: float = 400.0, pause_s: float = 0.6) -> None:
     """Wait until something is true.
 
     :param what: what it is, for the one who reads that it never was.

@@ -113,6 +113,21 @@ def test_clearing_the_failed_batch_lets_it_ask_anew_and_its_pass_frees_the_rest(
     assert ask(made, told, "workers/2", claim(made, "workers/1", "passed")) == Admit()
 
 
+@pytest.mark.parametrize("rule", ["hold", "skip", "fail"])
+def test_two_that_failed_and_were_cleared_do_not_wait_for_each_other(rule):
+    made, told = cluster(gate={"on_failure": rule})
+    ledger = (
+        claim(made, "workers/1", "passed") | claim(made, "workers/2", "healed") | claim(made, "workers/3", "healed")
+    )
+    assert ask(made, told, "workers/2", ledger) == Admit()
+    if rule == "hold":
+        assert "workers/2 failed" in why(ask(made, told, "workers/3", ledger))
+        assert "workers/3 failed" not in why(ask(made, told, "workers/3", ledger))
+        assert "workers/3 failed" in why(ask(made, told, "workers/4", ledger))
+    else:
+        assert isinstance(ask(made, told, "workers/4", ledger), Refuse)
+
+
 def test_a_wait_between_rotations_is_counted_from_the_last_passed_gate():
     made, told = cluster(wait_between_rotations="60s")
     passed = claim(made, "workers/1", "passed")

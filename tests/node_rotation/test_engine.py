@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from tests.node_rotation.crashes import after, plan_for, rotate, run_for
 
-from node_rotation import engine, names
+from node_rotation import engine, names, sweep
 from node_rotation.ledger import parse
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -171,3 +171,23 @@ def test_what_later_batches_do_after_a_failure(rule: str, failed: int, skipped: 
     assert (len(result.failed), len(result.skipped)) == (failed, skipped)
     world.clock.wait(30.0)
     assert after(world).clean
+
+
+def test_a_machine_on_top_that_pods_do_not_leave_is_told_and_stays_told() -> None:
+    """Given up, the group is larger than before: the run says so, and so does every sweep until somebody acts."""
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("stuck", stops_after=172_800.0))
+    world.clock.run_until(world.settled, 600.0)
+    run = run_for(world)
+
+    result = engine.rotate(run)
+
+    assert not result.ok
+    assert result.verdict is not None
+    assert [line for line in result.verdict.residue if line.startswith("asg dev-workers: tag")]
+    swept = sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+    assert [line for line in swept.left if "desired 2, was 1 before run" in line]
+    world.cloud.set_sizes("dev-workers", desired=1)
+    world.clock.wait(172_800.0)
+    assert sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-2").left == ()
+    assert not world.residue()

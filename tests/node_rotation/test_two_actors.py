@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.node_rotation.crashes import STRATEGIES, after, by, run_for
+from tests.node_rotation.crashes import STRATEGIES, after, by, dies, run_for
 
-from node_rotation import engine
+from node_rotation import engine, names, sweep
 from node_rotation.errors import RotationError
 from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
+from node_rotation.steps.prepare import prepare
 from node_rotation.steps.scene import ledger_of
 from node_rotation.testing.faults import Mutation
 from node_rotation.testing.world import MemoryWorld
@@ -68,3 +70,31 @@ def test_a_shadow_changes_nothing_in_the_end(strategy: str, every: int) -> None:
     assert after(world).clean, after(world)
     assert after(world).old == 0
     assert world.monitor.max_extra[world.asg("workers")] <= 2
+
+
+@pytest.mark.parametrize("overtaking", ["run-2", "run-3"])
+def test_who_sweeps_a_dead_run_leaves_a_faster_ones_preparation_alone(
+    overtaking: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both tasks of one run, or two runs, find the dead one; the slower sweep looks for strays when all is prepared."""
+    world = MemoryWorld.simple(2)
+    dead = run_for(world, "run-1")
+    assert dies(dead, world, 12, before=False)
+    world.clock.wait(dead.settings.policy.lock_duration * 2)
+    slow, fast = run_for(world, "run-2"), run_for(world, overtaking)
+    stray = sweep._stray
+
+    def overtaken(run: Run, did: list[str]) -> list[str]:
+        monkeypatch.setattr(sweep, "_stray", stray)
+        while isinstance(prepare(fast, "workers"), Waiting):
+            world.clock.wait(5.0)
+        return stray(run, did)
+
+    monkeypatch.setattr(sweep, "_stray", overtaken)
+    swept = sweep.until_done(slow.settings, world.cloud, world.cluster, world.clock, slow.id)
+
+    ledger = ledger_of(world.cluster.lease(), fast.id)
+    assert ledger is not None
+    assert ledger.groups.keys() == {"workers"}
+    assert names.BASELINE in world.cloud.groups([world.asg("workers")])[world.asg("workers")].tags
+    assert swept.held_by == ("" if overtaking == slow.id else fast.id)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from node_rotation import lock, names
 from node_rotation.errors import BlockedError, GoneError
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import traffic
-from node_rotation.steps.scene import acting, over, scene
+from node_rotation.steps.scene import acting, over, scene, taken_back
 from node_rotation.world.aws import Instance
 from node_rotation.world.kubernetes import Node
 
@@ -46,6 +46,8 @@ class Cordon:
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place
+        if back := taken_back(place):
+            return back
         left = tuple(f"node {n.name} is not cordoned yet" for n in place.old_nodes() if not n.unschedulable)
         if left:
             return Waiting(left, run.policy(batch).poll)
@@ -104,7 +106,7 @@ def protected(instance: Instance | None) -> Blocked | None:
     return Blocked(
         f"instance {instance.id} is protected from termination",
         (f"instance {instance.id}",),
-        "Turn its termination protection off (DisableApiTermination), then clear this step.",
+        f"Turn its termination protection off (DisableApiTermination), then {CLEAR_BATCH}",
     )
 
 

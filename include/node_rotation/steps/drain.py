@@ -23,10 +23,10 @@ from node_rotation.eviction import (
 from node_rotation.health import workload_of
 from node_rotation.ledger import Ledger, claim_change
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.policy import DrainPolicy, Policy
 from node_rotation.run import Run
-from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span
+from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span, taken_back
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.world.answers import RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Node, Pod
@@ -60,6 +60,8 @@ class Drain:
         place = scene(run, batch)
         if isinstance(place, Blocked):
             return place
+        if back := taken_back(place):
+            return back
         policy, since = run.policy(batch), _since(place)
         if place.claim.drain_since is None and (pause := _pause(place, place.ledger)) > 0:
             return Waiting(
@@ -195,7 +197,7 @@ def _timed_out(
     keys = tuple(f"pod {p.key}{_held(p)}" for p in left)
     budgets = {f"pdb {b.key}" for p in left for b in covering(p, snapshot.budgets)}
     forced = "drain.force_after in the fleet file deletes them past their budgets."
-    then = forced if policy.force_after is None else "then clear it."
+    then = forced if policy.force_after is None else f"then start again; in Airflow {CLEAR_BATCH}"
     remedy = f"Let these pods go, or make room in their budgets; {then}"
     what = "; ".join([*([f"{len(left)} pods did not leave"] if left else []), *kept])
     nodes = tuple(f"node {n.name}" for n in drained) if kept else ()

@@ -6,7 +6,7 @@ The launch step asks whether the machine may go, the terminate step asks again a
 from __future__ import annotations
 
 from node_rotation.control_plane import quorum
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.scaling import hooks
 from node_rotation.steps.arrival import aws_says, keep, patience
 from node_rotation.steps.assignment import assign, newcomers
@@ -24,7 +24,7 @@ def permission(place: Scene) -> Outcome:
         return Blocked(
             f"a master may not go: {reasons[0]}, for {span(waited)}",
             tuple(f"instance {machine}" for machine in place.claim.machines),
-            "Bring the control plane back to health, then clear the batch's admit step.",
+            f"Bring the control plane back to health, then {CLEAR_BATCH}",
         )
     return Waiting(reasons, policy.poll)
 

@@ -10,7 +10,7 @@ from node_rotation.errors import BlockedError
 from node_rotation.health import Baseline, Health, judge
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import traffic
 from node_rotation.steps.others import hear
@@ -56,7 +56,7 @@ class Gate:
         if seen.claim.state is ClaimState.PASSED:
             return _farewell(seen, run.policy(batch).poll, run.policy(batch).terminate_timeout)
         if seen.claim.state is not ClaimState.ADMITTED:
-            return Blocked(seen.claim.why or "the batch failed", (f"batch {batch.name}",), "Clear its admit step.")
+            return Blocked(seen.claim.why or "the batch failed", (f"batch {batch.name}",), CLEAR_BATCH.capitalize())
         return _verdict(seen, run, batch)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:

@@ -64,9 +64,10 @@ def run_image_step(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
         return advance(run, plan, lambda: _launches_everywhere(run, fresh_group(run, plan.asg), image))
     if blocked := trouble(run, plan, group):
         raise BlockedError(blocked)
-    if _launches(run, group, image):
+    begun = _begun(lock.require(run).ledger, plan.name)
+    if begun is None and _launches(run, group, image):
         return Done()
-    before = run.cloud.template(group.template).ref
+    before = begun or run.cloud.template(group.template).ref
     _remember(run, plan.name, template_before=before.model_copy(update={"version": _said(group.template, before)}))
     lock.require(run)
     made = run.cloud.new_template_version(before, image, f"{run.plan.id[:32]}-{before.version}-{plan.name}"[:64])
@@ -132,6 +133,15 @@ def _image_of(run: Run, version: TemplateVersion) -> str:
 def _forgotten(ledger: Ledger, group_name: str, back: TemplateVersion) -> Ledger:
     said = {"template_before": None, "template_made": None, "template_back": back}
     return ledger.with_group(group_name, ledger.groups[group_name].model_copy(update=said))
+
+
+def _begun(ledger: Ledger, group_name: str) -> TemplateVersion | None:
+    """The version to start from, if this run was about to make another and does not know whether it has.
+
+    ``$Latest`` launches it then already: asked for again, AWS' answer says which one is ours to take back.
+    """
+    baseline = ledger.groups[group_name]
+    return baseline.template_before if baseline.template_made is None else None
 
 
 def _launches_everywhere(run: Run, group: ScalingGroup, image: str) -> bool:

@@ -17,7 +17,18 @@ from node_rotation.steps import first, traffic
 from node_rotation.steps.arrival import aws_says, keep, patience
 from node_rotation.steps.assignment import assign, raise_desired, spare, unasked
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, ledger_of, over, scene, staying
+from node_rotation.steps.scene import (
+    Scene,
+    acting,
+    busy_pods,
+    fresh_group,
+    gone,
+    ledger_of,
+    over,
+    scene,
+    staying,
+    taken_back,
+)
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.usable import Problem, problem
 from node_rotation.workloads.attachments import stranded
@@ -61,6 +72,8 @@ class Launch:
             return place
         if place.claim.state is ClaimState.PASSED:
             return Done("the batch has passed")  # what became of its replacements since is no matter of this step
+        if back := taken_back(place):
+            return back
         if place.claim.strategy is Strategy.TERMINATE_FIRST:
             return first.permission(place)
         if refused := _refused(place):

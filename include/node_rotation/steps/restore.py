@@ -100,7 +100,12 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
     baseline, group = sizing.settle(run, group_name)
     if group.warm_pool:  # warmed meanwhile on an image that was taken back
         did.extend(renew(run, fresh_group(run, baseline.asg)))
-    undo_group(run, baseline.asg, Before(baseline.min, baseline.max, baseline.suspended_by_us), did)
+    ours = giving_up and baseline.own > 0
+    undo_group(run, baseline.asg, Before(baseline.min, baseline.max, baseline.suspended_by_us), did, keep_baseline=ours)
+    if ours:
+        did.append(
+            f"group {baseline.asg}: desired is {baseline.own} more than before, its pods could not leave in time"
+        )
     return lock.change(run, lambda now: now.without_group(group_name))
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from node_rotation import lock, names
 from node_rotation.errors import BlockedError
 from node_rotation.eviction import Leave, decide
-from node_rotation.ledger import Baseline, Claim, Ledger, parse
+from node_rotation.ledger import Baseline, Claim, ClaimState, Ledger, parse
 from node_rotation.model import Batch, Strategy
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
 from node_rotation.world.aws import LEAVING, Instance, ScalingGroup
@@ -77,6 +77,18 @@ def place(run: Run, batch: str, snapshot: Snapshot, ledger: Ledger | None) -> Sc
             "Start again with the batch's admit step.",
         )
     return Scene(run, snapshot, ledger, claim, baseline)
+
+
+def taken_back(place: Scene) -> Blocked | None:
+    """Why no step of a batch can go on by itself: it failed, and its old machines stay; None if that is not so.
+
+    Only admission tries a batch anew: it gives it slots, and heals what is left of the last try.
+    """
+    claim, instances = place.claim, place.snapshot.instances
+    if claim.state not in (ClaimState.FAILED, ClaimState.HEALED) or all(gone(instances.get(m)) for m in claim.machines):
+        return None
+    what = f"batch {claim.batch} failed and was taken back{f': {claim.why}' if claim.why else ''}"
+    return Blocked(what, (f"batch {claim.batch}",), CLEAR_BATCH.capitalize())
 
 
 def acting(run: Run, batch: Batch) -> Scene:

@@ -8,16 +8,16 @@ from node_rotation import lock
 from node_rotation.errors import GoneError
 from node_rotation.ledger import ClaimState, claim_change
 from node_rotation.model import Batch, StepName, Strategy
-from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.scaling import hooks
 from node_rotation.steps import first, sizing, traffic
 from node_rotation.steps.cordon import protected
-from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays
+from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays, taken_back
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.workloads.attachments import still_attached
 
-_REMEDY = "Look at the owner of the machine's lifecycle hook; hook_timeout says how long we wait. Then clear this step."
+_REMEDY = f"Look at the owner of the machine's lifecycle hook; hook_timeout says how long we wait. Then {CLEAR_BATCH}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,8 @@ class Terminate:
             return first.arrived(place)
         if not going:
             return Done("the old machines are shutting down")
+        if back := taken_back(place):
+            return back
         if held := first.held_back(place):
             return Waiting(held, run.policy(batch).poll)
         if blocked := next((b for m in going if (b := _hopeless(place, m)) is not None), None):
@@ -153,5 +155,5 @@ def _hopeless(place: Scene, machine: str) -> Blocked | None:
     return Blocked(
         f"asg {place.group.name} retains instance {machine}: a terminating hook was abandoned",
         (f"instance {machine}", f"asg {place.group.name}"),
-        "Look at what its hook's owner left to do, terminate the instance by hand, then clear this step.",
+        f"Look at what its hook's owner left to do, terminate the instance by hand, then {CLEAR_BATCH}",
     )

@@ -12,7 +12,7 @@ from node_rotation import lock, names
 from node_rotation.control_plane import quorum
 from node_rotation.errors import GoneError
 from node_rotation.ledger import ClaimState, Ledger
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.run import Run
 from node_rotation.scaling.targets import DRAINING, label, lacking, last_of, still_in, too_few
 from node_rotation.steps.scene import Scene, span
@@ -97,9 +97,9 @@ def too_slow(place: Scene, reasons: tuple[str, ...]) -> Blocked | None:
     since = leaving if leaving is not None else place.claim.since + policy.launch_timeout
     if not reasons or place.now - since <= policy.deregister_timeout:
         return None
-    remedy = "Bring another machine of the target group to health, then clear this step."
+    remedy = f"Bring another machine of the target group to health, then {CLEAR_BATCH}"
     if leaving is not None:
-        remedy = "Shorten the target group's deregistration delay, or raise deregister_timeout; then clear this step."
+        remedy = f"Shorten the target group's deregistration delay, or raise deregister_timeout; then {CLEAR_BATCH}"
     objects = tuple(f"instance {machine}" for machine in place.claim.machines)
     return Blocked(f"{reasons[0]}, for {span(place.now - since)}", objects, remedy)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.scaling import hooks
 from node_rotation.scaling.targets import label, lacking
 from node_rotation.steps.scene import gone, span
@@ -20,9 +20,7 @@ STARTUP_TAINTS = (
     "karpenter.sh/unregistered",
 )
 STARTUP_SUFFIX = "agent-not-ready"  # node.cilium.io/, ebs.csi.aws.com/, efs.csi.aws.com/
-_TARGET_REMEDY = (
-    "Look at the target group's health check and the machine's security groups, then clear the batch's launch step."
-)
+_TARGET_REMEDY = f"Look at the target group's health check and the machine's security groups, then {CLEAR_BATCH}"
 CORDON_TAINT = "node.kubernetes.io/unschedulable"
 
 
@@ -47,7 +45,7 @@ class Problem:
         remedy = self.remedy or (
             "Look at the machine's console output and kubelet log, correct the image and start a new run."
             if self.image_fault
-            else "Clear its cause, then clear the batch's launch step."
+            else f"Remove its cause, then {CLEAR_BATCH}"
         )
         text = self.text if self.final else f"{self.text}, for {span(waited)}"
         return Blocked(text, self.objects, remedy, self.image_fault)
@@ -81,9 +79,7 @@ def problem(
 
 def _not_in_service(group: ScalingGroup, instance: Instance, member: Member | None) -> Problem:
     if held := hooks.waiting(group, member, instance.launched_at):
-        remedy = (
-            "Look at the owner of the hook; hook_timeout says how long we wait. Then clear the batch's launch step."
-        )
+        remedy = f"Look at the owner of the hook; hook_timeout says how long we wait. Then {CLEAR_BATCH}"
         return Problem(f"replacement {instance.id} waits for {held}", (f"instance {instance.id}",), remedy=remedy)
     state = member.lifecycle if member else "not a member"
     return Problem(f"replacement {instance.id} is {state} in asg {group.name}", (f"instance {instance.id}",))

@@ -46,7 +46,8 @@ class ClearOperator(RotationOperator):
             return
         dag_run: Any = context["dag_run"]
         mine = newest.waiter(str(context["ti"].run_id), dag_run.run_after, rotation)
-        newest.announce(rotation.settings.name, mine)
+        if not rotation.settings.policy.pin:  # an image of its own does not do what another run would do
+            newest.announce(rotation.settings.name, mine)
         run = run_of(context)
         answer = ask(run, mine)
         if isinstance(answer, Done):

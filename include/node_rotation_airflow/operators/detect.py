@@ -35,7 +35,8 @@ class DetectOperator(RotationOperator):
         snapshot = observe(request.settings, *world)
         frozen = freezes(request.settings, world)()
         found = detect(request.settings, self.group, *world, request.as_of, snapshot=snapshot, frozen=frozen)
-        metrics.send(metrics.of_drift(request.settings, found), self.log)
+        if request.as_of is None:  # a past night's drift is no news
+            metrics.send(metrics.of_drift(request.settings, found), self.log)
         target = found.target.image if found.target else None
         self.log.info("%s: %d of %d machines drifted", self.group, len(found.drifted), found.machines)
         if found.target and target:

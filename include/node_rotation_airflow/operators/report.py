@@ -52,6 +52,7 @@ class ReportOperator(RotationOperator):
 
     def work(self, context: Context) -> str | None:
         """Write both files; nothing without a plan."""
+        from node_rotation.policy import Mode
         from node_rotation.report import others_of, report
         from node_rotation.steps.freezing import frozen_targets
 
@@ -78,7 +79,8 @@ class ReportOperator(RotationOperator):
         }
         file = _write(ti.run_id, value)
         self.log.info("report: %s", file)
-        metrics.send(metrics.of_report(value), self.log)
+        if rotation.settings.policy.mode is not Mode.PLAN:
+            metrics.send(metrics.of_report(value, tonight=request_of(context).as_of is None), self.log)
         if own := self._tell_ended(context, rotation, value, file):
             _write(ti.run_id, value | {"unsent": [*value["unsent"], *own]})
         return str(file)

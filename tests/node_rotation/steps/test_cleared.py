@@ -11,6 +11,7 @@ from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import recall
+from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare, rotated
 from node_rotation.steps.restore import restore, restored
 from node_rotation.testing.world import MemoryWorld
@@ -38,6 +39,28 @@ def test_a_cleared_step_is_done_and_touches_nothing(strategy: str, name: StepNam
         assert again(world, run, batch, name), batch.name
 
     assert world.mutations[mutations:] == []
+
+
+@pytest.mark.parametrize("strategy", crashes.STRATEGIES)
+@pytest.mark.parametrize("name", [StepName.LAUNCH, StepName.CORDON, StepName.DRAIN, StepName.TERMINATE, StepName.GATE])
+def test_a_step_of_a_batch_that_was_taken_back_says_what_to_clear_instead(strategy: str, name: StepName) -> None:
+    world = MemoryWorld.simple(machines=2, boot=5.0)
+    run = crashes.run_for(world, **crashes.by(strategy, 1))
+    batch = run.plan.batches[0]
+    prepare(run, batch.group)
+    STEPS[StepName.ADMIT].act(run, batch)
+    STEPS[StepName.LAUNCH].act(run, batch)
+    heal(run, batch, "no capacity")
+    world.clock.wait(60.0)
+    heal(run, batch, "no capacity")
+    run.look.forget()
+
+    STEPS[name].act(run, batch)
+    outcome = STEPS[name].look(run, batch)
+
+    assert isinstance(outcome, Blocked)
+    assert "no capacity" in outcome.reason
+    assert outcome.remedy == "Clear the batch from its admit step."
 
 
 def test_where_everything_is_rotated_there_is_nothing_to_prepare_for() -> None:

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.node_rotation.crashes import after, run_for
+from tests.node_rotation.crashes import after, dies, run_for
 
 from node_rotation import engine, names
 from node_rotation.ledger import parse
@@ -17,6 +17,7 @@ from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
+from node_rotation.testing.faults import Fault
 from node_rotation.testing.scaling_values import TemplateRef
 from node_rotation.testing.world import MemoryWorld
 
@@ -62,6 +63,29 @@ def test_an_image_at_fault_is_taken_out_of_the_template_again_and_the_report_say
     world.clock.wait(60.0)
     assert after(world).clean
     assert len(world.on_image("base-old")) == 3
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_so_it_is_where_aws_made_the_version_and_its_answer_was_lost(version: str) -> None:
+    world, run = bad_image(version)
+    world.journal.faults.append(Fault("lost_answer", action="CreateLaunchTemplateVersion", calls=(1,)))
+    assert not engine.rotate(run).ok
+    assert launches(world) == world.image_id("base-old")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_and_where_the_run_died_before_it_knew_which_version_it_had_made(version: str) -> None:
+    world, run = bad_image(version)
+    at = next(n for n in range(1, 20) if _dies_after(version, n) == "CreateLaunchTemplateVersion")
+    assert dies(run, world, at, before=False)
+    engine.rotate(run_for(world, run.id, plan=run.plan, image_step="launch_template"))
+    assert launches(world) == world.image_id("base-old")
+
+
+def _dies_after(version: str, at: int) -> str:
+    world, run = bad_image(version)
+    dies(run, world, at, before=False)
+    return world.mutations[-1].action
 
 
 def test_somebody_elses_template_version_is_left_as_it_is() -> None:

@@ -133,6 +133,15 @@ def test_no_newer_run_and_no_newer_image_takes_the_place_of_one_that_is_pinned(a
     wait.execute(run.context("wait"))
 
 
+def test_one_that_is_pinned_takes_nobodys_place(airflow: Any) -> None:
+    """An older image than another's, as a rule: whoever waits with a newer one goes on."""
+    run, wait = waiting(airflow, MemoryWorld.simple(2), pin=True)
+
+    wait.execute(run.context("wait"))
+
+    assert run.variables == {}
+
+
 def test_the_newest_run_is_not_made_older_by_one_that_is_cleared(airflow: Any) -> None:
     run, wait = waiting(airflow, MemoryWorld.simple(2))
     newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("masters",))

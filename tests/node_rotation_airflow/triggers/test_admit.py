@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from node_rotation import lock
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow.documents import Cause, Request
 from node_rotation_airflow.operators.detect import DetectOperator
@@ -71,6 +72,22 @@ def test_the_next_waits_for_its_slot(airflow: Any, monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(TimeoutError):
         ask(run, 1)
+
+
+def test_a_run_that_is_held_by_a_failed_batch_stays_alive(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long somebody takes to look at it: a dead run's lock is anybody's."""
+    run = prepared(airflow, lock_duration="1m")
+    ask(run, 0)
+    run.states[f"{GATE}_0"] = "failed"
+    after(run, monkeypatch, 1)
+    began = run.world.clock.now()
+
+    with pytest.raises(TimeoutError):
+        ask(run, 1)
+
+    now = run.world.clock.now()
+    assert now - began > 80
+    assert not lock.expired(run.world.cluster.lease(), now)
 
 
 def test_who_passed_before_the_lock_was_given_back_keeps_no_place_in_the_queue(
