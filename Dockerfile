@@ -1,4 +1,4 @@
-# Airflow with the rotation in it. `docker compose build` makes it; docs/cli.md and README.md say how to use it.
+# Airflow with the rotation in it. `docker compose build` makes it; README.md says how to use it.
 # The build stage and the image share one base, so that the environment can be copied as it is.
 FROM python:3.11-slim AS base
 ENV PYTHONDONTWRITEBYTECODE=1 \

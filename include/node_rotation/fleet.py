@@ -277,7 +277,8 @@ def load(path: Path) -> Fleet:
     try:
         data = document.read(path.read_text())
     except OSError as error:
-        raise BadInputError(str(path), f"can't be read: {error.strerror}.", "Give the fleet file's path.") from error
+        remedy = "Give its path: --fleet PATH, or NODE_ROTATION_FLEET."
+        raise BadInputError(str(path), f"can't be read: {error.strerror}.", remedy) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())
         raise BadInputError(str(path), f"is not YAML: {said}.", "Correct it there.") from error

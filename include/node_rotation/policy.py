@@ -95,7 +95,9 @@ class ImageSource(Value):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"ssm": "/images/base/current"}]})
 
-    template: bool = Field(default=False, description="whatever the group's template launches")
+    template: bool = Field(
+        default=False, description="whatever the group's template launches; so it is where no image is named at all"
+    )
     ssm: str | None = Field(
         default=None, examples=["/images/base/current"], description="an SSM parameter that holds an image id"
     )
@@ -109,7 +111,7 @@ class ImageSource(Value):
         examples=["1.36.1-20261108"],
         description="a pinned AMI release version of EKS, managed groups only",
     )
-    architecture: Literal["x86_64", "arm64"] = "x86_64"
+    architecture: Literal["x86_64", "arm64"] = Field(default="x86_64", description="an image of another one is refused")
     soak: Duration = Field(default=0.0, description="an image younger than this is not rolled out yet")
 
     @model_validator(mode="after")
@@ -125,21 +127,27 @@ class ImageSource(Value):
 class BudgetPolicy(Value):
     """How many machines may be on their way at once, per group; ``cluster_slots`` caps them all."""
 
-    max_surge: Share = 1
-    max_unavailable: Share = 1
-    cluster_slots: int | None = Field(default=None, ge=1)
+    max_surge: Share = Field(default=1, description="surge, detach: machines on top at once, or 25% of the group")
+    max_unavailable: Share = Field(
+        default=1, description="terminate_first: machines away at once, or 25% of the group; EKS groups have their own"
+    )
+    cluster_slots: int | None = Field(
+        default=None, ge=1, description="machines in flight at once over all groups; none: only the groups' own limits"
+    )
 
 
 class DrainPolicy(Value):
     """How pods leave a machine."""
 
-    timeout: Duration = 900.0
+    timeout: Duration = Field(default=900.0, description="after this the machine goes back into service")
     grace: Duration | None = Field(default=None, description="overrides the pods' own grace period")
-    wait_between_evictions: Duration = 0.0
-    bare_pods: PodRule = PodRule.BLOCK
-    empty_dir: PodRule = PodRule.EVICT
-    jobs: PodRule = PodRule.WAIT
-    do_not_disrupt: PodRule = PodRule.WAIT
+    wait_between_evictions: Duration = Field(default=0.0, description="between two pods of one machine")
+    bare_pods: PodRule = Field(default=PodRule.BLOCK, description="pods without a controller: nobody brings them back")
+    empty_dir: PodRule = Field(default=PodRule.EVICT, description="pods that lose what is in an emptyDir")
+    jobs: PodRule = Field(default=PodRule.WAIT, description="pods of Jobs, which would have to start over")
+    do_not_disrupt: PodRule = Field(
+        default=PodRule.WAIT, description="pods and Nodes that ask for it: karpenter.sh/do-not-disrupt, safe-to-evict"
+    )
     roll_single_replicas: bool = Field(
         default=False, description="a Deployment of one replica gets its new pod before the old one goes"
     )
@@ -152,8 +160,10 @@ class GatePolicy(Value):
     """When a batch counts as well."""
 
     settle: Duration = Field(default=15.0, description="so long every look must be green, without a gap")
-    timeout: Duration = 900.0
-    on_failure: OnGateFailure = OnGateFailure.HOLD
+    timeout: Duration = Field(default=900.0, description="not well by then, the batch has failed")
+    on_failure: OnGateFailure = Field(
+        default=OnGateFailure.HOLD, description="what batches do behind one that failed: wait for somebody, or end"
+    )
     checks: tuple[GateCheck, ...] = Field(default=(), description="have to be green too, before the run and after")
 
 
@@ -225,17 +235,24 @@ class ApprovalPolicy(Value):
 class Policy(Value):
     """Every setting of a rotation. Merged: defaults < environment < cluster < node group < run."""
 
-    mode: Mode = Mode.ROTATE
-    strategy: Strategy = Strategy.SURGE
+    mode: Mode = Field(default=Mode.ROTATE, description="plan: a run stops once its plan is made")
+    strategy: Strategy = Field(
+        default=Strategy.SURGE,
+        description="surge: desired is raised, the old one drained and terminated; detach: the old one leaves its "
+        "group, which replaces it; terminate_first: nobody on top; managed: EKS rolls its own groups",
+    )
     image: ImageSource = ImageSource(template=True)
-    image_step: ImageStep = ImageStep.EXTERNAL
+    image_step: ImageStep = Field(
+        default=ImageStep.EXTERNAL,
+        description="who puts the image into the template: the rotation (launch_template), a program, a pod, or others",
+    )
     image_command: ImageCommand | None = Field(default=None, description="for image_step: command")
     image_pod: ImagePod | None = Field(default=None, description="for image_step: pod")
     intake: IntakePolicy | None = Field(default=None, description="closed while the cluster rotates")
     autoscaler: AutoscalerPolicy = AutoscalerPolicy()
     notify: tuple[Notify, ...] = Field(default=(), description="who is told; a more particular list replaces it")
     budget: BudgetPolicy = BudgetPolicy()
-    canary: bool = True
+    canary: bool = Field(default=True, description="the first batch of a run goes alone, until its gate is passed")
     allow_detach_behind_load_balancer: bool = Field(
         default=False, description="detach deregisters at once and bypasses terminating hooks"
     )
@@ -245,8 +262,8 @@ class Policy(Value):
     raise_max_size: bool = Field(
         default=True, description="surge may raise a full group's max size for the run; it is restored exactly"
     )
-    launch_timeout: Duration = 900.0
-    terminate_timeout: Duration = 600.0
+    launch_timeout: Duration = Field(default=900.0, description="a replacement has to be Ready and usable by then")
+    terminate_timeout: Duration = Field(default=600.0, description="a machine has to be terminated by then")
     deregister_timeout: Duration = Field(
         default=900.0, description="so long machines may take to leave their target groups (their deregistration delay)"
     )
@@ -258,8 +275,10 @@ class Policy(Value):
     drift: DriftPolicy = DriftPolicy()
     control_plane: ControlPlanePolicy = ControlPlanePolicy()
     wait_between_rotations: Duration = Field(default=0.0, description="after a gate, before the next admission")
-    wait_between_drains: Duration = 0.0
-    suspend_processes: tuple[Process, ...] = (Process.AZ_REBALANCE,)
+    wait_between_drains: Duration = Field(default=0.0, description="between the beginnings of two batches' drains")
+    suspend_processes: tuple[Process, ...] = Field(
+        default=(Process.AZ_REBALANCE,), description="of the Auto Scaling group, for the run; restored exactly"
+    )
     lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")

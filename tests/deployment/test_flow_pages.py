@@ -19,7 +19,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 WITHIN_S = 30.0
 TOLD = {
     "NODE_ROTATION_GROUP": "nodes",
-    "NODE_ROTATION_CLUSTER": "prod.example.com",
+    "NODE_ROTATION_CLUSTER": "prod",
+    "NODE_ROTATION_KOPS_CLUSTER": "prod.example.com",
     "NODE_ROTATION_IMAGE_ID": "ami-0abc",
 }
 KOPS = """kops edit instancegroup nodes --name prod.example.com --set spec.image=ami-0abc

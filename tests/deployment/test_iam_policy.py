@@ -93,5 +93,5 @@ def test_changes_are_bound_to_the_machines_of_one_cluster() -> None:
         if all("parameter/node-rotation/" in resource for resource in statement["Resource"]):
             continue  # nobody else's, by name
         if not all(word.startswith(("Describe", "Get", "Simulate")) for word in words):
-            named = all("CLUSTER" in resource for resource in _resources(statement))
+            named = all("CLUSTER" in resource or "TARGET_GROUPS" in resource for resource in _resources(statement))
             assert "Condition" in statement or named, statement["Sid"]

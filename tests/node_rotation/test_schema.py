@@ -10,7 +10,7 @@ import pytest
 from tests.node_rotation.builders import Machine, plan, settings, world
 from tests.node_rotation.test_fleet import GOOD
 
-from node_rotation.schema import schemas, write
+from node_rotation.schema import pages, schemas, write
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -20,8 +20,22 @@ def test_docs_are_not_stale(name):
     assert (DOCS / name).read_text() == schemas()[name], "run: python -m node_rotation.schema"
 
 
+def test_the_page_of_settings_is_not_stale_and_says_of_each_what_it_is_for():
+    page = pages()["settings.md"]
+    assert (DOCS / "settings.md").read_text() == page, "run: python -m node_rotation.schema"
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 80
+    assert [row[0] for row in rows if not row[-1].strip(" |")] == []
+    assert ["`approval.timeout`", "duration", "`8h`", "not answered by then, nothing is done"] in rows
+
+
+def test_defaults_are_written_as_a_file_writes_them():
+    approval = json.loads(schemas()["fleet.schema.json"])["$defs"]["ApprovalPolicy"]
+    assert approval["properties"]["timeout"]["default"] == "8h"
+
+
 def test_every_schema_is_a_schema(tmp_path):
-    for file in write(tmp_path):
+    for file in (one for one in write(tmp_path) if one.suffix == ".json"):
         jsonschema.Draft202012Validator.check_schema(json.loads(file.read_text()))
 
 

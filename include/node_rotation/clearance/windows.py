@@ -91,9 +91,9 @@ class Blackout(Value):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    first: date = Field(alias="from")
-    last: date = Field(alias="to")
-    zone: Zone = "UTC"
+    first: date = Field(alias="from", description="the first day, e.g. 2026-12-21")
+    last: date = Field(alias="to", description="the last day, included")
+    zone: Zone = Field(default="UTC", description="whose midnight counts, e.g. Europe/Berlin")
 
     @model_validator(mode="after")
     def _in_order(self) -> Blackout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -170,6 +171,16 @@ def run(arguments: Sequence[str] | None) -> int:
 
     :param arguments: what follows the program's name; None takes this process' own.
     """
+    try:
+        code = _ran(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has heard enough; what is left of it goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.ERROR
+    return code
+
+
+def _ran(arguments: Sequence[str] | None) -> int:
     typed = sys.argv[1:] if arguments is None else list(arguments)
     given = spelling.in_front(typed, spelling.valued(app))
     try:
@@ -179,6 +190,8 @@ def run(arguments: Sequence[str] | None) -> int:
     except typer.TyperException as error:  # the wrong options; 2 would be taken for drift
         problem, remedy = spelling.misused(error, given)
         return _fail(ExitCode.ERROR, f"{problem} {remedy}", failures.said(problem, remedy=remedy), given)
+    except BrokenPipeError:
+        raise
     except typer.Abort:  # the end of stdin where somebody was asked
         ended = ExitCode.INTERRUPTED
     except Exception as error:  # the last line of defence: whatever it is, it is a defect of ours

@@ -128,10 +128,8 @@ def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) 
 
 def _template_changes(group: GroupPlan, now: Target) -> Iterator[str]:
     """Also of a version that the image step is to start from; that the step has been done meanwhile is no change."""
-    if group.target.template is not None:
-        planned, current = group.target.template, now.template
-    else:
-        planned, current = group.target.based_on, now.based_on
+    own = group.target.template is not None
+    planned, current = (group.target.template, now.template) if own else (group.target.based_on, now.based_on)
     done = now.template is not None and group.target.template is None
     if planned is not None and planned != current and not done:
         yield f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}"

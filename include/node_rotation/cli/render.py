@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,13 +23,22 @@ from node_rotation.report import took_up
 PIPE_WIDTH = 200  # nobody's terminal: long names are not to be wrapped in a log
 
 
+class Outliving(Console):
+    """Goes on in silence once nobody reads any more: a rotation must not end because ``head`` has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        """Not rich's own way, which ends the process."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console that does not wrap what goes into a file or a pipe.
 
     :param stderr: write there instead.
     """
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    return made if made.is_terminal else Console(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+    made = Outliving(stderr=stderr, highlight=False, soft_wrap=False)
+    return made if made.is_terminal else Outliving(stderr=stderr, highlight=False, width=PIPE_WIDTH)
 
 
 def write_json(document: Any) -> None:

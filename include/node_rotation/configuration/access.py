@@ -17,7 +17,7 @@ class AwsAccess(Value):
 
     def __str__(self) -> str:
         """As messages call it."""
-        return f"{self.region} ({self.profile or self.connection})"
+        return f"{self.region} (connection {self.connection}, profile {self.profile or 'of the shell'})"
 
 
 class Account(Value):

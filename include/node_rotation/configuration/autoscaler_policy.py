@@ -17,7 +17,7 @@ class AutoscalerPolicy(Value):
     model_config = ConfigDict(json_schema_extra={"examples": [{"pause": True}]})
 
     pause: bool = Field(default=False, description="scaled to 0 for the run, then to what it was")
-    namespace: str = "kube-system"
+    namespace: str = Field(default="kube-system", description="of its Deployment")
     deployment: str = Field(default="cluster-autoscaler", description="the name of its Deployment")
     timeout: Duration = Field(default=300.0, gt=0, description="so long refusals and silence are tried again")
 

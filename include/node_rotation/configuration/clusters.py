@@ -45,7 +45,8 @@ class NodeGroup(Value):
         if self.kind is Kind.EKS_MANAGED or self.eks_cluster or self.nodegroup:
             self._managed_address()
         elif bool(self.asg) == bool(self.asg_tags):
-            raise ValueError(f"node group {self.name!r} needs either asg or asg_tags")
+            wrong = "has both asg and asg_tags: keep one" if self.asg else "needs either asg or asg_tags"
+            raise ValueError(f"node group {self.name!r} {wrong}")
         elif self.policy.strategy is Strategy.MANAGED:
             raise ValueError(f"node group {self.name!r} is of kind {self.kind}: strategy managed is for eks-managed")
         return self

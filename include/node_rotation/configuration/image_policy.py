@@ -28,7 +28,7 @@ class ImageCommand(Value):
 class ImagePod(Value):
     """A pod on the cluster; each of its containers is given the same variables as a command."""
 
-    namespace: str = "default"
+    namespace: str = Field(default="default", description="where the pod runs")
     spec: dict[str, Any] = Field(
         examples=[{"containers": [{"name": "image", "image": "kops-image:1"}]}],
         description="a PodSpec; restartPolicy is Never unless it says OnFailure",

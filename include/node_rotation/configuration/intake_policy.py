@@ -14,7 +14,7 @@ from node_rotation.model import Value
 class HttpCall(Value):
     """One request, relative to the endpoint's address. It may be sent more than once and has to be idempotent."""
 
-    method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
+    method: Literal["POST", "PUT", "PATCH", "DELETE"] = Field(default="POST", description="of the HTTP request")
     path: str = Field(
         pattern=shapes.PATH.pattern, description="below the endpoint's address, e.g. /clusters/prod/intake"
     )
@@ -52,9 +52,9 @@ class ObjectRef(Value):
     """An object of the cluster by its kind and name."""
 
     api_version: str = Field(default="v1", pattern=shapes.API_VERSION.pattern, description="e.g. apps/v1")
-    kind: str = Field(examples=["ConfigMap"])
+    kind: str = Field(examples=["ConfigMap"], description="of the object that is patched")
     namespace: str | None = Field(default=None, examples=["installer"], description="none for kinds without namespaces")
-    name: str = Field(examples=["intake"])
+    name: str = Field(examples=["intake"], description="of the object that is patched")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
@@ -76,8 +76,8 @@ class IntakePolicy(Value):
         }
     )
 
-    http: HttpIntake | None = None
-    kubernetes: KubernetesIntake | None = None
+    http: HttpIntake | None = Field(default=None, description="by requests to whoever installs")
+    kubernetes: KubernetesIntake | None = Field(default=None, description="or by patches of an object")
     timeout: Duration = Field(default=300.0, gt=0, description="so long refusals and silence are tried again")
 
     @model_validator(mode="after")

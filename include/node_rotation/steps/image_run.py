@@ -86,8 +86,9 @@ def clear(run: Run, group_name: str) -> None:
 
 def variables(run: Run, plan: GroupPlan) -> dict[str, str]:
     """What a command, and each container of a pod, finds in its environment."""
-    image = plan.target.image
+    image, kops = plan.target.image, run.settings.cluster.kops
     return {
+        **({"NODE_ROTATION_KOPS_CLUSTER": kops.cluster} if kops is not None else {}),
         "NODE_ROTATION_ENVIRONMENT": run.settings.environment,
         "NODE_ROTATION_CLUSTER": run.settings.cluster.name,
         "NODE_ROTATION_GROUP": plan.name,

@@ -55,6 +55,38 @@ def test_what_blocks_is_an_object_on_stdout_and_a_line_on_stderr(fleet: Path) ->
     assert line.startswith(f"node-rotation: {error['message']} (cluster dev.one). Remedy: {error['remedy']}")
 
 
+def unread(*command: str, fleet: Path) -> subprocess.CompletedProcess[str]:
+    """Run something whose stdout nobody reads."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    env = {"PATH": os.defpath, "PYTHONPATH": str(ROOT / "include"), "NODE_ROTATION_FLEET": str(fleet)}
+    try:
+        return subprocess.run(
+            [sys.executable, *command],
+            env=env,
+            stdout=writes,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(writes)
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(fleet: Path) -> None:
+    ran = unread("-m", "node_rotation.cli", "-o", "json", "plan", "nope", fleet=fleet)
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert "there is no cluster 'nope'" in line
+
+
+def test_nor_does_it_end_what_is_going_on(fleet: Path) -> None:
+    lines = "c = render.console(); [c.print('workers/1 drain') for _ in range(9)]"
+    ran = unread("-c", f"import sys; from node_rotation.cli import render; {lines}; sys.exit(7)", fleet=fleet)
+    assert (ran.returncode, ran.stderr) == (7, "")
+
+
 def test_what_can_not_be_right_names_where_it_stands(fleet: Path) -> None:
     ran = script(fleet, "--output=json", "plan", "two")
     error = json.loads(ran.stdout)["error"]
