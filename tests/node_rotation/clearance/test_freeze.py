@@ -227,7 +227,7 @@ def test_every_account_and_region_counts():
 def test_an_account_that_is_away_or_that_nobody_knows_a_way_to_holds():
     accounts = Accounts()
     accounts.there.journal.faults = [seeds.Fault(kind="throttle", service="ssm")]
-    place = r"account us-east-1 \(aws_default\) of dev\.there"
+    place = r"account us-east-1 \(connection aws_default, profile of the shell\) of dev\.there"
     with pytest.raises(TransientError, match=place):
         Freezes(accounts.settings, accounts.here.cloud, accounts.here.clock, accounts.reach)()
     with pytest.raises(BlockedError, match=place):

@@ -80,4 +80,7 @@ def test_an_account_that_is_away_keeps_nobody_from_freezing_in_the_next(
     monkeypatch.setattr(session, "account", account)
     assert cli("freeze", world.image_id("base-new"), "--reason", "bad").code == 0
     unknown = cli("freeze", "ami-00000000000000000", "--reason", "bad")
-    assert (unknown.code, "account eu-west-1 (aws_default) of lab.away: AWS is away" in unknown.err) == (1, True)
+    assert (
+        unknown.code,
+        "account eu-west-1 (connection aws_default, profile of the shell) of lab.away: AWS is away" in unknown.err,
+    ) == (1, True)

@@ -103,7 +103,7 @@ def expired(world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatc
         return world.cloud
 
     monkeypatch.setattr(session, "account", account)
-    return "account eu-west-1 (prod) of prod.away"
+    return "account eu-west-1 (connection aws_default, profile prod) of prod.away"
 
 
 def test_credentials_of_another_account_are_said_of_that_account_and_its_clusters(

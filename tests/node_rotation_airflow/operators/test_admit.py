@@ -84,7 +84,7 @@ def test_a_gate_that_failed_before_skips_fails_or_holds(airflow: Any, rule: str,
     said = run.mapped.get(("batch.admit", "cause", 1))
     assert bool(said) is (rule == "fail")
     if said:
-        remedy = "Clear the batch that failed, then this one."
+        remedy = "Clear the batch that failed from its admit step, then this one."
         expected = Blocked("workers/1 did not pass its gate", ("batch workers/2",), remedy)
         assert Cause.read(said).blocked() == expected
 
