@@ -69,7 +69,7 @@ def _values(said: Schema, known: Schema) -> str:
 
 def _default(said: Schema) -> str:
     default = said.get("default")
-    if default is None or default in ([], {}):
+    if default in (None, "", [], {}):
         return ""
     if isinstance(default, list):
         return ", ".join(f"`{one}`" for one in default)
