@@ -262,7 +262,10 @@ def test_a_fleet_file_that_is_not_yaml_is_one_line(cli: Cli, file: Path, text: b
         (("rotate", "dev", "--role", "control-plane"), "no node group of role control-plane"),
         (("rotate", "dev", "--max-surge", "0"), "run parameters: budget.max_surge: 0 leaves 0 slots"),
         (("rotate", "dev", "--max-surge", "0%"), "Set it to at least 1"),
-        (("rotate", "dev", "--set", "drain.timout=5m"), "drain.timout: there is no such setting. Did you mean 'tim"),
+        (
+            ("rotate", "dev", "--set", "drain.timout=5m"),
+            "drain.timout: there is no such setting. Did you mean 'drain.tim",
+        ),
         (("rotate", "dev", "--image", "base-2"), "run parameters: image.id: "),
         (("rotate", "dev", "--plan", "/nowhere.json"), "/nowhere.json: can't be read: No such file or directory. Give"),
     ],

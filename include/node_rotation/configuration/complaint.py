@@ -35,7 +35,7 @@ def explain(
     more = f" ({len(places) - 1} more after it)" if len(places) > 1 else ""
     where = path(loc, data)
     if first[0]["type"] == "extra_forbidden":
-        remedy = _suggest(str(loc[-1]), settings_at(model, loc[:-1]), schema)
+        remedy = _suggest(loc, model, schema, assigned=assigned)
         return where, f"there is no such setting{more}.", remedy
     shown = _example(model, loc, first[0], assigned=assigned)
     if first[0]["type"] == "missing":
@@ -101,10 +101,18 @@ def _step(data: Any, part: int | str) -> Any:
         return None
 
 
-def _suggest(wrong: str, known: Sequence[str], schema: str) -> str:
-    close = difflib.get_close_matches(wrong, known, n=1)
-    if close:
-        return f"Did you mean {close[0]!r}?"
+def _suggest(loc: Sequence[int | str], model: type[BaseModel], schema: str, *, assigned: bool) -> str:
+    """What was meant: the same name one level deeper, else one like it here.
+
+    :param assigned: names are given as a run's parameters: ``drain.timeout``.
+    """
+    wrong, above = str(loc[-1]), loc[:-1]
+    known = settings_at(model, above)
+    front = "".join(f"{part}." for part in above) if assigned else ""
+    deeper = [f"{front}{name}.{wrong}" for name in known if wrong in settings_at(model, (*above, name))]
+    close = [front + name for name in difflib.get_close_matches(wrong, known, n=1)]
+    if meant := deeper or close:
+        return f"Did you mean {' or '.join(map(repr, meant))}?"
     return f"Known here: {', '.join(known)}." if known else f"Remove it; {schema} lists what there is."
 
 

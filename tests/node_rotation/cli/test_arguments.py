@@ -85,6 +85,21 @@ def test_what_is_typed_wrong_is_answered_with_what_helps(cli: Cli, typed: list[s
 
 
 @pytest.mark.parametrize(
+    ("setting", "meant"),
+    [
+        ("max_surge=3", "Did you mean 'budget.max_surge'?"),
+        ("settle=3s", "Did you mean 'gate.settle'?"),
+        ("drain.timeot=5m", "Did you mean 'drain.timeout'?"),
+        ("drian.timeout=5m", "Did you mean 'drain'?"),
+    ],
+)
+def test_a_setting_that_is_misspelt_or_lies_deeper(cli: Cli, setting: str, meant: str) -> None:
+    ran = cli("plan", "dev", "--set", setting)
+    assert ran.code == 1
+    assert f"there is no such setting. {meant}" in ran.err
+
+
+@pytest.mark.parametrize(
     ("cluster", "said"),
     [
         ("dve", "there is no cluster 'dve' in the fleet. Did you mean 'dev'? Known: dev.dev."),

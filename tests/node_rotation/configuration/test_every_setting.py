@@ -137,6 +137,7 @@ def accepted(model: type[BaseModel], document: dict[str, Any]) -> bool:
         ("PromotionPolicy", {"after": [3]}, "after[0]: 3 is not a text: put it in quotes. E.g. after: ['3']"),
         ("ImageSource", {"owner": 123456789012}, "123456789012 is not a text: put it in quotes. E.g. owner: '1234567"),
         ("NodeGroup", {**GROUP, "asg": None}, "node group 'workers' needs either asg or asg_tags"),
+        ("NodeGroup", {**GROUP, "asg_tags": {"a": "b"}}, "node group 'workers' has both asg and asg_tags: keep one"),
         ("Policy", {"suspend_processes": "AZRebalance"}, "is not a list. E.g. suspend_processes: [AZRebalance]"),
         ("Policy", {"suspend_processes": ["Launch"]}, "[0]: 'Launch' is not one of AZRebalance, AlarmNotification"),
         ("Window", {"from": "22:00", "to": "05:00", "days": ["monday"]}, "days[0]: 'monday' is not one of mon, tue"),
