@@ -95,7 +95,7 @@ def simulated(server: AwsServer, action: str) -> str:
 
 def granted(action: str, resource: str) -> bool:
     """Whether docs/iam-policy.json allows an action on a resource of the cluster dev."""
-    text = POLICY.read_text().replace("ACCOUNT", ACCOUNT).replace("CLUSTER", "dev")
+    text = POLICY.read_text().replace("ACCOUNT", ACCOUNT).replace("CLUSTER", "dev").replace("TARGET_GROUPS", "dev-*")
     statements = [s for s in json.loads(text)["Statement"] if action in s["Action"]]
     patterns = (p for s in statements for p in ([s["Resource"]] if isinstance(s["Resource"], str) else s["Resource"]))
     return any(fnmatchcase(resource, pattern) for pattern in patterns)
