@@ -155,11 +155,16 @@ class World:
     read_config_map: Callable[[str], dict[str, str]]
 
     def eventually(self, look: Callable[[], Result], within_s: float = WITHIN_S) -> Result:
-        """What ``look`` answers once that is true; fails with its last answer when time is up."""
-        self.until(lambda: bool(look()), within_s)
-        found = look()
-        assert found, f"not within {within_s} s; last seen: {found!r}"
-        return found
+        """What ``look`` answers once that is true, asked no more after; fails with its last answer when time is up."""
+        seen: list[Result] = []
+
+        def true() -> bool:
+            seen.append(look())
+            return bool(seen[-1])
+
+        self.until(true, within_s)
+        assert seen[-1], f"not within {within_s} s; last seen: {seen[-1]!r}"
+        return seen[-1]
 
     def group(self, name: str = WORKERS) -> ScalingGroup:
         return self.cloud.groups([name])[name]
