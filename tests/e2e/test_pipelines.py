@@ -291,7 +291,8 @@ def test_the_curl_line_starts_a_rotation_with_intake_image_steps_and_proof(land:
     assert [turn for turn, _ in itertools.groupby(said)] == [["dev", False], ["dev", True]], said
     logs = "\n".join(land.airflow.log(ROTATE, announced.run_id, "prepare", map_index=index) for index in range(4))
     assert "for base-2" in logs, "what the command said"
-    assert "the image pod default/node-rotation-image-" in logs, "what it waited for"
+    assert "waits: the image step of group piped has begun" in logs
+    assert "node-rotation-image-" in logs, "what its containers said last"
     assert not [p for p in land.core.list_namespaced_pod("default").items if "image" in p.metadata.name]
 
 
