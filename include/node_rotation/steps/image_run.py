@@ -13,6 +13,7 @@ from typing import Any
 from node_rotation import lock
 from node_rotation.configuration.image_policy import ImagePod
 from node_rotation.errors import BlockedError
+from node_rotation.kops.tags import CLUSTER_TAG
 from node_rotation.ledger import ImageRun, Ledger
 from node_rotation.model import GroupPlan, ImageStep
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
@@ -86,9 +87,10 @@ def clear(run: Run, group_name: str) -> None:
 
 def variables(run: Run, plan: GroupPlan) -> dict[str, str]:
     """What a command, and each container of a pod, finds in its environment."""
-    image, kops = plan.target.image, run.settings.cluster.kops
+    image, group = plan.target.image, run.look().groups.get(plan.asg)
+    kops = group.tags.get(CLUSTER_TAG) if group else None
     return {
-        **({"NODE_ROTATION_KOPS_CLUSTER": kops.cluster} if kops is not None else {}),
+        **({"NODE_ROTATION_KOPS_CLUSTER": kops} if kops else {}),
         "NODE_ROTATION_ENVIRONMENT": run.settings.environment,
         "NODE_ROTATION_CLUSTER": run.settings.cluster.name,
         "NODE_ROTATION_GROUP": plan.name,

@@ -151,6 +151,7 @@ class World:
     clock: Clock
     until: Callable[[Callable[[], bool], float], bool]
     add_budget: Callable[[str, dict[str, str]], None]
+    drop_budget: Callable[[str], None]
     config_map: Callable[[str, dict[str, str]], None]
     read_config_map: Callable[[str], dict[str, str]]
 
@@ -198,6 +199,9 @@ def _in_memory() -> World:
     def add_budget(name: str, labels: dict[str, str]) -> None:
         memory.disruption.add(seeds.DisruptionBudget(max_unavailable=1, name=name, selector=labels))
 
+    def drop_budget(name: str) -> None:
+        """Nothing: this world is nobody's after this story."""
+
     found = memory.cluster.objects.found
 
     def config_map(name: str, data: dict[str, str]) -> None:
@@ -207,7 +211,9 @@ def _in_memory() -> World:
         return dict(found[f"ConfigMap default/{name}"]["data"])
 
     until = memory.clock.run_until
-    return World(memory.cloud, memory.cluster, memory.clock, until, add_budget, config_map, read_config_map)
+    return World(
+        memory.cloud, memory.cluster, memory.clock, until, add_budget, drop_budget, config_map, read_config_map
+    )
 
 
 @pytest.fixture(scope="session")
@@ -240,6 +246,9 @@ def ground_world(ground: Ground) -> World:
             },
         )
 
+    def drop_budget(name: str) -> None:
+        client.PolicyV1Api(api).delete_namespaced_pod_disruption_budget(name, "default")
+
     core = client.CoreV1Api(api)
 
     def config_map(name: str, data: dict[str, str]) -> None:
@@ -249,7 +258,7 @@ def ground_world(ground: Ground) -> World:
         return dict(core.read_namespaced_config_map(name, "default").data)
 
     cluster = KubernetesCluster(api)
-    return World(cloud, cluster, WallClock(), _poll, add_budget, config_map, read_config_map)
+    return World(cloud, cluster, WallClock(), _poll, add_budget, drop_budget, config_map, read_config_map)
 
 
 def _make_all_clients(cloud: AwsCloud) -> None:
