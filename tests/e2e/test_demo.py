@@ -42,6 +42,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "small.yaml").write_text(SCENARIO)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "include"))  # make's own is relative to the clone
     monkeypatch.setattr(stage, "SHORT", stage.Form(str(tmp_path / "small.yaml"), stage.SHORT.fleet))
     yield tmp_path
     stage.down()
