@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -175,7 +174,7 @@ def run(arguments: Sequence[str] | None) -> int:
         code = _ran(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has heard enough; what is left of it goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        render.into_nowhere(sys.stdout)
         return ExitCode.ERROR
     return code
 

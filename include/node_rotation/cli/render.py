@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import IO, Any
 
 from rich import box
 from rich.console import Console
@@ -29,7 +28,12 @@ class Outliving(Console):
     def on_broken_pipe(self) -> None:
         """Not rich's own way, which ends the process."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        into_nowhere(self.file)
+
+
+def into_nowhere(stream: IO[str]) -> None:
+    """What is still written to a stream that nobody reads any more is lost without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def console(*, stderr: bool = False) -> Console:

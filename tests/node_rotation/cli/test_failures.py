@@ -87,6 +87,17 @@ def test_nor_does_it_end_what_is_going_on(fleet: Path) -> None:
     assert (ran.returncode, ran.stderr) == (7, "")
 
 
+def test_progress_that_nobody_reads_leaves_the_answer_alone(fleet: Path) -> None:
+    lines = "c = render.console(stderr=True); [c.print('workers/1 drain') for _ in range(9)]; print('the answer')"
+    reads, writes = os.pipe()
+    os.close(reads)
+    env = {"PATH": os.defpath, "PYTHONPATH": str(ROOT / "include")}
+    command = [sys.executable, "-c", f"from node_rotation.cli import render; {lines}"]
+    ran = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=writes, text=True, timeout=120, check=False)
+    os.close(writes)
+    assert ran.stdout == "the answer\n"
+
+
 def test_what_can_not_be_right_names_where_it_stands(fleet: Path) -> None:
     ran = script(fleet, "--output=json", "plan", "two")
     error = json.loads(ran.stdout)["error"]
