@@ -33,6 +33,8 @@ from proving_ground.control_plane.processes import Processes
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
 Cli = Callable[..., Any]
+LOOK_S = 3.0
+"""Between looks by command line, seconds: each is a process of its own, and takes a second of a core."""
 WORKERS = (f"prod.{FIRST}", "--group", "nodes")
 
 
@@ -112,14 +114,14 @@ def test_a_rotation_killed_on_a_laptop_is_taken_up_by_airflow(land: Land, cli: C
     before, image = land.aws(), land.publish("base-3")
     laptop = cli("rotate", *WORKERS)
     try:
-        eventually("a machine is on its way", lambda: status(cli).get("batches", {}).get("admitted"))
+        eventually("a machine is on its way", lambda: status(cli).get("batches", {}).get("admitted"), pause_s=LOOK_S)
     finally:
         laptop.send_signal(signal.SIGKILL)
         laptop.communicate(timeout=30)
     seen = status(cli)
     assert (seen["began"]["place"], seen["began"]["who"].partition("@")[0]) == ("command line", "alice")
     assert land.left(before)
-    eventually("it counts as dead", lambda: status(cli)["expired"])
+    eventually("it counts as dead", lambda: status(cli)["expired"], pause_s=LOOK_S)
 
     run = land.run({"cluster": f"prod.{FIRST}", "roles": ["worker"]})
 
@@ -132,12 +134,12 @@ def test_a_run_of_airflow_whose_processes_died_is_taken_up_from_a_laptop(land: L
     """The last story: after it there is no Airflow any more."""
     before, image = land.aws(), land.publish("base-4")
     run = land.run({"cluster": f"prod.{FIRST}", "roles": ["worker"]})
-    eventually("a machine is on its way", lambda: status(cli).get("batches", {}).get("admitted"))
+    eventually("a machine is on its way", lambda: status(cli).get("batches", {}).get("admitted"), pause_s=LOOK_S)
     kill_airflow(land)
     seen = status(cli)
     assert seen["began"] == {"place": "Airflow", "who": run}
     assert land.left(before)
-    eventually("it counts as dead", lambda: status(cli)["expired"])
+    eventually("it counts as dead", lambda: status(cli)["expired"], pause_s=LOOK_S)
 
     laptop = cli("rotate", *WORKERS)
 

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENT = ROOT / "docs" / "library.md"
 LONGEST_CALL = 15
 WITHIN_S = 400
+LOOK_S = 3.0
+"""Between looks by command line, seconds: each is a process of its own, and takes a second of a core."""
 CLI = (sys.executable, "-m", "node_rotation.cli")
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -218,7 +220,7 @@ def killed_at_work(cli: Cli, env: dict[str, str]) -> dict[str, Any]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: held(cli).get("batches", {}).get("admitted", 0) > 0)
+        eventually(lambda: held(cli).get("batches", {}).get("admitted", 0) > 0, LOOK_S)
     finally:
         laptop.send_signal(signal.SIGKILL)
         laptop.wait(timeout=30)
@@ -235,13 +237,13 @@ def held(cli: Cli, cluster: str = "staging") -> dict[str, Any]:
 
 def until_dead(cli: Cli) -> dict[str, Any]:
     """Wait until the lock of a killed run has expired."""
-    eventually(lambda: held(cli)["expired"])
+    eventually(lambda: held(cli)["expired"], LOOK_S)
     return held(cli)
 
 
-def eventually(look: Callable[[], bool]) -> None:
+def eventually(look: Callable[[], bool], pause_s: float = 0.2) -> None:
     """Look until it is so."""
     deadline = time.monotonic() + WITHIN_S
     while not look():
         assert time.monotonic() < deadline, "not in time"
-        threading.Event().wait(0.2)
+        threading.Event().wait(pause_s)

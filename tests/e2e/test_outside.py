@@ -66,38 +66,24 @@ def intake(land: Land) -> Iterator[list[str]]:
         yield said
 
 
-def waiting(land: Land, run: str) -> bool:
-    return land.states(run, "approve").get(-1) == "awaiting_input"
-
-
 def attempt(land: Land, run: str, task: str) -> int:
     """How often it began: a state may come and go between two looks."""
     return next(int(t["try_number"]) for t in land.airflow.tasks(ROTATE, run) if t["task_id"] == task)
-
-
-def answer(land: Land, run: str, option: str) -> None:
-    path = f"/dags/{ROTATE}/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
-    land.airflow.api("PATCH", path, json={"chosen_options": [option], "params_input": {}})
-
-
-def clear(land: Land, run: str, task: str) -> None:
-    body = {"dry_run": False, "dag_run_id": run, "task_ids": [task], "only_failed": False, "reset_dag_runs": True}
-    land.airflow.api("POST", f"/dags/{ROTATE}/clearTaskInstances", json=body)
 
 
 def test_an_approval_and_the_end_are_told_once_also_after_their_tasks_are_cleared(
     land: Land, receiver: Receiver, intake: list[str]
 ) -> None:
     run = land.run({"cluster": "dev.dev", "groups": ["batch"]})
-    eventually("it asks", lambda: waiting(land, run))
+    eventually("it asks", lambda: land.state(run, "approve") == "awaiting_input")
     assert receiver.kinds == ["approval"]
     assert intake == []
 
-    clear(land, run, "approve")
-    eventually("it asks again", lambda: attempt(land, run, "approve") > 1 and waiting(land, run))
-    answer(land, run, "Approve")
+    land.clear(run, "approve", downstream=False)
+    eventually("it begins again", lambda: attempt(land, run, "approve") > 1)
+    land.answer(run, "Approve")
     assert land.ends(run) == "success"
-    clear(land, run, "report")
+    land.clear(run, "report", downstream=False)
     eventually("the report is written again", lambda: attempt(land, run, "report") > 1)
     assert land.ends(run) == "success"
 

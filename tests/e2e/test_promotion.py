@@ -20,9 +20,6 @@ from node_rotation.cli import main
 
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
 
-READ_S = 10.0
-"""Nobody answers sooner. Airflow 3.3.2 takes a task that is answered before its scheduler has seen it pause for one
-that was killed (state queued, executor says success), and asks again."""
 DEV, STAGING = "dev.dev", "staging.staging"
 SCENARIO = copy.deepcopy(land_of_two.SCENARIO)
 SCENARIO["clusters"][0]["groups"][0]["desired"] = 2
@@ -73,7 +70,7 @@ def test_a_backfill_brings_both_environments_to_the_nights_image_in_order(land: 
     _backfill(land, *NIGHTS)
     eventually("both environments rotate", lambda: len(land.rotations()) == 2, 300)
     dev, staging = (_run_of(land, f"{NIGHTS[1]}~{cluster}") for cluster in (DEV, STAGING))
-    land.answer(staging, "Approve", READ_S)
+    land.answer(staging, "Approve")
 
     assert land.ends(dev) == "success"
     assert land.ends(staging) == "success"
@@ -87,7 +84,7 @@ def test_rejected_it_ends_with_nothing_touched(land: Land) -> None:
     land.publish("base-3")
     mutations = land.mutations()
     run = land.run({"cluster": STAGING})
-    land.answer(run, "Reject", READ_S)
+    land.answer(run, "Reject")
 
     assert land.ends(run) == "success"
     assert _skipped(land, run) >= {"approve", "wait", "opened", "verify"}
@@ -99,7 +96,7 @@ def test_what_a_newer_image_overtakes_while_it_waits_ends_superseded(land: Land)
     """Approved, staging waits for dev, which is not on the third image; then a fourth comes out."""
     mutations = land.mutations()
     run = land.run({"cluster": STAGING})
-    land.answer(run, "Approve", READ_S)
+    land.answer(run, "Approve")
     _waits(land, run)
     land.publish("base-4")
 

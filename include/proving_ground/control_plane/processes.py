@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TERMINATE_WAIT_S = 2.0
 KILL_WAIT_S = 10.0
 
+_CHILDREN: dict[int, subprocess.Popen[bytes]] = {}
+"""What this process started, whichever list it stands in: only a parent can collect how a process ended."""
+
 
 @dataclass(frozen=True)
 class Started:
@@ -44,7 +47,6 @@ class Processes:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.Lock()
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> Started:
         """Start a process in a session of its own and write it down.
@@ -62,7 +64,7 @@ class Processes:
                 env=os.environ | dict(environment),
                 start_new_session=True,
             )
-        self._children[child.pid] = child
+        _CHILDREN[child.pid] = child
         return self.record(name, child.pid)
 
     def record(self, name: str, pid: int) -> Started:
@@ -112,11 +114,13 @@ class Processes:
     def _reap(self, ended: Iterable[Started]) -> None:
         """Collect the ends of our own children, or they stay zombies for as long as we live."""
         for one in ended:
-            if child := self._children.pop(one.pid, None):
+            if child := _CHILDREN.pop(one.pid, None):
                 # Killed already: this only waits for the last of its threads to go.
                 child.wait(timeout=KILL_WAIT_S)
         # Somebody else may have stopped others.
-        self._children = {pid: child for pid, child in self._children.items() if child.poll() is None}
+        for pid, child in list(_CHILDREN.items()):
+            if child.poll() is not None:
+                _CHILDREN.pop(pid, None)
 
     def _save(self, entries: Sequence[Started]) -> None:
         part = self._file.with_suffix(".part")
