@@ -214,12 +214,15 @@ class Land:
         """A run's report as people read it, its entities as characters."""
         return html.unescape(self._reported(run_id).with_suffix(".html").read_text())
 
-    def clear(self, run_id: str, task: str, *indices: int, downstream: bool = True) -> None:
-        """Clear a task, or instances of a mapped one, with what comes after it, as the UI does by default."""
+    def clear(self, run_id: str, *tasks: str | tuple[str, int], downstream: bool = True) -> None:
+        """Clear tasks, with what comes after them, as the UI does by default.
+
+        :param tasks: names; of a mapped one all instances, or name and index.
+        """
         body = {
             "dry_run": False,
             "dag_run_id": run_id,
-            "task_ids": [[task, index] for index in indices] or [task],
+            "task_ids": tasks,
             "only_failed": False,
             "include_downstream": downstream,
             "reset_dag_runs": True,
@@ -263,7 +266,7 @@ class Land:
                 yield f"{cluster}: {event['verb']} {what}"
 
 
-def eventually(what: str, true: Callable[[], object], timeout_s: float = 400.0, pause_s: float = 0.6) -> None:
+def eventually(what: str, true: Callable[[], object], timeout_s: float = 400.0, pause_s: float = 1.0) -> None:
     """Wait until something is true.
 
     :param what: what it is, for the one who reads that it never was.

@@ -28,8 +28,8 @@ ATTEMPTS = 3
 # A Node carries this label while its kubelet lives. A label, not an annotation: kwok filters annotations on its
 # own side and never notices one that goes away, so heartbeats would go on.
 KUBELET_LABEL = "proving-ground/kubelet"
-# Less heap per process for some more collecting: three control planes share a small machine.
-SMALL = {"GOMAXPROCS": "2", "GOGC": "50"}
+# Three control planes share a small machine: none takes more cores than it has.
+SMALL = {"GOMAXPROCS": "2"}
 ADMIN = "admin"
 GROUND = "proving-ground"
 APISERVER = "kube-apiserver"
