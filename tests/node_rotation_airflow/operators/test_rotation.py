@@ -289,6 +289,26 @@ def test_a_batch_whose_gate_did_not_end_was_skipped(
     assert (value["ok"], value["skipped"]) == (False, ["workers/1"])
 
 
+def test_a_batch_that_passed_before_the_run_was_marked_failed_has_passed(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow marks all batches' gates while one of them waits; what a gate that passed has left stays."""
+    run, batches = planned(airflow, MemoryWorld.simple(machines=2))
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    for step in STEPS:
+        run.run(step(task_id=f"batch.{step.deed}", spec=batches[0]), 0)
+    for index in (0, 1):
+        run.states |= {f"batch.{step.deed}_{index}": "success" for step in STEPS}
+        run.states[f"batch.health_gate_{index}"] = "failed"
+
+    value, page = told(run, tmp_path, monkeypatch)
+
+    assert value["passed"] == ["workers/1"]
+    assert [(one["batch"], one["reason"]) for one in value["failed"]] == [("workers/2", "its gate is failed")]
+    assert "workers/1: its gate" not in page
+
+
 def test_what_the_window_closed_on_fails_the_run_says_so_and_is_in_the_report(
     airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
