@@ -516,6 +516,39 @@ def test_verify_fails_without_a_plan_and_says_where_to_look(airflow: Any) -> Non
         run.run(VerifyOperator(task_id="verify"))
 
 
+MARKED = {
+    "while it asks for approval": {"approve": "failed", "wait": "skipped"},
+    "before it asks": {"approve": "skipped", "wait": "skipped"},
+}
+
+
+@pytest.mark.parametrize("states", MARKED.values(), ids=MARKED)
+def test_a_run_that_was_marked_failed_before_it_began_fails_by_name_and_touches_nothing(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: dict[str, str]
+) -> None:
+    world = MemoryWorld.simple(machines=2)
+    run, _ = planned(airflow, world, approval={"required": True})
+    run.states |= states
+
+    with pytest.raises(AirflowFailException, match="not as planned. drift: "):
+        run.run(VerifyOperator(task_id="verify"))
+
+    assert run.xcoms["verify", "verdict"]["tasks"] == [name for name, state in states.items() if state == "failed"]
+    assert world.mutations == []
+    run.states["verify"] = "failed"
+    value = reported(run, tmp_path, monkeypatch)
+    assert (value["ok"], value["not_begun"], value["skipped"]) == (False, None, ["workers/1", "workers/2"])
+
+
+def test_a_run_that_was_rejected_once_and_marked_failed_when_it_was_asked_again_was_not_rejected(airflow: Any) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1), approval={"required": True})
+    run.xcoms["wait", "ended"] = "superseded: run scheduled__2 is newer and does the same"
+    run.states |= MARKED["while it asks for approval"]
+
+    with pytest.raises(AirflowFailException, match="tasks: approve"):
+        run.run(VerifyOperator(task_id="verify"))
+
+
 def test_a_failed_heal_alone_is_no_bad_task() -> None:
     states = {"batch.heal_1": "failed", "batch.drain_1": "failed", "restore_0": "success", "report": None}
 
