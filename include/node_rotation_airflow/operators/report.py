@@ -20,6 +20,7 @@ from node_rotation_airflow.constants import (
     REQUEST_TASK,
     TOOK_UP_KEY,
     VERDICT_KEY,
+    WAIT_TASK,
 )
 from node_rotation_airflow.notices import tell, unsent
 from node_rotation_airflow.operators.base import RotationOperator, request_of, rotation_of, run_of
@@ -170,10 +171,10 @@ def _why(context: Context, states: Mapping[str, str | None], index: int) -> Bloc
 
 
 def _stopped(ti: Any) -> Blocked | None:
-    """Why a group could not be prepared, so that no batch of the run began."""
+    """Why the run could not begin, or a group could not be prepared: no batch of the run began."""
     from node_rotation_airflow.documents import Cause, pushed
 
-    said = next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=CAUSE_KEY) or ()), None)
+    said = next(filter(None, ti.xcom_pull(task_ids=[WAIT_TASK, PREPARE], key=CAUSE_KEY) or ()), None)
     return Cause.read(pushed(said)).blocked() if said else None
 
 
