@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from node_rotation.budget import IN_FLIGHT_STATES, Claim, in_flight
-from node_rotation.clearance import fitting
+from node_rotation.clearance import fitting, freeze
 from node_rotation.managed.planning import taken
 from node_rotation.model import Batch, GroupPlan, Plan, Role, group_of, is_balance
 from node_rotation.policy import OnGateFailure, Policy
@@ -129,7 +129,8 @@ def decide(
     if refused is not None:
         return refused
     if frozen:
-        return Refuse("fail", frozen, "Publish a better image, or lift it with node-rotation unfreeze.")
+        image = plan.group(asking.group).target.image.id
+        return Refuse("fail", frozen, f"Publish a better image, or lift it: {freeze.lift(image)}")
     reasons = (*_in_order(desk, asking), *_pause(desk, asking))
     return Wait(reasons) if reasons else _room(desk, asking)
 

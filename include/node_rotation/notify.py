@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from node_rotation.clearance.freeze import REASON_LENGTH, Frozen
+from node_rotation.clearance.freeze import REASON_LENGTH, Frozen, lift
 from node_rotation.configuration.notify_policy import NoticeKind, Notify, Post
 from node_rotation.errors import RotationError
 from node_rotation.outcome import Blocked
@@ -117,7 +117,7 @@ def frozen(cluster: str, run: str, record: Frozen | None, cause: Blocked) -> Not
     """
     if record is None or record.by != run or record.reason != str(cause)[:REASON_LENGTH]:
         return None
-    remedy = f"Build a better one; if it was not the image: node-rotation unfreeze {record.image.id}"
+    remedy = f"Build a better one; if it was not the image: {lift(record.image.id)}"
     return Notice(NoticeKind.FROZEN, cluster, run, (str(record),), (f"image {record.image.id}",), remedy)
 
 

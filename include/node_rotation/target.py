@@ -228,7 +228,7 @@ def _not_frozen(asked: _Asked, image: Image) -> None:
         raise _Refused(
             str(record),
             [f"image {image.id}", f"group {asked.group}"],
-            f"publish a better image, or lift it: node-rotation unfreeze {image.id} --reason WHY",
+            f"publish a better image, or lift it: {freeze.lift(image.id)}",
             held_back=True,
         )
 

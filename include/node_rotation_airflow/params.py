@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from airflow.sdk import Param
 
 from node_rotation.errors import BadInputError
 from node_rotation_airflow.nights import Night
-from node_rotation_airflow.partitions import parse
+from node_rotation_airflow.partitions import Partition, parse
 
 if TYPE_CHECKING:
     from node_rotation.fleet import Fleet, Settings
@@ -266,6 +266,9 @@ def make_request(
         )
     night = Night(fleet.night.at, fleet.night.zone)
     partition = parse(partition_key, now, night) if partition_key else None
+    if partition is None and "cluster" not in own:
+        example = Partition(now.astimezone(UTC).date(), fleet.names[0]).key
+        raise BadInputError("partition key", "is missing.", f"Give one such as {example}.")
     cluster = _cluster(params.get("cluster") or "", partition.cluster if partition else "")
     settings = discover(fleet.settings(cluster, policy_of(params)))
     groups = _groups(settings, _names(params, "groups"), _names(params, "roles"))

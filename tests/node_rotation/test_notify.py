@@ -144,6 +144,7 @@ def test_an_image_is_told_by_the_batch_that_had_it_frozen_and_by_no_other() -> N
     told = notify.frozen("dev.eu", run.id, record, cause)
     assert told is not None
     assert f"image {image.id} " in told.text
+    assert told.remedy.endswith(f": node-rotation unfreeze {image.id} --reason WHY")
     assert notify.frozen("dev.eu", "another-run", record, cause) is None
     assert notify.frozen("dev.eu", run.id, record, CAUSE) is None
     assert notify.frozen("dev.eu", run.id, None, cause) is None

@@ -11,7 +11,7 @@ from node_rotation.errors import BadInputError
 from node_rotation.fleet import Fleet
 from node_rotation.policy import ApprovalPolicy, Mode, OnGateFailure, Policy, Strategy
 from node_rotation_airflow.documents import Request
-from node_rotation_airflow.params import make_request, policy_of, rotation_params
+from node_rotation_airflow.params import check_params, make_request, policy_of, rotation_params
 
 NOW = datetime(2026, 11, 9, 14, 30, tzinfo=UTC)
 
@@ -118,6 +118,15 @@ def test_bad_input_is_one_message(a_fleet: Fleet, conf: dict[str, Any], key: str
         request(a_fleet, conf, key)
 
     assert message in str(refused.value)
+
+
+def test_a_check_without_a_partition_key_asks_for_one_as_its_form_has_no_cluster(a_fleet: Fleet) -> None:
+    params = {name: param.resolve() for name, param in check_params().items()}
+
+    with pytest.raises(BadInputError) as refused:
+        make_request(a_fleet, conf={}, params=params, partition_key=None, now=NOW, known=tuple(params))
+
+    assert str(refused.value) == "partition key: is missing. Give one such as 2026-11-09~dev.one."
 
 
 def test_a_reason_takes_a_run_past_windows_and_promotion(a_fleet: Fleet) -> None:

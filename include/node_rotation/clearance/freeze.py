@@ -56,6 +56,11 @@ def of(image: Image, frozen: Sequence[Frozen]) -> Frozen | None:
     return next((record for record in frozen if same(record.image, image)), None)
 
 
+def lift(image_id: str) -> str:
+    """What a person types to have an image rolled out again."""
+    return f"node-rotation unfreeze {image_id} --reason WHY"
+
+
 def _parse(parameter: Parameter) -> Frozen:
     try:
         return Frozen.model_validate_json(parameter.value)

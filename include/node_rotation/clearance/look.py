@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from node_rotation import lock
-from node_rotation.clearance import promotion, turn
+from node_rotation.clearance import freeze, promotion, turn
 from node_rotation.clearance.fitting import waits
 from node_rotation.clearance.lineage import same
 from node_rotation.clearance.stages import Stages, UnreachableError
@@ -66,8 +66,9 @@ def look(run: Run) -> Clearance:
 def _frozen(run: Run) -> Blocked | None:
     for plan in run.plan.groups:
         if record := run.freezes.of(plan.target.image):
-            objects = (f"image {plan.target.image.id}", f"group {plan.name}")
-            return Blocked(str(record), objects, "Publish a better image, or lift it with node-rotation unfreeze.")
+            image = plan.target.image.id
+            remedy = f"Publish a better image, or lift it: {freeze.lift(image)}"
+            return Blocked(str(record), (f"image {image}", f"group {plan.name}"), remedy)
     return None
 
 

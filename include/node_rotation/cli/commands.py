@@ -131,18 +131,14 @@ def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> Ex
     plan_only = session.settings.policy.mode is Mode.PLAN
     if made.batches and not made.blockers and not plan_only:
         return _rotate(session, made, output, yes=yes)
-    _show_plan(output, made, refused=True)
     if plan_only:
+        _show_plan(output, made, refused=True)
         return exits.of_plan(made)
+    run = session.run(session.run_id(), made)
+    result = Notices.of(run).rotated() if made.blockers else engine.rotate(run)  # cleans up after a dead run
+    _show_plan(output, made, refused=True)  # last: what goes wrong before it is a document of its own
     if made.blockers:
-        Notices.of(session.run(session.run_id(), made)).rotated()
         return exits.of_plan(made)
-    return _clean_up(session, made, output)
-
-
-def _clean_up(session: Session, made: Plan, output: Output) -> ExitCode:
-    """What a dead run left is cleaned up, also where nothing is to be rotated."""
-    result = engine.rotate(session.run(session.run_id(), made))
     if result.took_up:
         render.show_result(render.console(stderr=output is Output.JSON), session.settings.name, result)
     return exits.of_result(result)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from node_rotation_airflow.constants import CLEAR_TIMEOUT, ENDED_KEY
+from node_rotation_airflow.constants import CAUSE_KEY, CLEAR_TIMEOUT, ENDED_KEY
 from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class ClearOperator(RotationOperator):
         from node_rotation.outcome import Blocked, Done
         from node_rotation_airflow import newest
         from node_rotation_airflow.clearing import ask
+        from node_rotation_airflow.documents import Cause
         from node_rotation_airflow.triggers.clear import ClearTrigger
 
         rotation = rotation_of(context)
@@ -58,6 +59,7 @@ class ClearOperator(RotationOperator):
             context["ti"].xcom_push(key=ENDED_KEY, value=why)
             raise AirflowSkipException(why)
         if isinstance(answer, Blocked):
+            context["ti"].xcom_push(key=CAUSE_KEY, value=Cause.of(answer).dump())
             raise BlockedError(answer)
         self.log.info("waits: %s", "; ".join(answer.reasons))
         trigger = ClearTrigger(run.plan.id, mine.since.isoformat())

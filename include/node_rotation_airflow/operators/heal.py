@@ -12,6 +12,7 @@ from node_rotation_airflow.operators.step import StepOperator, cause_of
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from node_rotation.model import Batch
     from node_rotation.outcome import Blocked
     from node_rotation.run import Run
 
@@ -48,12 +49,13 @@ class HealOperator(StepOperator):
             return None
         self.log.info("not passed: %s", ", ".join(sorted(n for n, state in states.items() if state != "success")))
         run = run_of(context)
-        cause = self._cause(context)
+        batch, cause = batch_of(run, self.subject(context)), self._cause(context)
+        began = _holds_slots(run, batch)  # before they are given back
         if cause is not None:
-            batch = batch_of(run, self.subject(context))
             for line in heal(run, batch, str(cause), image_fault=cause.image_fault):
                 self.log.info("%s", line)
-        self._tell_failed(context, run, cause)
+        if began:
+            self._tell_failed(context, run, batch, cause)
         span = self.begin(context, self.subject(context), resume=bool(run.settings.policy.notify))
         self._tell_frozen(context, run, cause)
         return span
@@ -73,13 +75,11 @@ class HealOperator(StepOperator):
         asked = {"run_ids": [ti.run_id], "task_ids": self.step_task_ids, "map_index": ti.map_index}
         return dict(ti.get_task_states(dag_id=ti.dag_id, **asked).get(ti.run_id, {}))
 
-    def _tell_failed(self, context: Context, run: Run, cause: Blocked | None) -> None:
+    def _tell_failed(self, context: Context, run: Run, batch: Batch, cause: Blocked | None) -> None:
         from node_rotation import notify
         from node_rotation.outcome import Blocked
-        from node_rotation_airflow.deeds import batch_of
         from node_rotation_airflow.notices import tell
 
-        batch = batch_of(run, self.subject(context))
         unsaid = Blocked("no task said why", (), "Read the log of the task that failed.")
         later = run.policy(batch).gate.on_failure
         notice = notify.batch_failed(run.settings.name, run.id, batch.name, cause or unsaid, later)
@@ -97,3 +97,14 @@ class HealOperator(StepOperator):
         with suppress(RotationError):  # the end of the run tells it
             record = run.freezes.of(run.group(batch).target.image)
             tell(context, run.settings, notify.frozen(run.settings.name, run.id, record, cause), self.log)
+
+
+def _holds_slots(run: Run, batch: Batch) -> bool:
+    """Whether it was admitted and goes back; one that was refused, or still waited, never began."""
+    from node_rotation import lock
+
+    found = lock.held(run)
+    if found is None or found.lease.holder != run.id:
+        return False
+    claim = found.ledger.claim(batch.name)
+    return claim is not None and claim.open

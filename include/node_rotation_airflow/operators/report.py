@@ -20,6 +20,7 @@ from node_rotation_airflow.constants import (
     REQUEST_TASK,
     TOOK_UP_KEY,
     VERDICT_KEY,
+    WAIT_TASK,
 )
 from node_rotation_airflow.notices import tell, unsent
 from node_rotation_airflow.operators.base import RotationOperator, request_of, rotation_of, run_of
@@ -123,25 +124,35 @@ def _result(
 
     ti: Any = context["ti"]
     gates = {b.name: states.get(f"{BATCH_GROUP}.{StepName.GATE}_{i}") for i, b in enumerate(plan.batches)}
+    passed = [name for name, state in gates.items() if _passed(name, state, spans)]
     failed = {
         batch.name: _why(context, states, i)
         for i, batch in enumerate(plan.batches)
-        if gates[batch.name] in BAD and needs_healing(_tasks(states, i).values())
+        if batch.name not in passed and gates[batch.name] in BAD and needs_healing(_tasks(states, i).values())
     }
     verdict, later = _verdict(ti.xcom_pull(task_ids=VERIFY_TASK, key=VERDICT_KEY)), postponed(ti)
     now = WallClock().now()
     return Result(
         started_at=min((span.began for span in spans), default=now),
         ended_at=max((span.ended for span in spans), default=now),
-        passed=tuple(name for name, state in gates.items() if state == "success"),
+        passed=tuple(passed),
         failed=tuple(failed.items()),
-        skipped=tuple(n for n, state in gates.items() if state != "success" and n not in (*failed, *later)),
+        skipped=tuple(name for name in gates if name not in (*passed, *failed, *later)),
         blocked=_stopped(ti) or (NO_VERDICT if verdict is None and states.get(VERIFY_TASK) != "skipped" else None),
         frozen=frozen,
         postponed=tuple(later.items()),
         took_up=next(filter(None, ti.xcom_pull(task_ids=[PREPARE, VERIFY_TASK], key=TOOK_UP_KEY) or ()), ""),
         verdict=verdict,
     )
+
+
+def _passed(batch: str, gate: str | None, spans: Sequence[Span]) -> bool:
+    """Whether a batch's gate let it pass; marking a run failed marks those that did as well, but takes no XCom away.
+
+    :param gate: the state of its gate's task.
+    """
+    left = any(span.deed == StepName.GATE and span.subject == batch for span in spans)
+    return gate == "success" or (gate == "failed" and left)
 
 
 def _tasks(states: Mapping[str, str | None], index: int) -> dict[str, str | None]:
@@ -160,10 +171,10 @@ def _why(context: Context, states: Mapping[str, str | None], index: int) -> Bloc
 
 
 def _stopped(ti: Any) -> Blocked | None:
-    """Why a group could not be prepared, so that no batch of the run began."""
+    """Why the run could not begin, or a group could not be prepared: no batch of the run began."""
     from node_rotation_airflow.documents import Cause, pushed
 
-    said = next(filter(None, ti.xcom_pull(task_ids=[PREPARE], key=CAUSE_KEY) or ()), None)
+    said = next(filter(None, ti.xcom_pull(task_ids=[WAIT_TASK, PREPARE], key=CAUSE_KEY) or ()), None)
     return Cause.read(pushed(said)).blocked() if said else None
 
 

@@ -114,13 +114,16 @@ def postponed(ti: Any) -> dict[str, str]:
 
 
 def ended_early(context: Context) -> str:
-    """Why the run ended before it touched anything, as the task said that ended it; "" if it did not."""
+    """Why the run ended before it touched anything, as the task said that ended it; "" if it did not.
+
+    Marking a run failed skips what has not begun: a skip that nobody explained is no end of ours.
+    """
     ti, states = context["ti"], _states(context)
-    for task_id in BEFORE_OPENED:
-        if states.get(task_id) == "skipped":
-            said = ti.xcom_pull(task_ids=task_id, key=ENDED_KEY)
-            return str(said or f"task {task_id} was skipped").strip('"')
-    return ""
+    if any(states.get(task_id) in BAD for task_id in BEFORE_OPENED):
+        return ""
+    skipped = [task_id for task_id in BEFORE_OPENED if states.get(task_id) == "skipped"]
+    said = (ti.xcom_pull(task_ids=task_id, key=ENDED_KEY) for task_id in skipped)
+    return next((str(why).strip('"') for why in said if why), "")
 
 
 def bad_tasks(states: Mapping[str, str | None]) -> list[str]:

@@ -13,8 +13,8 @@ from node_rotation.clearance.look import Superseded
 from node_rotation.outcome import Blocked, Done
 from node_rotation_airflow import newest
 from node_rotation_airflow.clearing import ask
-from node_rotation_airflow.constants import ENDED_KEY
-from node_rotation_airflow.documents import Rotation
+from node_rotation_airflow.constants import CAUSE_KEY, ENDED_KEY
+from node_rotation_airflow.documents import Cause, Rotation
 from node_rotation_airflow.narrator import Narrator
 from node_rotation_airflow.triggers.base import RotationTrigger
 from node_rotation_airflow.triggers.comms import in_thread, the_run
@@ -53,7 +53,7 @@ class ClearTrigger(RotationTrigger):
                 return
             if isinstance(answer, Blocked):
                 self.log.error("the run can't begin: %s", answer)
-                yield TaskFailedEvent()
+                yield TaskFailedEvent(xcoms={CAUSE_KEY: Cause.of(answer).dump()})
                 return
             narrator.waits(answer.reasons, run.clock.now())
             await sleep(answer.poll_s)

@@ -53,7 +53,7 @@ def test_when_all_are_frozen_the_reason_says_why():
     assert choice.blockers[0].reason == (
         "image ami-new (base-ami-new) is frozen since 2026-11-09 02:00 UTC: its nodes never join"
     )
-    assert "unfreeze ami-new" in choice.blockers[0].remedy
+    assert "node-rotation unfreeze ami-new --reason WHY" in choice.blockers[0].remedy
 
 
 @pytest.mark.parametrize("source", [ImageSource(id="ami-new"), ImageSource(template=True)])
@@ -139,6 +139,11 @@ def test_a_template_that_is_somebody_elses_is_named_by_heal():
     assert any(line.startswith("a frozen image still launches: ") for line in said)
 
 
+def lifts(run: Any) -> str:
+    """What is to be typed: without a reason it is refused."""
+    return f"node-rotation unfreeze {run.plan.groups[0].target.image.id} --reason WHY"
+
+
 def test_a_run_that_has_not_begun_is_refused():
     world = MemoryWorld.simple(2)
     run = run_for(world)
@@ -147,6 +152,7 @@ def test_a_run_that_has_not_begun_is_refused():
     answer = clearance.look(run)
     assert isinstance(answer, Blocked)
     assert "a CVE in it" in answer.reason
+    assert lifts(run) in answer.remedy
     assert engine.rotate(run).blocked == answer
     assert {m.action for m in world.mutations} == {"PutParameter"}
 
@@ -166,7 +172,7 @@ def test_frozen_midway_no_further_batch_is_admitted_and_those_under_way_go_on():
     assert isinstance(STEPS[StepName.ADMIT].look(run, first), Done)
     refused = refusal(run, second)
     assert isinstance(refused, Refuse)
-    assert (refused.how, "a CVE in it" in refused.reason, "unfreeze" in refused.remedy) == ("fail", True, True)
+    assert (refused.how, "a CVE in it" in refused.reason, lifts(run) in refused.remedy) == ("fail", True, True)
 
 
 def test_a_store_that_does_not_answer_holds():

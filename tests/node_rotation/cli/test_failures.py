@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import yaml
 from tests.node_rotation.cli.conftest import Cli
+from tests.node_rotation.crashes import dies_at_the_last, run_for
 
 from node_rotation.cli import failures
-from node_rotation.errors import TransientError
+from node_rotation.errors import PermanentError, TransientError
 from node_rotation.testing.world import MemoryWorld
 
 ROOT = Path(__file__).parents[3]
@@ -167,3 +168,28 @@ def test_an_interrupted_command_is_told_too(
         signal.signal(signal.SIGINT, heeded)
     assert (ran.code, ran.document["error"]["exit_code"]) == (130, 130)
     assert "interrupted" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (PermanentError("leases is forbidden"), 1),
+        (TransientError("the API server is away"), 1),
+        (KeyboardInterrupt, 130),
+    ],
+    ids=["forbidden", "away", "interrupted"],
+)
+def test_where_nothing_is_to_be_rotated_and_cleaning_up_fails_there_is_one_document(
+    cli: Cli, name: str, world: MemoryWorld, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    dies_at_the_last(run_for(world, "cli-20261109T020000-4f2a-alice@laptop", strategy="surge"), world)
+    world.clock.wait(1000.0)
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(world.cluster, "update_lease", fails)
+    ran = cli("-o", "json", "rotate", name)
+
+    assert (ran.code, ran.document["error"]["exit_code"]) == (code, code)
+    assert ran.document["error"]["message"] in ran.err

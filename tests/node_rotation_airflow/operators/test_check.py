@@ -47,7 +47,7 @@ def test_a_partition_becomes_a_request(run: Any) -> None:
 @pytest.mark.parametrize(
     ("dag_run", "message"),
     [
-        ({}, "there is no partition key"),
+        ({}, "partition key: is missing. Give one such as "),
         ({"partition_key": "tonight"}, "is no night and cluster"),
         ({"partition_key": f"{TONIGHT}~dev.two"}, "there is no cluster 'dev.two'"),
         (

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 
+from node_rotation.clearance.freezes import Freezes
+from node_rotation.configuration.notify_policy import NoticeKind
+from node_rotation.notify import outcome
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import newest
-from node_rotation_airflow.documents import Request
+from node_rotation_airflow.documents import Request, Rotation
 from node_rotation_airflow.newest import Waiter, supersedes
 from node_rotation_airflow.operators.clear import ClearOperator
 from node_rotation_airflow.operators.detect import DetectOperator
@@ -102,6 +105,35 @@ def test_a_newer_image_ends_it_in_the_worker_and_the_report_says_so(
     assert "base-newest" in value["not_begun"]
     assert "nothing was touched: superseded: group workers is to run" in Path(page).read_text()
     assert world.mutations == []
+
+
+@pytest.mark.parametrize("where", ["worker", "triggerer"])
+def test_what_it_can_not_begin_for_is_in_the_report_with_what_to_do(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """The image is frozen once the plan is made: in between, or while the run waits."""
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(airflow, world)
+    image = Rotation.read(run.xcoms["plan", "rotation"]).plan.groups[0].target.image
+    Freezes(world.settings(), world.cloud, world.clock).freeze(image, "a CVE in it", "cli me")
+
+    if where == "worker":
+        with pytest.raises(AirflowFailException, match="a CVE in it"):
+            run.run(wait)
+    else:
+        event = run.fire(waits_in(run), run.context("wait")["ti"])
+        assert event.task_instance_state == "failed"
+        run.xcoms |= {("wait", key): value for key, value in event.xcoms.items()}
+    run.states |= {"wait": "failed", "verify": "failed"}
+    with pytest.raises(AirflowFailException, match="drift"):
+        run.run(VerifyOperator(task_id="verify"))
+
+    value = json.loads(Path(run.run(ReportOperator(task_id="report"))).with_suffix(".json").read_text())
+    assert f"{image.id} (base-new) is frozen" in value["blocked"]["reason"]
+    assert value["blocked"]["objects"] == [f"image {image.id}", "group workers"]
+    assert "node-rotation unfreeze" in value["blocked"]["remedy"]
+    assert outcome(value) is NoticeKind.BLOCKED
 
 
 def test_a_newer_run_takes_the_place_of_one_that_waits(airflow: Any) -> None:

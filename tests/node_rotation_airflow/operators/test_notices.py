@@ -16,9 +16,12 @@ from tests.node_rotation_airflow.operators.test_rotation import fails, planned
 
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import runs
+from node_rotation_airflow.documents import Cause
+from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.approve import ApprovePlanOperator
 from node_rotation_airflow.operators.heal import HealOperator
 from node_rotation_airflow.operators.report import ReportOperator
+from node_rotation_airflow.operators.step import PrepareOperator
 
 __all__ = ["asked"]
 OUTSIDE = runs.outside
@@ -141,6 +144,32 @@ def test_a_failed_batch_and_its_frozen_image_are_told_by_its_heal_and_not_again(
     assert Path(end["report"]).read_text() == page
     assert "is frozen" in str(end["what"])
     assert end["remedy"]
+
+
+STEPS = ("launch", "cordon", "drain", "terminate", "health_gate")
+ENDS = {
+    "the run was marked failed": (None, "skipped"),
+    "on_failure is fail": (Cause(reason="workers/1 did not pass its gate"), "upstream_failed"),
+}
+
+
+@pytest.mark.parametrize(("cause", "others"), ENDS.values(), ids=ENDS)
+def test_a_batch_that_never_began_did_not_fail_and_nobody_is_told_that_it_did(
+    run_of: Planned, receiver: Receiver, cause: Cause | None, others: str
+) -> None:
+    run, batches = run_of(MemoryWorld.simple(2))
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    run.run(AdmitOperator(task_id="batch.admit", spec=batches[0], gate_task_id="batch.health_gate"), 0)
+    run.states |= {"batch.admit_0": "success", "batch.launch_0": "failed"}
+    run.states |= {"batch.admit_1": "failed", **{f"batch.{step}_1": others for step in STEPS}}
+    if cause:
+        run.mapped["batch.admit", "cause", 1] = cause.dump()
+
+    for index, batch in enumerate(batches):
+        steps = [f"batch.{step}" for step in ("admit", *STEPS)]
+        run.run(HealOperator(task_id="batch.heal", spec=batch, step_task_ids=steps), index)
+
+    assert [body["objects"] for body in receiver.bodies] == [["batch workers/1"]]
 
 
 def test_a_batch_fails_and_heals_as_well_with_a_receiver_that_never_answers(

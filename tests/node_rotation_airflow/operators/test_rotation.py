@@ -289,6 +289,26 @@ def test_a_batch_whose_gate_did_not_end_was_skipped(
     assert (value["ok"], value["skipped"]) == (False, ["workers/1"])
 
 
+def test_a_batch_that_passed_before_the_run_was_marked_failed_has_passed(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow marks all batches' gates while one of them waits; what a gate that passed has left stays."""
+    run, batches = planned(airflow, MemoryWorld.simple(machines=2))
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    for step in STEPS:
+        run.run(step(task_id=f"batch.{step.deed}", spec=batches[0]), 0)
+    for index in (0, 1):
+        run.states |= {f"batch.{step.deed}_{index}": "success" for step in STEPS}
+        run.states[f"batch.health_gate_{index}"] = "failed"
+
+    value, page = told(run, tmp_path, monkeypatch)
+
+    assert value["passed"] == ["workers/1"]
+    assert [(one["batch"], one["reason"]) for one in value["failed"]] == [("workers/2", "its gate is failed")]
+    assert "workers/1: its gate" not in page
+
+
 def test_what_the_window_closed_on_fails_the_run_says_so_and_is_in_the_report(
     airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -493,6 +513,39 @@ def test_verify_fails_without_a_plan_and_says_where_to_look(airflow: Any) -> Non
     run = airflow(MemoryWorld.simple(machines=1))
 
     with pytest.raises(AirflowFailException, match="no plan: see the log of plan"):
+        run.run(VerifyOperator(task_id="verify"))
+
+
+MARKED = {
+    "while it asks for approval": {"approve": "failed", "wait": "skipped"},
+    "before it asks": {"approve": "skipped", "wait": "skipped"},
+}
+
+
+@pytest.mark.parametrize("states", MARKED.values(), ids=MARKED)
+def test_a_run_that_was_marked_failed_before_it_began_fails_by_name_and_touches_nothing(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, states: dict[str, str]
+) -> None:
+    world = MemoryWorld.simple(machines=2)
+    run, _ = planned(airflow, world, approval={"required": True})
+    run.states |= states
+
+    with pytest.raises(AirflowFailException, match="not as planned. drift: "):
+        run.run(VerifyOperator(task_id="verify"))
+
+    assert run.xcoms["verify", "verdict"]["tasks"] == [name for name, state in states.items() if state == "failed"]
+    assert world.mutations == []
+    run.states["verify"] = "failed"
+    value = reported(run, tmp_path, monkeypatch)
+    assert (value["ok"], value["not_begun"], value["skipped"]) == (False, None, ["workers/1", "workers/2"])
+
+
+def test_a_run_that_was_rejected_once_and_marked_failed_when_it_was_asked_again_was_not_rejected(airflow: Any) -> None:
+    run, _ = planned(airflow, MemoryWorld.simple(machines=1), approval={"required": True})
+    run.xcoms["wait", "ended"] = "superseded: run scheduled__2 is newer and does the same"
+    run.states |= MARKED["while it asks for approval"]
+
+    with pytest.raises(AirflowFailException, match="tasks: approve"):
         run.run(VerifyOperator(task_id="verify"))
 
 
