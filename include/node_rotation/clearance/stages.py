@@ -15,7 +15,7 @@ from node_rotation.kops.discovery import discover
 from node_rotation.model import GroupPlan, Image, Kind
 from node_rotation.outcome import Blocked
 from node_rotation.run import Run
-from node_rotation.steps.scene import gone
+from node_rotation.steps.scene import gone, staying
 from node_rotation.world.snapshot import Snapshot
 
 Stages = Mapping[str, Sequence[Stage]]
@@ -97,11 +97,13 @@ def _there(run: Run, settings: Settings, wanted: Sequence[str]) -> Mapping[str, 
 
 
 def _machines(snapshot: Snapshot, asg: str, known: Mapping[str, Image | None]) -> Iterator[Machine]:
-    """The members of a group, and what was detached from it and still runs: until it is gone, that is drift."""
-    members = {member.instance_id for member in snapshot.groups[asg].members}
+    """Those that verify counts: who is in service or will be, and who was detached and still runs, for that is drift.
+
+    A machine that somebody put aside is left alone by every rotation: waited for, it would hold others for ever.
+    """
+    members = staying(snapshot.groups[asg])
     for instance in snapshot.instances.values():
-        detached = instance.tags.get(names.DETACHED_FROM) == asg and not gone(instance)
-        if instance.id in members or detached:
+        if not gone(instance) and (instance.id in members or instance.tags.get(names.DETACHED_FROM) == asg):
             node = snapshot.node_of(instance.id)
             ready = node is not None and node.ready
             yield Machine(instance.id, known.get(instance.image_id), instance.launched_at, ready)
