@@ -16,8 +16,8 @@ from pydantic import (
     model_validator,
 )
 
-from node_rotation.clearance.lineage import alike
-from node_rotation.clearance.promotion_order import no_circles, promoted_from
+from node_rotation.clearance.lineage import Origin, alike
+from node_rotation.clearance.promotion_order import Told, no_circles, promoted_from, told_apart
 from node_rotation.configuration import document, flow_checks, of_clusters, safeguards
 from node_rotation.configuration.access import Account as Account
 from node_rotation.configuration.access import AwsAccess as AwsAccess
@@ -80,6 +80,16 @@ class Settings(Value):
         """The groups that are looked at: those that may be rotated, and those that are beside them."""
         return (*self.cluster.groups, *self.beside)
 
+    def origins(self, eks: Mapping[str, str] | None = None) -> tuple[Origin, ...]:
+        """Where each group's images come from, as far as it is known.
+
+        :param eks: managed group → what EKS chooses its images by.
+        """
+        return tuple(
+            Origin(g.name, g.kind, g.role, self.groups[g.name].image, (eks or {}).get(g.name, ""))
+            for g in self.cluster.groups
+        )
+
     def only(self, groups: Sequence[str] = (), roles: Sequence[Role] = ()) -> Settings:
         """The same cluster with some of its groups: those named, of these roles; nothing given means all.
 
@@ -118,16 +128,22 @@ class Before(Value):
     image: ImageSource
     images: dict[str, ImageSource]
 
-    def required(self, group: str, theirs: Settings) -> tuple[str, ...]:
-        """The groups there that have to prove an image first.
+    def origin(self, group: str, kind: Kind, role: Role, eks: str = "") -> Origin:
+        """Where the images of a group of ours come from.
 
-        :param group: of ours; one that kops' tags name takes its image from where the cluster does.
+        :param group: one that kops' tags name takes its image from where the cluster does.
+        :param eks: what EKS chooses its images by.
+        """
+        return Origin(group, kind, role, self.images.get(group, self.image), eks)
+
+    def looked_at(self, ours: Sequence[Origin], theirs: Settings) -> tuple[str, ...]:
+        """The groups there that may have to prove an image of ours first.
+
         :param theirs: ``settings``, with the groups that kops' tags name.
         """
         if self.named:
             return tuple(name for name in theirs.groups if name in self.named)
-        source = self.images.get(group, self.image)
-        return tuple(name for name, policy in theirs.groups.items() if alike(source, policy.image))
+        return tuple(o.group for o in theirs.origins() if any(alike(one, o) for one in ours))
 
 
 class Turn(Value):
@@ -290,8 +306,11 @@ def load(path: Path) -> Fleet:
         where, problem, remedy = explain(error, data, Fleet)
         raise BadInputError(f"{path}: {where}", problem, remedy) from error
     try:
-        told = list(fleet.each())  # what the layers say together must be a policy as well
-        no_circles({s.name: (s.environment, s.policy.promotion) for s in told}, [e.name for e in fleet.environments])
+        each = fleet.each()  # what the layers say together must be a policy as well
+        told = {s.name: Told(s.environment, s.policy.promotion, s.origins()) for s in each}
+        environments = [e.name for e in fleet.environments]
+        no_circles(told, environments)
+        told_apart(told, environments)
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.where}", error.problem, error.remedy) from error
     return fleet

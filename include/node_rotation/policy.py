@@ -123,6 +123,11 @@ class ImageSource(Value):
             raise ValueError("owner and name go together: owner: self, name: base-*")
         return self
 
+    @property
+    def from_template(self) -> bool:
+        """Whether it is whatever the group's template launches: nothing else is named."""
+        return not (self.ssm or self.name or self.id or self.release)
+
 
 class BudgetPolicy(Value):
     """How many machines may be on their way at once, per group; ``cluster_slots`` caps them all."""
@@ -193,7 +198,8 @@ class Clusters(StrEnum):
 class PromotionPolicy(Value):
     """Where an image must have proven itself first: every machine of the required groups runs it.
 
-    Required are the groups named, else those that take their images from where the group to be rotated does.
+    Required are the groups named, else those that take their images from where the group to be rotated does: the same
+    source, or AMI type of EKS; where both have templates of their own, the group of the same name, or the only one.
     """
 
     after: Literal["previous"] | tuple[str, ...] = Field(
@@ -203,7 +209,10 @@ class PromotionPolicy(Value):
     )
     soak: Duration = Field(default=86400.0, description="so long a healthy node must have been running it there")
     groups: tuple[str, ...] = Field(
-        default=(), examples=[["workers"]], description="names of the node groups that count there"
+        default=(),
+        examples=[["workers"]],
+        description="names of the node groups that count there, for every group here; none: those whose images come "
+        "from the same source or AMI type, or, with templates of their own, that have the same name",
     )
     empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
     clusters: Clusters = Field(

@@ -5,13 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from node_rotation import fleet
-from node_rotation.policy import Mode
+from node_rotation.model import Kind, Role
+from node_rotation.policy import Clusters, Empty, Mode
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "fleet.yaml"
 
 
 def test_it_is_valid_and_in_promotion_order() -> None:
     assert fleet.load(EXAMPLE).names == ("dev.dev-example", "prod.prod-example", "prod.prod-kops")
+
+
+def test_the_kops_cluster_waits_for_no_group_that_will_never_run_its_image() -> None:
+    kops = fleet.load(EXAMPLE).settings("prod-kops")
+    (dev,) = kops.before
+    nodes = dev.origin("nodes", Kind.KOPS, Role.WORKER)
+    assert dev.looked_at([nodes], dev.settings) == ()
+    assert kops.policy.promotion.empty is Empty.ALLOW
+    assert kops.policy.promotion.clusters is Clusters.IN_TURN
 
 
 def test_production_stops_at_the_plan_unless_the_run_says_otherwise() -> None:

@@ -31,10 +31,12 @@ class Stage:
     """A required group of an environment before, as it is now.
 
     :param name: as messages call it: ``staging.eu-1 group workers``.
+    :param overtakes: its images come from where ours do, so that a newer one of them will be ours as well.
     """
 
     name: str
     machines: tuple[Machine, ...]
+    overtakes: bool = True
 
 
 def waits(image: Image, stages: Sequence[Stage], policy: PromotionPolicy, now: float) -> Iterator[str]:
@@ -53,7 +55,7 @@ def waits(image: Image, stages: Sequence[Stage], policy: PromotionPolicy, now: f
 
 def overtaken(image: Image, stages: Sequence[Stage]) -> str:
     """Why an image will never be promoted: an environment before has gone on to a newer one; "" if none has."""
-    for stage in stages:
+    for stage in (stage for stage in stages if stage.overtakes):
         for machine in stage.machines:
             newer = machine.image
             if newer is not None and newer.created > image.created and not same(newer, image):

@@ -1,14 +1,27 @@
-"""Which environments come before which, and that none comes before itself."""
+"""Which environments come before which, that none comes before itself, and that their groups can be told apart."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 
+from node_rotation.clearance.lineage import Origin, family, unclear
 from node_rotation.errors import BadInputError
-from node_rotation.policy import PromotionPolicy
+from node_rotation.model import Kind
+from node_rotation.policy import Clusters, PromotionPolicy
 
-Told = Mapping[str, tuple[str, PromotionPolicy]]
-"""Cluster → its environment, and what its policy says of promotion."""
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the fleet file says of a cluster's promotion.
+
+    :param origins: of its groups; empty where kops' tags name them.
+    """
+
+    environment: str
+    promotion: PromotionPolicy
+    origins: tuple[Origin, ...]
 
 
 def promoted_from(environment: str, promotion: PromotionPolicy, environments: Sequence[str]) -> tuple[str, ...]:
@@ -30,15 +43,15 @@ def promoted_from(environment: str, promotion: PromotionPolicy, environments: Se
     return promotion.after
 
 
-def no_circles(told: Told, environments: Sequence[str]) -> None:
+def no_circles(told: Mapping[str, Told], environments: Sequence[str]) -> None:
     """Refuse environments that wait for each other: nothing would ever be promoted.
 
     :param environments: all there are, in the fleet file's order.
     :raises BadInputError: names the circle.
     """
     comes_from: dict[str, set[str]] = {name: set() for name in environments}
-    for environment, promotion in told.values():
-        comes_from[environment] |= set(promoted_from(environment, promotion, environments))
+    for one in told.values():
+        comes_from[one.environment] |= set(promoted_from(one.environment, one.promotion, environments))
     for start in environments:
         if circle := _back_to(start, start, comes_from, (start,)):
             raise BadInputError(
@@ -46,6 +59,34 @@ def no_circles(told: Told, environments: Sequence[str]) -> None:
                 f"environments wait for each other, {' after '.join(circle)}: no image could ever be promoted.",
                 "Let one of them come after none, or after previous.",
             )
+
+
+def told_apart(told: Mapping[str, Told], environments: Sequence[str]) -> None:
+    """Refuse groups of which nothing says which groups ahead show their images, as far as the file knows.
+
+    :param told: ``environment.cluster`` → what is said of it, in the fleet file's order.
+    :param environments: all there are, in that order.
+    :raises BadInputError: names the group, and those that it could be.
+    """
+    for name, one in told.items():
+        for ahead in _ahead(name, told, environments):
+            for ours in one.origins:
+                shown = family(ours, told[ahead].origins)
+                if shown.unclear and ours.kind is not Kind.EKS_MANAGED:  # EKS knows those by their AMI type
+                    in_turn = told[ahead].environment == one.environment
+                    problem, remedy = unclear(ours.group, ahead, shown, in_turn=in_turn)
+                    raise BadInputError(f"{name} group {ours.group}: promotion", problem, remedy)
+
+
+def _ahead(name: str, told: Mapping[str, Told], environments: Sequence[str]) -> Iterator[str]:
+    """The clusters that one waits for, but for those whose groups it names itself."""
+    one = told[name]
+    if not one.promotion.groups:
+        before = promoted_from(one.environment, one.promotion, environments)
+        yield from (other for other, found in told.items() if found.environment in before)
+    if one.promotion.clusters is Clusters.IN_TURN:
+        earlier = takewhile(lambda other: other != name, told)
+        yield from (other for other in earlier if told[other].environment == one.environment)
 
 
 def _back_to(start: str, at: str, comes_from: Mapping[str, set[str]], way: tuple[str, ...]) -> tuple[str, ...]:

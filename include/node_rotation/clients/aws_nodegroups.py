@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from node_rotation.clients.aws_calls import Calls
 from node_rotation.clients.aws_errors import translated
 from node_rotation.clients.text import short
-from node_rotation.errors import ConflictError, PermanentError
+from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.managed.nodegroup import ManagedGroup, Trouble, Update
 from node_rotation.model import TemplateVersion
 
@@ -38,8 +38,9 @@ class Nodegroups:
             found = self._calls.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
         busy = found.get("status") != QUIET
         ids = dict.fromkeys((*updates, *(self._ids(cluster, name) if busy else ())))
-        described = [self._described(cluster, name, update_id) for update_id in ids]
-        return _group(found, tuple(u for u in described if u.in_flight or u.id in updates))
+        described = {update_id: self._described(cluster, name, update_id) for update_id in ids}
+        shown = tuple(u for u in described.values() if u is not None and (u.in_flight or u.id in updates))
+        return _group(found, shown, tuple(update_id for update_id in updates if described[update_id] is None))
 
     def update_managed_group(
         self,
@@ -77,19 +78,23 @@ class Nodegroups:
         with translated(_SERVICE, "ListUpdates", f"node group {cluster}/{name}"):
             return [id for page in pages.paginate(name=cluster, nodegroupName=name) for id in page["updateIds"]]
 
-    def _described(self, cluster: str, name: str, update_id: str) -> Update:
+    def _described(self, cluster: str, name: str, update_id: str) -> Update | None:
+        """None if EKS does not know it: a group that was made anew has none of the updates of its namesake."""
         known = self._over.get(update_id)
         if known is not None:
             return known
-        with translated(_SERVICE, "DescribeUpdate", f"update {update_id} of node group {cluster}/{name}"):
-            answer = self._calls.eks.describe_update(name=cluster, nodegroupName=name, updateId=update_id)
+        try:
+            with translated(_SERVICE, "DescribeUpdate", f"update {update_id} of node group {cluster}/{name}"):
+                answer = self._calls.eks.describe_update(name=cluster, nodegroupName=name, updateId=update_id)
+        except GoneError:
+            return None
         update = _update(answer["update"])
         if not update.in_flight:
             self._over[update_id] = update
         return update
 
 
-def _group(found: Any, updates: tuple[Update, ...]) -> ManagedGroup:
+def _group(found: Any, updates: tuple[Update, ...], unknown: tuple[str, ...]) -> ManagedGroup:
     groups = found.get("resources", {}).get("autoScalingGroups") or ()
     if not groups:
         label = f"{found['clusterName']}/{found['nodegroupName']}"
@@ -113,6 +118,7 @@ def _group(found: Any, updates: tuple[Update, ...]) -> ManagedGroup:
             for i in found.get("health", {}).get("issues") or ()
         ),
         updates=updates,
+        unknown=unknown,
     )
 
 

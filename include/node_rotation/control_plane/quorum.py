@@ -51,13 +51,11 @@ def before(settings: Settings, snapshot: Snapshot, leaving: Collection[str]) -> 
     :param leaving: instance ids.
     """
     policy, found = settings.policy.control_plane, _masters(settings, snapshot)
-    gone = {node.name for node in snapshot.nodes if node.instance_id in leaving}
-    broken = sum(not _ready(snapshot, machine) for machine in leaving)
-    size = sum(group.desired for group in found)
+    size, nodes = sum(group.desired for group in found), _nodes(snapshot, leaving)
     return (
         *_api(snapshot),
         *_others(found, snapshot, leaving),
-        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, gone, broken)),
+        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, nodes)),
         *(() if policy.allow_outage else _too_few(snapshot, size)),
         *_unprobed(settings),
     )
@@ -70,7 +68,7 @@ def after(settings: Settings, snapshot: Snapshot) -> tuple[str, ...]:
     return (
         *_api(snapshot),
         *_others(found, snapshot, ()),
-        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, (), 0)),
+        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, ())),
     )
 
 
@@ -107,10 +105,9 @@ def _at_first(settings: Settings, asgs: Collection[str], snapshot: Snapshot) -> 
     """
     members = [m.instance_id for asg in snapshot.groups.values() if asg.name in asgs for m in asg.members]
     broken = [machine for machine in members if not _ready(snapshot, machine)][:1]
-    gone = {node.name for node in snapshot.nodes if node.instance_id in broken}
     size = sum(group.desired for group in _masters(settings, snapshot))
     for cluster in _etcd(snapshot):
-        yield from _unwell(settings.policy.control_plane, cluster, size, gone, len(broken))
+        yield from _unwell(settings.policy.control_plane, cluster, size, _nodes(snapshot, broken))
 
 
 def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:
@@ -151,18 +148,26 @@ def _etcd(snapshot: Snapshot) -> tuple[EtcdCluster, ...]:
     return snapshot.control_plane.etcd if snapshot.control_plane else ()
 
 
+def _nodes(snapshot: Snapshot, machines: Iterable[str]) -> tuple[Node | None, ...]:
+    return tuple(snapshot.node_of(machine) for machine in machines)
+
+
 def _unwell(
-    policy: ControlPlanePolicy, cluster: EtcdCluster, masters: int, leaving: Collection[str], broken: int
+    policy: ControlPlanePolicy, cluster: EtcdCluster, masters: int, leaving: Collection[Node | None]
 ) -> Iterator[str]:
     """Members that are away, apart from those that leave anyway.
 
+    Of a leaving master that is broken and whose member is not known by its Node's name, it may be the one that is away.
+
     :param masters: how many there should be: each has a member where the endpoints are written by ``{node}``.
-    :param leaving: names of the leaving masters' Nodes.
-    :param broken: how many of them are no use already: as many members may be theirs.
+    :param leaving: the leaving masters' Nodes; None for a master without one.
     """
-    away = [m for m in cluster.members if not m.healthy and urlsplit(m.endpoint).hostname not in leaving]
+    hosts = {urlsplit(member.endpoint).hostname for member in cluster.members}
+    names = {node.name for node in leaving if node is not None}
+    unknown = sum(node is None or (not node.ready and node.name not in hosts) for node in leaving)
+    away = [m for m in cluster.members if not m.healthy and urlsplit(m.endpoint).hostname not in names]
     missing = _size(policy, cluster, masters) - len(cluster.members)
-    if len(away) + max(missing, 0) > broken:
+    if len(away) + max(missing, 0) > unknown:
         yield from (f"etcd {cluster.name}: {m.endpoint} is not healthy ({m.said})" for m in away)
         if missing > 0:
             yield f"etcd {cluster.name}: {missing} of {_size(policy, cluster, masters)} members are not to be found"

@@ -64,6 +64,7 @@ class ManagedGroup:
     :param max_unavailable: of its update configuration; None if that says a percentage.
     :param minimal: EKS' strategy MINIMAL: old machines go before new ones come.
     :param updates: the one in flight, and those that were asked for by id.
+    :param unknown: ids that were asked for and that EKS does not know: the group was made anew since.
     """
 
     cluster: str
@@ -79,6 +80,7 @@ class ManagedGroup:
     minimal: bool = False
     issues: tuple[Trouble, ...] = ()
     updates: tuple[Update, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

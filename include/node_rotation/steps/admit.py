@@ -19,7 +19,7 @@ from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import update_in_flight
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import gone, ledger_of, over
+from node_rotation.steps.scene import gone, ledger_of, over, without_group
 from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.snapshot import Snapshot
 
@@ -197,6 +197,8 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
                 f"group {batch.group} is not prepared", (f"group {batch.group}",), "Clear this run's prepare of it."
             )
         )
+    if lost := without_group(batch.name, baseline, snapshot):
+        raise BlockedError(lost)
     ids = tuple(m.instance_id for m in batch.machines)
     alive = tuple(i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i)))
     before = ledger.claim(batch.name)  # cleared while EKS still works on its update: that one is taken up

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from node_rotation.eviction import covering, structural
 from node_rotation.health import workload_of
 from node_rotation.managed.nodegroup import EVICTION_S, ManagedGroup, Trouble, remedy, said
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.steps.scene import Scene, busy_pods, gone, span
 from node_rotation.world.kubernetes import Budget, Pod
 
@@ -38,6 +38,8 @@ def pods_left(place: Scene) -> tuple[str, ...]:
 
 def broken(place: Scene, group: ManagedGroup) -> Blocked | None:
     """Why EKS gave our update up, in its codes, with what is to be done; None as long as it has not."""
+    if place.claim.update in group.unknown:
+        return _forgotten(place, group)
     update = group.update(place.claim.update) if place.claim.update else None
     if update is None or not update.failed:
         return None
@@ -48,6 +50,19 @@ def broken(place: Scene, group: ManagedGroup) -> Blocked | None:
         (f"node group {group.label}", f"update {update.id}", *_objects(place, troubles)),
         remedy(troubles),
         image_fault=_image_at_fault(place, troubles),
+    )
+
+
+def _forgotten(place: Scene, group: ManagedGroup) -> Blocked | None:
+    """EKS does not know our update any more: where the old machines are gone, the gate judges the new ones."""
+    left = [m for m in place.claim.machines if not gone(place.snapshot.instances.get(m))]
+    if not left:
+        return None
+    return Blocked(
+        f"EKS does not know update {place.claim.update} of node group {group.label} (any more), and instance {left[0]} "
+        "still runs",
+        (f"node group {group.label}", *(f"instance {machine}" for machine in left)),
+        f"See in EKS what became of the node group, then {CLEAR_BATCH}",
     )
 
 

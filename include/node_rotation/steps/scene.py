@@ -70,13 +70,26 @@ def place(run: Run, batch: str, snapshot: Snapshot, ledger: Ledger | None) -> Sc
     """
     claim = ledger.claim(batch) if ledger else None
     baseline = ledger.groups.get(claim.group) if ledger and claim else None
-    if ledger is None or claim is None or baseline is None or baseline.asg not in snapshot.groups:
+    if baseline is not None and (lost := without_group(batch, baseline, snapshot)) is not None:
+        return lost
+    if ledger is None or claim is None or baseline is None:
         return Blocked(
             f"batch {batch} holds no slots of {run.settings.name}: run {run.id} has not admitted it, or was restored",
             (f"batch {batch}",),
             "Start again with the batch's admit step.",
         )
     return Scene(run, snapshot, ledger, claim, baseline)
+
+
+def without_group(batch: str, baseline: Baseline, snapshot: Snapshot) -> Blocked | None:
+    """Why a batch can't go on once its Auto Scaling group was deleted; None while it is there."""
+    if baseline.asg in snapshot.groups:
+        return None
+    return Blocked(
+        f"Auto Scaling group {baseline.asg} of batch {batch} does not exist any more",
+        (f"asg {baseline.asg}", f"batch {batch}"),
+        "End this run and start a new one: it plans what there is now.",
+    )
 
 
 def taken_back(place: Scene) -> Blocked | None:

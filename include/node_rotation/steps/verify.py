@@ -9,7 +9,7 @@ from node_rotation import intake, names
 from node_rotation.ledger import ClaimState
 from node_rotation.lock import expired
 from node_rotation.managed.planning import busy
-from node_rotation.model import Strategy
+from node_rotation.model import GroupPlan, Strategy
 from node_rotation.run import Run
 from node_rotation.steps.scene import ending, gone, ledger_of, stays
 from node_rotation.steps.undo import marked
@@ -62,7 +62,7 @@ def orphans(snapshot: Snapshot) -> Iterator[str]:
 def _drift(run: Run, snapshot: Snapshot) -> Iterator[str]:
     for plan in run.plan.groups:
         planned = {m.instance_id for b in run.plan.batches if b.group == plan.name for m in b.machines}
-        group = snapshot.groups.get(plan.asg)
+        group = snapshot.groups.get(_asg(plan, snapshot))
         members = {m.instance_id for m in group.members if stays(m.lifecycle)} if group else set()
         for machine in sorted(members | planned):
             instance = snapshot.instances.get(machine)
@@ -76,6 +76,15 @@ def _drift(run: Run, snapshot: Snapshot) -> Iterator[str]:
                 yield f"instance {machine} of group {plan.name} runs {instance.image_id}"
         if group is not None and plan.strategy is not Strategy.MANAGED:
             yield from (f"warm machine {m} of group {plan.name} is on another image" for m in stale(run, group))
+
+
+def _asg(plan: GroupPlan, snapshot: Snapshot) -> str:
+    """A managed node group that was made anew has another Auto Scaling group by now."""
+    eks, name = plan.managed, plan.asg
+    if eks is None:
+        return name
+    address = (eks.eks_cluster, eks.nodegroup)
+    return next((asg for asg, found in snapshot.managed.items() if (found.cluster, found.name) == address), name)
 
 
 def _residue(run: Run, snapshot: Snapshot) -> Iterator[str]:

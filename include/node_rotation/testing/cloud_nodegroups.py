@@ -27,7 +27,16 @@ class MemoryNodegroups:
         except AwsFault as fault:
             raise GoneError(f"{cluster}/{name}: {fault} ({fault.code})") from fault
         shown = [u for u in found.updates.values() if u.status == "InProgress" or u.id in updates]
-        return _group(found, tuple(_update(update) for update in shown))
+        unknown = tuple(update_id for update_id in updates if not self._knows(cluster, name, update_id))
+        return _group(found, tuple(_update(update) for update in shown), unknown)
+
+    def _knows(self, cluster: str, name: str, update_id: str) -> bool:
+        """What DescribeUpdate says of an update: a group that was made anew has none of its namesake's."""
+        try:
+            self._eks.update(cluster, name, update_id)
+        except AwsFault:
+            return False
+        return True
 
     def update_managed_group(
         self,
@@ -58,7 +67,7 @@ class MemoryNodegroups:
         return _update(found)
 
 
-def _group(found: Nodegroup, updates: tuple[Update, ...]) -> ManagedGroup:
+def _group(found: Nodegroup, updates: tuple[Update, ...], unknown: tuple[str, ...]) -> ManagedGroup:
     ours = found.template
     template = None
     if ours is not None:
@@ -77,6 +86,7 @@ def _group(found: Nodegroup, updates: tuple[Update, ...]) -> ManagedGroup:
         minimal=found.strategy == MINIMAL,
         issues=tuple(Trouble(*issue) for issue in found.issues),
         updates=updates,
+        unknown=unknown,
     )
 
 

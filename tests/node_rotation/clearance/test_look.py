@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from node_rotation.planning import make_plan
 from node_rotation.run import Run
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.aws import ScalingGroup
 
 NAMED = {"owner": "self", "name": "base-*"}
 
@@ -158,6 +160,51 @@ def test_machines_that_were_detached_but_still_run_are_not_on_the_image_yet() ->
     assert "2 of 4 machines do not run" in reasons[-1]
     land.prod.clock.wait(600.0)
     assert isinstance(clearance.look(prod), Done)
+
+
+class PutAside:
+    """A cloud in which one machine has another lifecycle state.
+
+    :param lifecycle: as Auto Scaling names it.
+    """
+
+    def __init__(self, cloud: Any, machine: str, lifecycle: str) -> None:
+        self._cloud, self._machine, self._lifecycle = cloud, machine, lifecycle
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cloud, name)
+
+    def groups(self, names: Sequence[str]) -> Mapping[str, ScalingGroup]:
+        return {name: self._aside(group) for name, group in self._cloud.groups(names).items()}
+
+    def _aside(self, group: ScalingGroup) -> ScalingGroup:
+        members = (
+            replace(m, lifecycle=self._lifecycle if m.instance_id == self._machine else m.lifecycle)
+            for m in group.members
+        )
+        return replace(group, members=tuple(members))
+
+
+@pytest.mark.parametrize(("lifecycle", "held"), [("InService", True), ("Standby", False), ("Terminating:Wait", False)])
+def test_a_machine_that_is_put_aside_or_on_its_way_out_holds_nobody(lifecycle: str, held: bool) -> None:
+    """Neither drift nor verify counts it: the environment is well, and nobody would ever rotate it."""
+    land = Land()
+    prod = land.run("prod")
+    assert engine.rotate(land.run("dev")).ok
+    land.dev.add_template_version("workers", "base-old")
+    land.dev.cloud.set_sizes(land.dev.asg("workers"), desired=3)
+    land.dev.clock.wait(60.0)
+    (old,) = land.dev.on_image("base-old")
+    land.prod.clock.wait(4000.0)
+
+    aside = PutAside(land.dev.cloud, old, lifecycle)
+    reached = (prod.cloud, prod.cluster, prod.clock)
+    run = detect.make_run("run-1", prod.plan, prod.settings, *reached, others=lambda _: (aside, land.dev.cluster))
+    answer = clearance.look(run)
+    if held:
+        assert "1 of 3 machines do not run" in why(answer)
+    else:
+        assert isinstance(answer, Done)
 
 
 def test_an_environment_that_cannot_be_asked_holds() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from tests.node_rotation.builders import NEW, NOW, OLD, image
 
-from node_rotation.clearance.lineage import alike, same
+from node_rotation.clearance.lineage import Family, Origin, family, same
 from node_rotation.clearance.promotion import Machine, Stage, overtaken, waits
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Fleet, load
-from node_rotation.model import Image
+from node_rotation.model import Image, Kind, Role
 from node_rotation.policy import ImageSource, PromotionPolicy
 
 HOUR_S = 3600.0
@@ -75,13 +76,65 @@ def test_a_copy_in_another_region_is_the_same_image_and_a_namesake_of_another_ow
     assert not same(NEW, OLD)
 
 
-def test_a_family_takes_its_images_from_the_same_place():
-    ssm, soaking = ImageSource(ssm="/images/base"), ImageSource(ssm="/images/base", soak=60.0)
-    assert alike(ssm, soaking)
-    assert not alike(ssm, ImageSource(ssm="/images/gpu"))
-    assert not alike(ssm, ImageSource(ssm="/images/base", architecture="arm64"))
-    assert alike(ImageSource(template=True), ImageSource(template=True))
-    assert not alike(ImageSource(owner="self", name="a-*"), ImageSource(owner="self", name="b-*"))
+def test_a_newer_image_of_a_group_that_is_only_the_one_left_overtakes_nobody():
+    """What a group launches from a template of its own may be another build altogether."""
+    perhaps = Stage("staging.eu-1 group nodes", (machine("i", image("ami-gpu", 0.5)),), overtakes=False)
+    assert overtaken(NEW, [perhaps]) == ""
+    assert "1 of 1 machines do not run ami-new" in why(perhaps)[0]
+
+
+def of(group: str, kind: Kind = Kind.ASG, role: Role = Role.WORKER, eks: str = "", **source: Any) -> Origin:
+    return Origin(group, kind, role, ImageSource(**source), eks)
+
+
+def eks(group: str, ami_type: str) -> Origin:
+    return of(group, Kind.EKS_MANAGED, eks=ami_type, template=True)
+
+
+def test_a_family_takes_its_images_from_the_same_place_whatever_its_groups_are_called():
+    ours = of("workers", ssm="/images/base")
+    there = [
+        of("apps", ssm="/images/base", soak=60.0),
+        of("kops", Kind.KOPS, ssm="/images/base"),
+        of("gpu", ssm="/images/gpu"),
+        of("arm", ssm="/images/base", architecture="arm64"),
+        of("workers", template=True),
+    ]
+    assert family(ours, there) == Family(("apps", "kops"))
+    named = [of("a", owner="self", name="a-*"), of("b", owner="self", name="b-*")]
+    assert family(of("workers", owner="self", name="a-*"), named) == Family(("a",))
+
+
+def test_groups_with_templates_of_their_own_belong_together_by_name():
+    there = [of("workers", template=True), of("gpu", template=True), of("gpu-kops", Kind.KOPS, template=True)]
+    assert family(of("workers", template=True), there) == Family(("workers",))
+    assert family(of("gpu", template=True), there) == Family(("gpu",))
+    assert family(of("workers", Kind.EKS_MANAGED, template=True), there) == Family((), sure=False)
+
+
+def test_where_no_image_is_named_it_is_the_templates():
+    assert family(of("workers", soak=60.0), [of("workers", template=True)]) == Family(("workers",))
+
+
+def test_the_only_one_of_its_kind_is_waited_for_and_of_several_nobody_can_tell():
+    ours = of("batch", template=True)
+    one, two = of("workers", template=True), of("gpu", template=True)
+    assert family(ours, [one, of("kops", Kind.KOPS, template=True)]) == Family(("workers",), sure=False)
+    assert family(ours, [one, two]) == Family(("workers", "gpu"), sure=False, unclear=True)
+
+
+def test_masters_are_promoted_from_all_masters_whatever_zones_they_are_called_after():
+    there = [of(f"master-{zone}", Kind.KOPS, Role.CONTROL_PLANE, template=True) for zone in "ab"]
+    there.append(of("nodes", Kind.KOPS, template=True))
+    ours = of("master-x", Kind.KOPS, Role.CONTROL_PLANE, template=True)
+    assert family(ours, there) == Family(("master-a", "master-b"), sure=False)
+
+
+def test_of_managed_groups_the_ami_type_decides_and_not_the_name():
+    there = [eks("workers", "NVIDIA 1.36"), eks("apps", "STANDARD 1.36"), eks("next", "STANDARD 1.37")]
+    assert family(eks("workers", "STANDARD 1.36"), there) == Family(("apps",))
+    assert family(eks("workers", "NVIDIA 1.37"), there) == Family(())
+    assert family(eks("gpu", "CUSTOM"), [eks("gpu", "CUSTOM"), eks("apps", "CUSTOM")]) == Family(("gpu",))
 
 
 def fleet(*environments: dict[str, Any]) -> Fleet:
@@ -103,7 +156,9 @@ def fleet(*environments: dict[str, Any]) -> Fleet:
 
 
 def required(before):
-    return {group: before.required(group, before.settings) for group in before.images}
+    """The groups there that are looked at for each of ours."""
+    ours = [before.origin(group, Kind.ASG, Role.WORKER) for group in before.images]
+    return {one.group: before.looked_at([one], before.settings) for one in ours}
 
 
 def test_previous_is_the_environment_before_and_its_groups_of_the_same_family_count():
@@ -142,3 +197,54 @@ def test_circles_and_environments_that_are_not_there_are_refused(tmp_path, envir
     file.write_text(told.model_dump_json(exclude_unset=True))
     with pytest.raises(BadInputError, match=said):
         load(file)
+
+
+def by_template(before: list[str], ours: list[str], **promotion: Any) -> dict[str, Any]:
+    """Staging, then prod; every group takes its image from its own template."""
+
+    def environment(name: str, groups: list[str], **policy: Any) -> dict[str, Any]:
+        listed = [{"name": group, "asg": f"{name}-{group}"} for group in groups]
+        cluster = {"name": name, "aws": {"region": "eu-central-1"}, "groups": listed, "policy": policy}
+        return {"name": name, "clusters": [cluster]}
+
+    promoted = {"promotion": {"after": ["staging"], **promotion}}
+    return {"environments": [environment("staging", before), environment("prod", ours, **promoted)]}
+
+
+def loaded(tmp_path, told: dict[str, Any]) -> Fleet:
+    file = tmp_path / "fleet.yaml"
+    file.write_text(yaml.safe_dump(told))
+    return load(file)
+
+
+def test_groups_by_template_that_nothing_tells_apart_are_refused_by_name(tmp_path):
+    with pytest.raises(BadInputError) as refused:
+        loaded(tmp_path, by_template(["general", "gpu"], ["workers"]))
+    said = str(refused.value)
+    assert "prod.prod group workers: promotion" in said
+    assert "staging.staging has general and gpu" in said
+    assert "promotion.groups" in said
+
+
+@pytest.mark.parametrize(
+    ("before", "ours", "promotion"),
+    [
+        (["workers", "gpu"], ["workers", "gpu"], {}),
+        (["workers"], ["workers", "batch"], {}),
+        (["general", "gpu"], ["workers"], {"groups": ["general"]}),
+        (["general", "gpu"], ["workers"], {"after": []}),
+    ],
+)
+def test_what_can_be_told_apart_is_a_fleet(tmp_path, before, ours, promotion):
+    assert loaded(tmp_path, by_template(before, ours, **promotion)).names == ("staging.staging", "prod.prod")
+
+
+def test_so_are_clusters_in_turn(tmp_path):
+    told = by_template(["general", "gpu"], ["workers"], after=[])
+    staging, prod = told["environments"]
+    prod["clusters"] = [*staging.pop("clusters"), *prod["clusters"]]
+    prod["policy"] = {"promotion": {"clusters": "in_turn"}}
+    with pytest.raises(BadInputError) as refused:
+        loaded(tmp_path, {"environments": [prod]})
+    assert "prod.staging has general and gpu" in str(refused.value)
+    assert "promotion.groups" not in str(refused.value)

@@ -33,6 +33,13 @@ def test_a_group_that_eks_does_not_know_is_gone(world: World) -> None:
         world.cloud.managed_group("dev", "nobody")
 
 
+def test_an_update_that_eks_does_not_know_is_said_to_be_unknown_and_the_group_is_still_there(world: World) -> None:
+    """So it is of a group that was made anew under its name since."""
+    lost = "00000000-0000-4000-8000-000000000000"
+    group = described(world, lost)
+    assert (group.label, group.updates, group.unknown) == ("dev/managed", (), (lost,))
+
+
 def test_a_release_that_does_not_exist_is_refused(world: World) -> None:
     with pytest.raises(PermanentError, match=r"1\.36\.9-20270101"):
         world.cloud.update_managed_group(described(world), release="1.36.9-20270101", force=False, token="none")

@@ -115,6 +115,38 @@ def test_endpoints_by_node_name_count_a_master_without_a_node_as_missing() -> No
     assert reason == "etcd main: 1 of 3 members are not to be found"
 
 
+BY_NODE = {name: {"endpoints": ["http://{node}:8081"]} for name in ("main", "events")}
+
+
+def by_node(name: str, *away: str, of: str = "abc") -> EtcdCluster:
+    """Its members answer below the names of the masters' Nodes."""
+    return EtcdCluster(name, tuple(EtcdMember(f"http://node-i-{m}:8081", m not in away, "no leader") for m in of))
+
+
+def test_what_a_broken_master_may_take_along_is_its_own_member_and_not_another_s() -> None:
+    """A's kubelet is dead and its etcd well, B's etcd is dead and its Node well: without A only C would be left."""
+    told, broken = settings(etcd=BY_NODE), (replace(MASTERS[0], ready=False), *MASTERS[1:])
+    own = seen(by_node("main", "a"), by_node("events", "a"), masters=broken)
+    assert quorum.before(told, own, ["i-a"]) == ()
+    assert planned(told, own) == []
+
+    another = seen(by_node("main", "b"), by_node("events"), masters=broken)
+    said = ["etcd main: http://node-i-b:8081 is not healthy (no leader)"]
+    assert list(quorum.before(told, another, ["i-a"])) == said
+    assert planned(told, another) == said
+    both = seen(by_node("main", "a", "b"), by_node("events"), masters=broken)
+    assert list(quorum.before(told, both, ["i-a"])) == said
+
+
+def test_a_broken_master_without_a_node_may_go_with_the_member_that_is_not_to_be_found() -> None:
+    told, gone = settings(etcd=BY_NODE), (replace(MASTERS[0], ready=False, node=False), *MASTERS[1:])
+    left = seen(by_node("main", of="bc"), by_node("events", of="bc"), masters=gone)
+    assert quorum.before(told, left, ["i-a"]) == ()
+    assert planned(told, left) == []
+    one_more = seen(by_node("main", "b", of="bc"), by_node("events", of="bc"), masters=gone)
+    assert "http://node-i-b:8081 is not healthy" in quorum.before(told, one_more, ["i-a"])[0]
+
+
 def test_workers_labels_name_no_member() -> None:
     policy = ControlPlanePolicy.model_validate({"etcd": {"main": {"endpoints": ["http://{node}:8081"]}}})
     assert quorum.probes(policy, seen().nodes)["main"].endpoints == ()
