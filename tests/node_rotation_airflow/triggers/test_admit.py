@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from node_rotation import lock
+from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow.documents import Cause, Request
 from node_rotation_airflow.operators.detect import DetectOperator
@@ -88,6 +89,37 @@ def test_a_run_that_is_held_by_a_failed_batch_stays_alive(airflow: Any, monkeypa
     now = run.world.clock.now()
     assert now - began > 80
     assert not lock.expired(run.world.cluster.lease(), now)
+
+
+@pytest.mark.parametrize("windows", [{}, {"windows": [{"from": "00:00", "to": "12:00"}]}], ids=["any time", "a window"])
+def test_a_run_that_is_held_waits_out_an_api_server_that_is_away(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch, windows: dict[str, Any]
+) -> None:
+    """Every batch behind the failed one asks every few seconds, for hours: one of them finds it away."""
+    run = prepared(airflow, budget={"max_surge": 3}, **windows)
+    ask(run, 0)
+    run.states[f"{GATE}_0"] = "failed"
+    lists = run.world.journal.calls["nodes"]
+    run.world.journal.faults.append(seeds.Fault("error", service="kubernetes", action="nodes", calls=(lists + 2,)))
+    after(run, monkeypatch, 5, gate_0="success")
+
+    assert ask(run, 1).task_instance_state == "success"
+    assert run.world.journal.calls["nodes"] > lists + 2
+
+
+def test_a_look_that_is_refused_fails_the_batch_and_says_so(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepared(airflow)
+    run.states[f"{GATE}_0"] = "failed"
+    after(run, monkeypatch, 100)
+    run.world.clock.wait(10.0)
+    run.world.journal.faults.append(
+        seeds.Fault("error", service="kubernetes", action="nodes", code="Forbidden", status=403)
+    )
+
+    refused = ask(run, 1)
+
+    assert refused.task_instance_state == "failed"
+    assert "Forbidden" in Cause.read(refused.xcoms["cause"]).reason
 
 
 def test_who_passed_before_the_lock_was_given_back_keeps_no_place_in_the_queue(
