@@ -45,11 +45,14 @@ CAUSE_KEY = "cause"
 UNSENT_KEY = "unsent"
 """XCom of a task that could not tell somebody, with the kind of what it had to tell: a ``documents.Unsent``."""
 
-RETRIES = 3
+RETRIES = 20
+"""With the pauses below about half an hour, as on the command line: who gives no answer so long gives none."""
+LONGEST_PAUSE_S = 120.0
+UNKNOWN_RETRIES = 3
+"""Of an error that nobody foresaw."""
 RETRY_DELAY = timedelta(seconds=10)
 SWEEP_AGAIN_S = 20.0
-SWEEP_RETRIES = 30
-"""Ten minutes: less than the hour after which the next sweep comes."""
+"""The first pause of a sweep; all of them are less than the hour after which the next sweep comes."""
 ADMIT_TIMEOUT = timedelta(days=3)
 CLEAR_TIMEOUT = timedelta(days=30)
 """Windows and promotions take their time; a newer run takes the place of one that waits."""

@@ -45,9 +45,10 @@ class DeedOperator(RotationOperator):
         from node_rotation_airflow.deeds import DEEDS, spanned
 
         run = run_of(context)
+        timeout_s = DEEDS[self.deed].timeout_s(run, subject)  # it may look: the time begins once somebody answers
         now = run.clock.now()
         began = _began(context, now)
-        deadline = began + DEEDS[self.deed].timeout_s(run, subject)
+        deadline = began + timeout_s
         if first and DEEDS[self.deed].waits(run, subject):
             self.log.info("%s of %s goes to the triggerer: it takes its time in any case", self.deed, subject)
             self._wait(run, subject, began, deadline, now, resume=resume)
