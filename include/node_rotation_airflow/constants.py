@@ -20,6 +20,7 @@ APPROVE_TASK = "approve"
 WAIT_TASK = "wait"
 BEFORE_OPENED = (APPROVE_TASK, WAIT_TASK)
 """Tasks that may end a run, skipped, before anything is touched."""
+VERIFY_TASK = "verify"
 BATCH_GROUP = "batch"
 HEAL_TASK = f"{BATCH_GROUP}.heal"
 
