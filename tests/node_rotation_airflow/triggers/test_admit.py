@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from node_rotation import lock
+from node_rotation.steps.heal import heal
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow.documents import Cause, Request
+from node_rotation_airflow.documents import Cause, Request, Rotation
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
 from node_rotation_airflow.operators.step import PrepareOperator
+from node_rotation_airflow.runs import open_run
 from node_rotation_airflow.triggers import admit, comms
 from node_rotation_airflow.triggers.admit import AdmitTrigger
 
@@ -138,6 +140,34 @@ def test_who_passed_before_the_lock_was_given_back_keeps_no_place_in_the_queue(
     after(run, monkeypatch, 100)
 
     assert ask(run, 2).task_instance_state == "success"
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["it waited", "it failed"])
+def test_a_gate_that_was_marked_as_success_keeps_nobody_once_its_machines_are_gone(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch, failed: bool
+) -> None:
+    """What it waited for was of no interest to somebody; neither gate nor heal will write that it passed."""
+    run = prepared(airflow, canary=True)
+    ask(run, 0)
+    opened = open_run("manual__1", Rotation.read(run.xcoms["plan", "rotation"]))
+    canary = opened.plan.batches[0]
+    run.states[f"{GATE}_0"] = "success"
+    if failed:
+        heal(opened, canary, "a pod is not back")
+    after(run, monkeypatch, 100)
+    with pytest.raises(TimeoutError):  # its machine still serves: it was not rotated
+        ask(run, 1)
+
+    run.world.cloud.terminate(canary.machines[0].instance_id)
+    run.world.clock.wait(120.0)
+    after(run, monkeypatch, 100)
+
+    assert ask(run, 1).task_instance_state == "success"
+    held = lock.held(opened)
+    assert held
+    claim = held.ledger.claim(canary.name)
+    assert claim
+    assert (claim.state, claim.passed_at is not None) == ("passed", True)
 
 
 @pytest.mark.parametrize(("rule", "state"), [("skip", "skipped"), ("fail", "failed")])
