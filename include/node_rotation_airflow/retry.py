@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferralTimeout
 
 from node_rotation.errors import BlockedError, PermanentError, TransientError
 from node_rotation_airflow.constants import LONGEST_PAUSE_S, RETRIES, UNKNOWN_RETRIES
@@ -30,7 +30,7 @@ class RotationRetryPolicy(RetryPolicy):
             return RetryDecision.retry(pause, reason=str(exception))
         if isinstance(exception, BlockedError | PermanentError):
             return RetryDecision.fail(reason=str(exception))
-        if tries > UNKNOWN_RETRIES:
+        if tries > UNKNOWN_RETRIES and not isinstance(exception, TaskDeferralTimeout):  # whose deadline is over by then
             return RetryDecision.fail(reason=f"it failed {tries} times: {exception}")
         return RetryDecision.default()
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from airflow.sdk import RetryAction
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferralTimeout
 
 from node_rotation.errors import BadInputError, BlockedError, GoneError, RotationError, TransientError
 from node_rotation.outcome import Blocked
@@ -53,6 +53,12 @@ def test_what_is_unknown_is_tried_three_times_more(tries_before: int) -> None:
     ]
 
     assert actions == [*[RetryAction.DEFAULT] * 3, RetryAction.FAIL]
+
+
+def test_a_wait_that_timed_out_is_looked_at_again_by_a_task_that_can_say_what_it_waited_for() -> None:
+    decision = RotationRetryPolicy().evaluate(TaskDeferralTimeout("Trigger timeout"), 9, RETRIES)
+
+    assert decision.action is RetryAction.DEFAULT
 
 
 def test_a_person_reads_one_message() -> None:

@@ -71,6 +71,25 @@ def test_it_waits_in_the_triggerer_until_the_window_opens_and_has_touched_nothin
     assert world.mutations == []
 
 
+def test_thirty_days_are_thirty_days_however_often_it_is_tried_and_then_it_says_what_it_waited_for(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(airflow, world, windows=LATER)
+    monkeypatch.setattr("node_rotation_airflow.operators.base.time", world.clock.now)
+    with pytest.raises(TaskDeferred) as deferred:
+        wait.execute(run.context("wait"))
+    assert deferred.value.timeout == timedelta(days=30)
+    world.clock.wait(86400.0)
+    with pytest.raises(TaskDeferred) as deferred:
+        wait.execute(run.context("wait"))
+    assert deferred.value.timeout == timedelta(days=29)
+    world.clock.wait(29 * 86400.0)
+
+    with pytest.raises(AirflowFailException, match="wait took too long: the maintenance window is closed"):
+        wait.execute(run.context("wait"))
+
+
 def test_its_log_says_what_it_waits_for_once_and_until_when(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     run, _ = waiting(airflow, MemoryWorld.simple(2), windows=LATER)
     trigger, said = waits_in(run), []
