@@ -56,6 +56,12 @@ def inherited(run: Run) -> str:
     return found.ledger.run if begun or expired(found.lease, run.clock.now()) else ""
 
 
+def replanned(run: Run) -> bool:
+    """Whether this run was planned again while it holds the lock: batches of that name in its ledger are others."""
+    found = held(run)
+    return found is not None and found.lease.holder == found.ledger.run == run.id and found.ledger.plan != run.plan.id
+
+
 def acquire(run: Run) -> Ledger:
     """Take the lock, or find that this run has it.
 

@@ -31,25 +31,23 @@ def ask(run: Run, index: int, gates: Gates | None) -> Answer:
     """
     if gates is None:
         return AWAY
-    held = earlier_failure(run, index, gates)
-    if isinstance(held, Waiting) and (late := too_late(run, run.plan.batches[index])):
-        return Refuse("later", late)  # nobody may clear a gate before the morning
-    if isinstance(held, Waiting):
-        return _kept_alive(run, held)
-    return held or _claim(run, index, gates)
-
-
-def _kept_alive(run: Run, held: Waiting) -> Answer:
-    """Until somebody clears the batch nobody else of the run acts, and a silent run counts as dead."""
     try:
-        lock.keep(run, run.look().lease)
+        return _asked(run, index, gates)
     except BlockedError as error:
-        return Refuse("fail", error.blocked.reason, error.blocked.remedy)
+        return _refused(error.blocked)
     except PermanentError as error:
         return Refuse("fail", str(error), "")
     except TransientError as error:
-        return replace(held, reasons=(*held.reasons, str(error)))
-    return held
+        return Waiting((str(error),), error.retry_after_s)
+
+
+def _asked(run: Run, index: int, gates: Gates) -> Answer:
+    held = earlier_failure(run, index, gates)
+    if isinstance(held, Waiting):
+        if late := too_late(run, run.plan.batches[index]):
+            return Refuse("later", late)  # nobody may clear a gate before the morning
+        lock.keep(run, run.look().lease)  # until then nobody else of the run acts, and a silent run counts as dead
+    return held or _claim(run, index, gates)
 
 
 def earlier_failure(run: Run, index: int, gates: Gates) -> Waiting | Refuse | None:
@@ -97,13 +95,12 @@ def refusal_of(batch: str, answer: Refuse) -> Blocked:
 
 def _claim(run: Run, index: int, gates: Gates) -> Answer:
     batch = run.plan.batches[index]
-    try:
-        recall(run, [b for i, b in enumerate(run.plan.batches) if gates.get(i) == "success" and i != index])
-        outcome = deeds.attempt(StepName.ADMIT.value, run, batch.name)
-        if isinstance(outcome, Blocked):
-            return refusal(run, batch) or Refuse("fail", str(replace(outcome, remedy="")), outcome.remedy)
-    except PermanentError as error:
-        return Refuse("fail", str(error), "")
-    except TransientError as error:
-        return Waiting((str(error),), error.retry_after_s)
+    recall(run, [b for i, b in enumerate(run.plan.batches) if gates.get(i) == "success" and i != index])
+    outcome = deeds.attempt(StepName.ADMIT.value, run, batch.name)
+    if isinstance(outcome, Blocked):
+        return refusal(run, batch) or _refused(outcome)
     return outcome
+
+
+def _refused(blocked: Blocked) -> Refuse:
+    return Refuse("fail", str(replace(blocked, remedy="")), blocked.remedy)

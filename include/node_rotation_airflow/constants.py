@@ -20,6 +20,7 @@ APPROVE_TASK = "approve"
 WAIT_TASK = "wait"
 BEFORE_OPENED = (APPROVE_TASK, WAIT_TASK)
 """Tasks that may end a run, skipped, before anything is touched."""
+VERIFY_TASK = "verify"
 BATCH_GROUP = "batch"
 HEAL_TASK = f"{BATCH_GROUP}.heal"
 
@@ -45,11 +46,14 @@ CAUSE_KEY = "cause"
 UNSENT_KEY = "unsent"
 """XCom of a task that could not tell somebody, with the kind of what it had to tell: a ``documents.Unsent``."""
 
-RETRIES = 3
+RETRIES = 20
+"""With the pauses below about half an hour, as on the command line: who gives no answer so long gives none."""
+LONGEST_PAUSE_S = 120.0
+UNKNOWN_RETRIES = 3
+"""Of an error that nobody foresaw."""
 RETRY_DELAY = timedelta(seconds=10)
 SWEEP_AGAIN_S = 20.0
-SWEEP_RETRIES = 30
-"""Ten minutes: less than the hour after which the next sweep comes."""
+"""The first pause of a sweep; all of them are less than the hour after which the next sweep comes."""
 ADMIT_TIMEOUT = timedelta(days=3)
 CLEAR_TIMEOUT = timedelta(days=30)
 """Windows and promotions take their time; a newer run takes the place of one that waits."""

@@ -8,25 +8,30 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import RetryDecision, RetryPolicy
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowFailException, TaskDeferralTimeout
 
 from node_rotation.errors import BlockedError, PermanentError, TransientError
+from node_rotation_airflow.constants import LONGEST_PAUSE_S, RETRIES, UNKNOWN_RETRIES
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
 
 class RotationRetryPolicy(RetryPolicy):
-    """Transient: again after the pause the service asked for. Blocked and permanent: no other attempt helps."""
+    """Transient: again for about half an hour. Blocked and permanent: no other attempt helps."""
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
-        """Decide by the error's class; anything unknown as the task's own retries say."""
+        """Decide by the error's class; anything unknown gets a few more tries."""
+        tries = try_number - max(0, max_tries - RETRIES)  # clearing a task counts on and raises max_tries
         if isinstance(exception, TransientError):
-            return RetryDecision.retry(timedelta(seconds=exception.retry_after_s), reason=str(exception))
+            pause = timedelta(seconds=_pause_s(exception.retry_after_s, tries))
+            return RetryDecision.retry(pause, reason=str(exception))
         if isinstance(exception, BlockedError | PermanentError):
             return RetryDecision.fail(reason=str(exception))
+        if tries > UNKNOWN_RETRIES and not isinstance(exception, TaskDeferralTimeout):  # whose deadline is over by then
+            return RetryDecision.fail(reason=f"it failed {tries} times: {exception}")
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
@@ -37,6 +42,11 @@ class RotationRetryPolicy(RetryPolicy):
     def deserialize(cls, data: dict[str, Any]) -> RotationRetryPolicy:
         """Make it again."""
         return cls()
+
+
+def _pause_s(asked_s: float, tries: int) -> float:
+    """What the service asked for, and ever longer: who is not back by then may be away for a while."""
+    return max(asked_s, min(LONGEST_PAUSE_S, asked_s * 2.0 ** (tries - 1)))
 
 
 @contextmanager

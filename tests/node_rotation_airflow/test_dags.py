@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from node_rotation_airflow.constants import RETRIES
+
 ROOT = Path(__file__).parents[2]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
 MAX_LINES = 120
@@ -47,7 +49,7 @@ def test_every_dag_is_documented_tagged_limited_and_starts_paused(bag: Any) -> N
 def test_every_task_has_an_owner_and_retries_by_class_of_error(bag: Any) -> None:
     for task in tasks(bag):
         assert task.owner == "node-rotation", task.task_id
-        assert task.retries == 3, task.task_id
+        assert task.retries == RETRIES, task.task_id
         assert type(task.retry_policy).__name__ == "RotationRetryPolicy", task.task_id
 
 

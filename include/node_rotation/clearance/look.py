@@ -32,17 +32,20 @@ class Superseded:
 Clearance = Done | Waiting | Blocked | Superseded
 
 
-def look(run: Run) -> Clearance:
+def look(run: Run, superseded: str = "") -> Clearance:
     """Whether a run may begin: Done, what it waits for and until when, or why it never will.
 
     One that holds the lock has begun, and goes on whatever the time: admission keeps back what must not start.
 
     :param run: its plan has at least one batch.
+    :param superseded: which other run takes its place, as who starts runs knows; "" if none does.
     """
     try:
         held = lock.held(run)
         if held is not None and held.lease.holder == run.id:
             return Done("the run has begun already")
+        if superseded:
+            return Superseded(superseded)
         if frozen := _frozen(run):
             return frozen
         if newer := _newer(run):

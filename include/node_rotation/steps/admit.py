@@ -11,7 +11,7 @@ from node_rotation.admission import Decision, Refuse, Wait, decide
 from node_rotation.budget import IN_FLIGHT_STATES, foreign
 from node_rotation.clearance import fitting
 from node_rotation.errors import BlockedError, RotationError
-from node_rotation.ledger import Claim, ClaimState, Ledger
+from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
@@ -91,19 +91,28 @@ def may_begin(run: Run, batch: Batch) -> bool:
 
 
 def recall(run: Run, passed: Sequence[Batch]) -> None:
-    """Write batches into the ledger that passed before it was given back: they keep no place in the queue.
+    """Write down batches that passed where the ledger does not say so: they keep no slots, no place in the queue.
+
+    They passed before it was given back, or somebody marked their gate; either way their machines are gone.
 
     :param passed: whose gates passed in this run, as who drives it knows.
     """
-    ledger = ledger_of(run.look().lease, run.id)
-    lost = [b for b in passed if ledger is not None and ledger.claim(b.name) is None and over(run, b)]
-    if lost:
+    snapshot = run.look()
+    ledger = ledger_of(snapshot.lease, run.id)
+    unsaid = [batch for batch in passed if ledger is not None and not _passed(ledger, batch)]
+    if lost := [batch for batch in unsaid if all(gone(snapshot.instances.get(m.instance_id)) for m in batch.machines)]:
         lock.change(run, lambda now: _recalled(run, lost, now))
+
+
+def _passed(ledger: Ledger, batch: Batch) -> bool:
+    claim = ledger.claim(batch.name)
+    return claim is not None and claim.state is ClaimState.PASSED
 
 
 def _recalled(run: Run, batches: Sequence[Batch], ledger: Ledger) -> Ledger:
     for batch in batches:
-        if ledger.claim(batch.name) is None:
+        claim = ledger.claim(batch.name)
+        if claim is None:
             ledger = ledger.with_claim(
                 Claim(
                     batch=batch.name,
@@ -115,6 +124,8 @@ def _recalled(run: Run, batches: Sequence[Batch], ledger: Ledger) -> Ledger:
                     state=ClaimState.PASSED,
                 )
             )
+        elif claim.state is not ClaimState.PASSED:
+            ledger = claim_change(batch.name, state=ClaimState.PASSED, passed_at=run.clock.now())(ledger)
     return ledger
 
 

@@ -27,8 +27,9 @@ def prepare(run: Run, group_name: str) -> Outcome:
     """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
 
     :param group_name: a node group of the plan.
-    :returns: Done; Waiting while a dead run's remains are swept, for the intake, or for a command or pod; or Blocked
-        (another run, a running instance refresh, a template that can't be changed, an intake that can't be closed).
+    :returns: Done; Waiting while a dead run's remains are swept, or this one's of an earlier plan, for the intake, or
+        for a command or pod; or Blocked (another run, a running instance refresh, a template that can't be changed, an
+        intake that can't be closed).
     """
     plan = run.plan.group(group_name)
     try:
@@ -36,7 +37,7 @@ def prepare(run: Run, group_name: str) -> Outcome:
         if blocked := other_actor(group) or _refused(run, plan, group):
             return blocked
         intake.check(run)
-        if waiting := _sweep_the_dead(run):
+        if waiting := _sweep_before(run):
             return waiting
         _acquire(run)
         group = fresh_group(run, plan.asg)  # as it is under the lock, and after a sweep
@@ -107,14 +108,14 @@ def _refused(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
     return hindrance(run, plan.name, plan.managed) if plan.managed is not None else trouble(run, plan, group)
 
 
-def _sweep_the_dead(run: Run) -> Waiting | None:
-    """Reconcile what an expired run left, or go on with that if this run has begun it already."""
-    dead = lock.inherited(run)
-    if not dead:
+def _sweep_before(run: Run) -> Waiting | None:
+    """Reconcile what an expired run left, or this one under an earlier plan, or go on with that if it was begun."""
+    before = lock.inherited(run) or ("this run, planned otherwise," if lock.replanned(run) else "")
+    if not before:
         return None
     swept = sweep.sweep(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside)
     run.look.forget()
-    return Waiting(tuple(f"sweeping what {dead} left: {left}" for left in swept.left)) if swept.left else None
+    return Waiting(tuple(f"sweeping what {before} left: {left}" for left in swept.left)) if swept.left else None
 
 
 def _acquire(run: Run) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from node_rotation.model import StepName
 from node_rotation_airflow.constants import ADMIT_TIMEOUT, CAUSE_KEY, POSTPONED_KEY
-from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
+from node_rotation_airflow.operators.base import NO_TIME, RotationOperator, rotation_of, run_of, time_left
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -35,18 +37,18 @@ class AdmitOperator(RotationOperator):
         """Be admitted, be refused, or wait.
 
         :raises AirflowSkipException: if later batches are skipped after a failure, or it is left to a run to come.
-        :raises AirflowFailException: if they fail, or nothing may start in this run any more.
+        :raises AirflowFailException: if they fail, nothing may start in this run any more, or it has waited too long.
         """
         ti: Any = context["ti"]
-        rotation, index = rotation_of(context), ti.map_index
-        if rotation is not None and not _in_front(rotation.plan, index):
+        rotation, index, left = rotation_of(context), ti.map_index, time_left(context, ADMIT_TIMEOUT)
+        if rotation is not None and left > NO_TIME and not _in_front(rotation.plan, index):
             self.log.info("waits: there are batches before %s", rotation.plan.batches[index].name)
-            self._wait(rotation.plan.id)
-        self._ask(context)
+            self._wait(rotation.plan.id, left)
+        self._ask(context, left)
 
-    def _ask(self, context: Context) -> None:
+    def _ask(self, context: Context, left: timedelta) -> None:
         from node_rotation.admission import Refuse
-        from node_rotation.outcome import Done
+        from node_rotation.outcome import Done, Waiting, too_long
         from node_rotation_airflow.admission import ask, gates_of, refusal_of
         from node_rotation_airflow.documents import Cause, Postponed
 
@@ -58,6 +60,9 @@ class AdmitOperator(RotationOperator):
         if isinstance(answer, Done):
             self.log.info("%s is admitted. %s", name, answer.detail)
             return
+        if isinstance(answer, Waiting) and left <= NO_TIME:
+            late = too_long(StepName.ADMIT, f"batch {name}", answer.reasons)
+            answer = Refuse("fail", late.reason, late.remedy)
         if isinstance(answer, Refuse):
             if answer.how == "later":
                 ti.xcom_push(key=POSTPONED_KEY, value=Postponed(batch=name, reason=answer.reason).dump())
@@ -66,12 +71,12 @@ class AdmitOperator(RotationOperator):
             refused = AirflowFailException if answer.how == "fail" else AirflowSkipException
             raise refused(f"{name} is not admitted: {answer.reason}")
         self.log.info("waits: %s", "; ".join(answer.reasons))
-        self._wait(run.plan.id)
+        self._wait(run.plan.id, left)
 
-    def _wait(self, plan_id: str) -> NoReturn:
+    def _wait(self, plan_id: str, left: timedelta) -> NoReturn:
         from node_rotation_airflow.triggers.admit import AdmitTrigger
 
-        self.defer(trigger=AdmitTrigger(self.gate_task_id, plan_id), method_name="resumed", timeout=ADMIT_TIMEOUT)
+        self.defer(trigger=AdmitTrigger(self.gate_task_id, plan_id), method_name="resumed", timeout=left)
 
     def resumed(self, context: Context, event: Any = None) -> None:
         """Nothing: the trigger ends the task by itself."""

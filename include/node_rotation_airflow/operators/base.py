@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
     from node_rotation.run import Run
     from node_rotation_airflow.documents import Request, Rotation
+
+
+NO_TIME = timedelta(0)
 
 
 class RotationOperator(BaseOperator):
@@ -73,3 +78,27 @@ def run_of(context: Context) -> Run:
     if rotation is None:
         raise BadInputError(f"run {run_id}", "has no plan in XCom.", f"Clear its task {PLAN_TASK}.")
     return open_run(run_id, rotation)
+
+
+def began_at(context: Context, now: float) -> float:
+    """When this task began: fixed by its first attempt, so that retries don't extend its deadline.
+
+    Clearing a task raises ``max_tries`` and retrying does not: a cleared one gets its full time again.
+
+    :param now: epoch seconds.
+    """
+    store, key = context["task_state_store"], f"began-{context['ti'].max_tries}"
+    known = store.get(key)
+    if isinstance(known, int | float):
+        return float(known)
+    store.set(key, now)
+    return now
+
+
+def time_left(context: Context, whole: timedelta) -> timedelta:
+    """What is left of a wait that began with the task; Airflow would give every attempt all of it.
+
+    :param whole: how long the task may wait.
+    """
+    now = time()
+    return whole - timedelta(seconds=now - began_at(context, now))

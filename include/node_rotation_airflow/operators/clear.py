@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from node_rotation_airflow.constants import CAUSE_KEY, CLEAR_TIMEOUT, ENDED_KEY
-from node_rotation_airflow.operators.base import RotationOperator, rotation_of, run_of
+from node_rotation_airflow.constants import CAUSE_KEY, CLEAR_TIMEOUT, ENDED_KEY, WAIT_TASK
+from node_rotation_airflow.operators.base import NO_TIME, RotationOperator, rotation_of, run_of, time_left
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -32,11 +32,11 @@ class ClearOperator(RotationOperator):
         """Look once, then wait in the triggerer.
 
         :raises AirflowSkipException: if the run is superseded.
-        :raises BlockedError: if it can't begin until somebody does something.
+        :raises BlockedError: if it can't begin until somebody does something, or has waited too long.
         """
         from node_rotation.clearance.look import Superseded
         from node_rotation.errors import BlockedError
-        from node_rotation.outcome import Blocked, Done
+        from node_rotation.outcome import Blocked, Done, Waiting, too_long
         from node_rotation_airflow import newest
         from node_rotation_airflow.clearing import ask
         from node_rotation_airflow.documents import Cause
@@ -58,12 +58,14 @@ class ClearOperator(RotationOperator):
             why = f"superseded: {answer.reason}"
             context["ti"].xcom_push(key=ENDED_KEY, value=why)
             raise AirflowSkipException(why)
+        if isinstance(answer, Waiting) and (left := time_left(context, CLEAR_TIMEOUT)) <= NO_TIME:
+            answer = too_long(WAIT_TASK, f"cluster {rotation.settings.name}", answer.reasons)
         if isinstance(answer, Blocked):
             context["ti"].xcom_push(key=CAUSE_KEY, value=Cause.of(answer).dump())
             raise BlockedError(answer)
         self.log.info("waits: %s", "; ".join(answer.reasons))
         trigger = ClearTrigger(run.plan.id, mine.since.isoformat())
-        self.defer(trigger=trigger, method_name="resumed", timeout=CLEAR_TIMEOUT)
+        self.defer(trigger=trigger, method_name="resumed", timeout=left)
 
     def resumed(self, context: Context, event: Any = None) -> None:
         """Nothing: the trigger ends the task by itself."""

@@ -20,6 +20,7 @@ from node_rotation_airflow.constants import (
     REQUEST_TASK,
     TOOK_UP_KEY,
     VERDICT_KEY,
+    VERIFY_TASK,
     WAIT_TASK,
 )
 from node_rotation_airflow.notices import tell, unsent
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from node_rotation.steps.verify import Verdict
     from node_rotation_airflow.documents import Rotation, Span
 
-VERIFY_TASK = "verify"
 NO_VERDICT = Blocked(
     "verify did not come to its end, so nobody has seen whether anything is left behind",
     (f"task {VERIFY_TASK}",),

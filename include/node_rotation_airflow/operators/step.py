@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from node_rotation.model import StepName
 from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S, PREPARE, RESTORE, TOOK_UP_KEY
-from node_rotation_airflow.operators.base import RotationOperator, run_of
+from node_rotation_airflow.operators.base import RotationOperator, began_at, run_of
 from node_rotation_airflow.retry import said_plainly
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ class DeedOperator(RotationOperator):
         from node_rotation_airflow.deeds import DEEDS, spanned
 
         run = run_of(context)
+        timeout_s = DEEDS[self.deed].timeout_s(run, subject)  # it may look: the time begins once somebody answers
         now = run.clock.now()
-        began = _began(context, now)
-        deadline = began + DEEDS[self.deed].timeout_s(run, subject)
+        began = began_at(context, now)
+        deadline = began + timeout_s
         if first and DEEDS[self.deed].waits(run, subject):
             self.log.info("%s of %s goes to the triggerer: it takes its time in any case", self.deed, subject)
             self._wait(run, subject, began, deadline, now, resume=resume)
@@ -137,19 +138,6 @@ def cause_of(context: Context, task_ids: Sequence[str], index: int) -> Blocked |
         if said := context["ti"].xcom_pull(task_ids=task_id, key=CAUSE_KEY, map_indexes=index):
             return Cause.read(pushed(said)).blocked()
     return None
-
-
-def _began(context: Context, now: float) -> float:
-    """When this step began: fixed by its first attempt, so that retries don't extend its deadline.
-
-    Clearing a task raises ``max_tries`` and retrying does not: a cleared one gets its full time again.
-    """
-    store, key = context["task_state_store"], f"began-{context['ti'].max_tries}"
-    known = store.get(key)
-    if isinstance(known, int | float):
-        return float(known)
-    store.set(key, now)
-    return now
 
 
 class StepOperator(DeedOperator):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from node_rotation_airflow import fleet_file
-from node_rotation_airflow.constants import SWEEP_AGAIN_S, SWEEP_RETRIES
+from node_rotation_airflow.constants import SWEEP_AGAIN_S
 from node_rotation_airflow.operators.base import RotationOperator
 from node_rotation_airflow.operators.request import discovered
 
@@ -23,8 +23,7 @@ class SweepOperator(RotationOperator):
     template_fields: Sequence[str] = ("cluster",)
 
     def __init__(self, *, cluster: str, **kwargs: Any) -> None:
-        defaults = {"map_index_template": "{{ task.cluster }}", "retries": SWEEP_RETRIES}
-        super().__init__(**{**defaults, **kwargs})
+        super().__init__(**{"map_index_template": "{{ task.cluster }}", **kwargs})
         self.cluster = cluster
 
     def work(self, context: Context) -> list[str]:

@@ -17,6 +17,7 @@ from node_rotation_airflow.constants import (
     RESTORE,
     TOOK_UP_KEY,
     VERDICT_KEY,
+    VERIFY_TASK,
 )
 from node_rotation_airflow.operators.base import rotation_of, run_of
 from node_rotation_airflow.operators.step import DeedOperator
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow.sdk.definitions.context import Context
+
+    from node_rotation.lock import Held
 
 BAD = frozenset({"failed", "upstream_failed"})
 
@@ -44,7 +47,9 @@ class VerifyOperator(DeedOperator):
         if rotation.settings.policy.mode is Mode.PLAN:
             raise AirflowSkipException("only a plan was asked for")
         if why := ended_early(context):
-            raise AirflowSkipException(f"nothing was begun: {why}")
+            if not _held(context):
+                raise AirflowSkipException(f"nothing was begun: {why}")
+            self.log.warning("cleared while it held the lock, then ended: %s", why)
         if not rotation.plan.batches:
             self._clean_up(context)
         self._restore_next(context)
@@ -66,11 +71,7 @@ class VerifyOperator(DeedOperator):
         self._restore_next(context)
 
     def _restore_next(self, context: Context) -> None:
-        from node_rotation import lock
-
-        run = run_of(context)
-        held = lock.held(run)
-        if held and held.lease.holder == run.id:
+        if held := _held(context):
             for group in held.ledger.groups:
                 self.log.warning("the lock is still held: restoring %s", group)
                 self.begin(context, group, resume=True)
@@ -95,6 +96,15 @@ class VerifyOperator(DeedOperator):
         self.log.info("as planned: nothing drifted, nothing left behind, no task failed")
 
 
+def _held(context: Context) -> Held | None:
+    """The run's lock, if it still has it."""
+    from node_rotation import lock
+
+    run = run_of(context)
+    held = lock.held(run)
+    return held if held and held.lease.holder == run.id else None
+
+
 def _in_short(context: Context, found: Mapping[str, Any]) -> str:
     """What kind of end it is that is not as planned."""
     others = any(what for name, what in found.items() if name != "drift")
@@ -116,10 +126,11 @@ def postponed(ti: Any) -> dict[str, str]:
 def ended_early(context: Context) -> str:
     """Why the run ended before it touched anything, as the task said that ended it; "" if it did not.
 
-    Marking a run failed skips what has not begun: a skip that nobody explained is no end of ours.
+    Marking a run failed skips what has not begun: a skip that nobody explained is no end of ours. Nor is one where
+    verify came to a verdict: the run was cleared while it held its lock.
     """
     ti, states = context["ti"], _states(context)
-    if any(states.get(task_id) in BAD for task_id in BEFORE_OPENED):
+    if states.get(VERIFY_TASK) in ("success", "failed") or any(states.get(task) in BAD for task in BEFORE_OPENED):
         return ""
     skipped = [task_id for task_id in BEFORE_OPENED if states.get(task_id) == "skipped"]
     said = (ti.xcom_pull(task_ids=task_id, key=ENDED_KEY) for task_id in skipped)

@@ -10,7 +10,7 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
-from node_rotation.steps.admit import recall
+from node_rotation.steps.admit import may_begin, recall
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare, rotated
 from node_rotation.steps.restore import restore, restored
@@ -122,3 +122,32 @@ def test_batches_that_passed_before_the_lock_was_given_back_keep_no_place_in_the
     recall(run, (first, second))
 
     assert again(world, run, third, StepName.ADMIT)
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+def test_a_run_that_is_planned_again_does_not_take_its_earlier_batches_for_its_new_ones(strategy: str) -> None:
+    """They have the same names, and other machines: the canary passes anew, and nobody is left out."""
+    world = MemoryWorld.simple(machines=6, boot=5.0)
+    run = crashes.run_for(world, **crashes.by(strategy, 2))
+    canary, second = run.plan.batches[:2]
+    assert isinstance(prepare(run, "workers"), Done)
+    assert all(again(world, run, canary, name) for name in ORDER)
+    assert all(again(world, run, second, name) for name in (StepName.ADMIT, StepName.LAUNCH, StepName.CORDON))
+
+    planned = crashes.run_for(world, run.id, **crashes.by(strategy, 2))
+    assert planned.plan.batches[0].canary
+    assert planned.plan.batches[0].machines != canary.machines
+    for _ in range(100):
+        if isinstance(prepare(planned, "workers"), Done):
+            break
+        world.clock.wait(2.0)
+
+    assert not may_begin(planned, planned.plan.batches[1])
+    for name in (StepName.CORDON, StepName.GATE):
+        assert isinstance(STEPS[name].look(planned, planned.plan.batches[0]), Blocked)
+    result = engine.rotate(planned)
+
+    assert result.passed == tuple(batch.name for batch in planned.plan.batches)
+    theirs = {machine.instance_id for batch in planned.plan.batches for machine in batch.machines}
+    assert theirs.isdisjoint(world.on_image("base-old"))  # one that was detached while it was planned came back
+    assert (world.orphans(), world.residue()) == ((), ())

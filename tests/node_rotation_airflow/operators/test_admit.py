@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -68,6 +69,32 @@ def test_whoever_stands_behind_the_canary_waits_without_a_look_of_its_own(
     assert looks == []
     admit(run, batches, 0)
     assert looks
+
+
+def test_three_days_are_three_days_however_often_it_is_tried_and_then_it_says_what_it_waited_for(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow counts the time of a deferral from the deferral, and tries one that timed out again."""
+    run, batches = prepared(airflow, lock_duration="4d")
+    monkeypatch.setattr("node_rotation_airflow.operators.base.time", run.world.clock.now)
+    admit(run, batches, 0)
+
+    def waits() -> timedelta | None:
+        with pytest.raises(TaskDeferred) as deferred:
+            admit(run, batches, 1)
+        return deferred.value.timeout
+
+    assert waits() == timedelta(days=3)
+    run.world.clock.wait(3600.0)
+    assert waits() == timedelta(days=3, hours=-1)
+    run.world.clock.wait(3 * 86400.0)
+    with pytest.raises(AirflowFailException, match="workers/2 is not admitted: admit took too long: .*slots are taken"):
+        admit(run, batches, 1)
+
+    cause = Cause.read(run.mapped["batch.admit", "cause", 1]).blocked()
+    assert (cause.objects, bool(cause.remedy)) == (("batch workers/2",), True)
+    run.max_tries += 4  # cleared: its time begins anew
+    assert waits() == timedelta(days=3)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from node_rotation_airflow.operators.clear import ClearOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
 from node_rotation_airflow.operators.report import ReportOperator
+from node_rotation_airflow.operators.step import PrepareOperator
 from node_rotation_airflow.operators.verify import VerifyOperator
 from node_rotation_airflow.triggers.clear import ClearTrigger
 
@@ -71,6 +72,25 @@ def test_it_waits_in_the_triggerer_until_the_window_opens_and_has_touched_nothin
     assert event.task_instance_state == "success"
     assert world.clock.now() % 86400 >= 4 * 3600
     assert world.mutations == []
+
+
+def test_thirty_days_are_thirty_days_however_often_it_is_tried_and_then_it_says_what_it_waited_for(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(airflow, world, windows=LATER)
+    monkeypatch.setattr("node_rotation_airflow.operators.base.time", world.clock.now)
+    with pytest.raises(TaskDeferred) as deferred:
+        wait.execute(run.context("wait"))
+    assert deferred.value.timeout == timedelta(days=30)
+    world.clock.wait(86400.0)
+    with pytest.raises(TaskDeferred) as deferred:
+        wait.execute(run.context("wait"))
+    assert deferred.value.timeout == timedelta(days=29)
+    world.clock.wait(29 * 86400.0)
+
+    with pytest.raises(AirflowFailException, match="wait took too long: the maintenance window is closed"):
+        wait.execute(run.context("wait"))
 
 
 def test_its_log_says_what_it_waits_for_once_and_until_when(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +170,39 @@ def test_a_newer_run_takes_the_place_of_one_that_waits(airflow: Any) -> None:
     assert event.task_instance_state == "skipped"
     assert event.xcoms == {"ended": "superseded: run scheduled__2 is newer and does the same"}
     assert world.mutations == []
+
+
+def test_no_newer_run_takes_the_place_of_one_that_has_begun_and_is_cleared(airflow: Any) -> None:
+    """Held by a failed batch it keeps the lock, so the next night's run has announced itself and got no further."""
+    run, wait = waiting(airflow, MemoryWorld.simple(2))
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("workers",))
+    run.variables["node_rotation_newest_dev.dev"] = newer.model_dump_json()
+
+    wait.execute(run.context("wait"))
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+
+
+@pytest.mark.parametrize("task", ["approve", "wait"])
+def test_a_run_that_ends_before_it_is_opened_again_gives_back_what_it_holds_and_does_not_say_it_touched_nothing(
+    airflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    """Cleared from its plan or approval while it was held; then rejected, not answered, or overtaken by an image."""
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    world = MemoryWorld.simple(2)
+    run, _ = waiting(airflow, world, image={"ssm": "/images/base/current"})
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    run.states[task] = "skipped"
+
+    with pytest.raises(AirflowFailException, match="not as planned"):
+        run.run(VerifyOperator(task_id="verify"))
+    run.states["verify"] = "failed"
+    page = Path(run.run(ReportOperator(task_id="report")))
+
+    assert world.residue() == ()
+    value = json.loads(page.with_suffix(".json").read_text())
+    assert (value["ok"], value["not_begun"], bool(value["verdict"]["drift"])) == (False, None, True)
+    assert "nothing was touched" not in page.read_text()
 
 
 def test_no_newer_run_and_no_newer_image_takes_the_place_of_one_that_is_pinned(airflow: Any) -> None:

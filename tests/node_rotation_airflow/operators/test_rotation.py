@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk import RetryAction
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from tests.node_rotation.crashes import dies_at_the_last, run_for
 from tests.node_rotation.steps.test_image_step import bad_image
 
 from node_rotation import detect as detecting
 from node_rotation import engine, lock
-from node_rotation.errors import PermanentError
+from node_rotation.errors import PermanentError, TransientError
 from node_rotation.model import Role, Strategy
 from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Waiting, too_long
 from node_rotation.report import report
@@ -455,6 +456,77 @@ def test_a_machine_that_never_joins_fails_the_launch_and_heal_takes_it_back(airf
     with pytest.raises(AirflowFailException, match="drift"):
         run.run(VerifyOperator(task_id="verify"))
     assert run.xcoms["verify", "verdict"]["tasks"] == ["batch.launch_0"]
+
+
+def insisting(run: Any, operator: Any, index: int = -1) -> Any:
+    """Run a task as Airflow does: again, after the pause its policy asks for, as often as it may."""
+    for attempt in range(1, operator.retries + 2):
+        try:
+            return run.run(operator, index)
+        except TransientError as error:
+            decision = operator.retry_policy.evaluate(error, attempt, operator.retries)
+            if attempt > operator.retries:
+                raise
+            assert decision.action is RetryAction.RETRY
+            run.world.clock.wait(decision.retry_delay.total_seconds())
+    return None
+
+
+def away(world: MemoryWorld, minutes: float) -> None:
+    """Let the API server give no answer for a while."""
+    back = world.clock.now() + 60 * minutes
+    world.journal.away = lambda service: "no answer" if service == "kubernetes" and world.clock.now() < back else ""
+
+
+@pytest.mark.parametrize("minutes", [1, 25])
+def test_an_api_server_that_is_away_is_waited_for_as_long_as_on_the_command_line(airflow: Any, minutes: float) -> None:
+    world = MemoryWorld.simple(machines=1)
+    run, batches = planned(airflow, world)
+    away(world, minutes)
+    insisting(run, PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    for step in STEPS:
+        run.run(step(task_id=f"batch.{step.deed}", spec=batches[0]), 0)
+    away(world, minutes)
+    insisting(run, RestoreOperator(task_id="restore", group="workers"), 0)
+    away(world, minutes)
+    insisting(run, VerifyOperator(task_id="verify"))
+
+    assert (world.on_image("base-old"), world.orphans(), world.residue()) == ((), (), ())
+
+
+def test_the_time_in_which_nobody_answers_is_none_of_restores(airflow: Any) -> None:
+    """Else it would leave the group larger at once, because pods could not leave in time."""
+    world = MemoryWorld.simple(machines=2)
+    run, batches = planned(airflow, world, strategy="surge")
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    run.run(LaunchOperator(task_id="batch.launch", spec=batches[0]), 0)
+    away(world, 25)
+
+    insisting(run, RestoreOperator(task_id="restore", group="workers"), 0)
+
+    assert (world.cloud.groups(["dev-workers"])["dev-workers"].desired, world.residue()) == (2, ())
+
+
+def test_the_cause_reaches_the_ledger_also_where_the_api_server_is_away_as_healing_begins(airflow: Any) -> None:
+    """Without it, restore would take the batch back without a cause, and a bad image would not be frozen."""
+    world = MemoryWorld.simple(machines=2, behaviour="never-joins")
+    run, batches = planned(airflow, world, launch_timeout="2m")
+    run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
+    admitted(run, batches[0], 0)
+    with pytest.raises(AirflowFailException):
+        run.run(LaunchOperator(task_id="batch.launch", spec=batches[0]), 0)
+    run.states["batch.launch_0"] = "failed"
+    away(world, 10)
+
+    insisting(run, HealOperator(task_id="batch.heal", spec=batches[0], step_task_ids=["batch.launch"]), 0)
+
+    held = lock.held(open_run("manual__1", Rotation.read(run.xcoms["plan", "rotation"])))
+    assert held
+    claim = held.ledger.claim("workers/1")
+    assert claim
+    assert (claim.state, claim.image_fault) == ("healed", True)
 
 
 @pytest.mark.parametrize("states", [["success", "success"], ["skipped", "upstream_failed"]])

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from node_rotation import lock
+from node_rotation.steps.heal import heal
+from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow.documents import Cause, Request
+from node_rotation_airflow.documents import Cause, Request, Rotation
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
 from node_rotation_airflow.operators.step import PrepareOperator
+from node_rotation_airflow.runs import open_run
 from node_rotation_airflow.triggers import admit, comms
 from node_rotation_airflow.triggers.admit import AdmitTrigger
 
@@ -90,6 +93,37 @@ def test_a_run_that_is_held_by_a_failed_batch_stays_alive(airflow: Any, monkeypa
     assert not lock.expired(run.world.cluster.lease(), now)
 
 
+@pytest.mark.parametrize("windows", [{}, {"windows": [{"from": "00:00", "to": "12:00"}]}], ids=["any time", "a window"])
+def test_a_run_that_is_held_waits_out_an_api_server_that_is_away(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch, windows: dict[str, Any]
+) -> None:
+    """Every batch behind the failed one asks every few seconds, for hours: one of them finds it away."""
+    run = prepared(airflow, budget={"max_surge": 3}, **windows)
+    ask(run, 0)
+    run.states[f"{GATE}_0"] = "failed"
+    lists = run.world.journal.calls["nodes"]
+    run.world.journal.faults.append(seeds.Fault("error", service="kubernetes", action="nodes", calls=(lists + 2,)))
+    after(run, monkeypatch, 5, gate_0="success")
+
+    assert ask(run, 1).task_instance_state == "success"
+    assert run.world.journal.calls["nodes"] > lists + 2
+
+
+def test_a_look_that_is_refused_fails_the_batch_and_says_so(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepared(airflow)
+    run.states[f"{GATE}_0"] = "failed"
+    after(run, monkeypatch, 100)
+    run.world.clock.wait(10.0)
+    run.world.journal.faults.append(
+        seeds.Fault("error", service="kubernetes", action="nodes", code="Forbidden", status=403)
+    )
+
+    refused = ask(run, 1)
+
+    assert refused.task_instance_state == "failed"
+    assert "Forbidden" in Cause.read(refused.xcoms["cause"]).reason
+
+
 def test_who_passed_before_the_lock_was_given_back_keeps_no_place_in_the_queue(
     airflow: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +140,34 @@ def test_who_passed_before_the_lock_was_given_back_keeps_no_place_in_the_queue(
     after(run, monkeypatch, 100)
 
     assert ask(run, 2).task_instance_state == "success"
+
+
+@pytest.mark.parametrize("failed", [False, True], ids=["it waited", "it failed"])
+def test_a_gate_that_was_marked_as_success_keeps_nobody_once_its_machines_are_gone(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch, failed: bool
+) -> None:
+    """What it waited for was of no interest to somebody; neither gate nor heal will write that it passed."""
+    run = prepared(airflow, canary=True)
+    ask(run, 0)
+    opened = open_run("manual__1", Rotation.read(run.xcoms["plan", "rotation"]))
+    canary = opened.plan.batches[0]
+    run.states[f"{GATE}_0"] = "success"
+    if failed:
+        heal(opened, canary, "a pod is not back")
+    after(run, monkeypatch, 100)
+    with pytest.raises(TimeoutError):  # its machine still serves: it was not rotated
+        ask(run, 1)
+
+    run.world.cloud.terminate(canary.machines[0].instance_id)
+    run.world.clock.wait(120.0)
+    after(run, monkeypatch, 100)
+
+    assert ask(run, 1).task_instance_state == "success"
+    held = lock.held(opened)
+    assert held
+    claim = held.ledger.claim(canary.name)
+    assert claim
+    assert (claim.state, claim.passed_at is not None) == ("passed", True)
 
 
 @pytest.mark.parametrize(("rule", "state"), [("skip", "skipped"), ("fail", "failed")])
