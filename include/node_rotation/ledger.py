@@ -62,7 +62,8 @@ class Baseline(Value):
     ``uneven`` is the difference between the richest and the poorest zone, machines. Every member served the target
     groups ``served`` (ARNs); ``served_partly`` says how many served those that only some did. The image step made
     ``template_made`` from ``template_before``; where the image was at fault the group launches ``template_back``
-    again, and the other two are forgotten.
+    again, and the other two are forgotten. ``left_larger`` is the group's tag as an earlier run left it, whose sizes
+    are smaller: it stays until somebody has decided.
     """
 
     asg: str
@@ -84,6 +85,7 @@ class Baseline(Value):
     template_before: TemplateVersion | None = None
     template_made: TemplateVersion | None = None
     template_back: TemplateVersion | None = None
+    left_larger: str = ""
 
 
 class Sickness(Value):

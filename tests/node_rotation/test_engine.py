@@ -174,7 +174,7 @@ def test_what_later_batches_do_after_a_failure(rule: str, failed: int, skipped: 
 
 
 def test_a_machine_on_top_that_pods_do_not_leave_is_told_and_stays_told() -> None:
-    """Given up, the group is larger than before: the run says so, and so does every sweep until somebody acts."""
+    """Given up, the group is larger than before: the run says so, and so does all that follows until somebody acts."""
     world = MemoryWorld.simple(1, replicas=0)
     world.add_workload(seeds.Workload("stuck", stops_after=172_800.0))
     world.clock.run_until(world.settled, 600.0)
@@ -186,7 +186,15 @@ def test_a_machine_on_top_that_pods_do_not_leave_is_told_and_stays_told() -> Non
     assert result.verdict is not None
     assert [line for line in result.verdict.residue if line.startswith("asg dev-workers: tag")]
     swept = sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
-    assert [line for line in swept.left if "desired 2, was 1 before run" in line]
+    assert [line for line in swept.left if "desired 2, was 1 before run run-1" in line]
+
+    world.clock.wait(172_800.0)
+    again = rotate(world, "run-2")
+
+    assert again.verdict is not None
+    assert [line for line in again.verdict.residue if "desired=1" in line]
+    swept = sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+    assert [line for line in swept.left if "desired 2, was 1 before run run-1" in line]
     world.cloud.set_sizes("dev-workers", desired=1)
     world.clock.wait(172_800.0)
     assert sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-2").left == ()

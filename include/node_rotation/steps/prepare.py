@@ -131,7 +131,7 @@ def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
     ledger = lock.change(run, lambda now: _with_baseline(run, plan, group, snapshot, now))
     if plan.strategy is Strategy.MANAGED:
         return
-    value = baseline_tag.write(baseline_tag.before(ledger.groups[plan.name]), ledger.run)
+    value = baseline_tag.value(ledger.groups[plan.name], ledger.run)
     if group.tags.get(names.BASELINE) != value:
         run.cloud.tag_group(group.name, {names.BASELINE: value})
 
@@ -172,6 +172,7 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
         served=everybody,
         served_partly={arn: count for arn, count in serving.items() if arn not in everybody},
         taken_at=run.clock.now(),
+        left_larger=group.tags.get(names.BASELINE, ""),
     )
     return ledger.with_group(plan.name, baseline)
 
