@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from node_rotation import intake, lock, names, sweep
@@ -193,6 +194,7 @@ def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
         lock.change(run, lambda now: _suspended(now, plan.name))
     if not isinstance(outcome := run_image_step(run, plan, group), Done):
         return outcome
+    _launched_before(run, plan)
     if group.warm_pool:
         renew(run, fresh_group(run, group.name))  # with the template that the image step has made
     old = {m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines}
@@ -205,6 +207,23 @@ def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
                 continue
     run.look.forget()
     return Done()
+
+
+def _launched_before(run: Run, plan: GroupPlan) -> None:
+    """Machines that others added before the template was right are no replacements: they are members as any other."""
+    members = [m.instance_id for m in fresh_group(run, plan.asg).members]
+    instances = run.cloud.instances(members)
+    late = [m for m in members if m in instances and instances[m].image_id != plan.target.image.id]
+    lock.change(run, lambda now: _with_members(now, plan.name, late))
+
+
+def _with_members(ledger: Ledger, group_name: str, more: Sequence[str]) -> Ledger:
+    """A ledger with more members in a group's baseline; once batches have begun, whoever comes is looked at by them."""
+    baseline = ledger.groups.get(group_name)
+    if baseline is None or ledger.claims_of(group_name):
+        return ledger
+    new = tuple(m for m in more if m not in baseline.members)
+    return ledger.with_group(group_name, baseline.model_copy(update={"members": (*baseline.members, *new)}))
 
 
 def _suspended(ledger: Ledger, group_name: str) -> Ledger:
