@@ -56,6 +56,14 @@ def inherited(run: Run) -> str:
     return found.ledger.run if begun or expired(found.lease, run.clock.now()) else ""
 
 
+def only_sweeps(found: Held) -> bool:
+    """Whether the holder puts back what dead runs left: a sweep, or a run that begins with one.
+
+    By the ledger: ids don't tell.
+    """
+    return found.ledger.run != found.lease.holder or found.ledger.plan == names.SWEEP
+
+
 def acquire(run: Run) -> Ledger:
     """Take the lock, or find that this run has it.
 

@@ -49,7 +49,7 @@ def sweep(
     :param holder: this sweep's own id, the lock's holder meanwhile.
     :param outside: None is the network and the programs of this machine.
     """
-    plan = empty_plan("sweep", settings, clock.now())
+    plan = empty_plan(names.SWEEP, settings, clock.now())
     run = make_run(holder, plan, settings, cloud, cluster, clock, outside=outside)
     did: list[str] = []
     try:

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from tests.node_rotation.crashes import after, plan_for, rotate, run_for
 
-from node_rotation import engine, names, sweep
+from node_rotation import engine, lock, names, sweep
 from node_rotation.ledger import parse
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -123,6 +123,19 @@ def test_a_second_run_is_refused_and_changes_nothing() -> None:
     assert result.blocked is not None
     assert "run-1" in result.blocked.reason
     assert len(world.mutations) == before
+
+
+def test_a_sweep_at_work_is_waited_for_and_told_once() -> None:
+    world = MemoryWorld.simple(3)
+    engine.prepare(run_for(world, "run-1"), "workers")
+    world.clock.wait(1000.0)
+    sweeps, run = run_for(world, "sweep scheduled__1"), run_for(world, "run-2")
+    lock.take_over(sweeps)
+    world.clock.after(90.0, lambda: sweep.sweep(sweeps.settings, world.cloud, world.cluster, world.clock, sweeps.id))
+    events: list[engine.Event] = []
+    assert engine.rotate(run, events.append).ok
+    assert len([e for e in events if isinstance(e, engine.Note) and "held by sweep scheduled__1" in e.text]) == 1
+    assert after(world).clean
 
 
 def test_a_plan_without_batches_touches_nothing() -> None:

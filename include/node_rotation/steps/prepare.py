@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from node_rotation import intake, lock, names, sweep
 from node_rotation.errors import BlockedError, ConflictError, GoneError, TransientError
@@ -21,15 +22,19 @@ from node_rotation.steps.managed import hindrance
 from node_rotation.steps.scene import fresh_group, over
 from node_rotation.steps.warm import renew
 from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.kubernetes import Lease
 from node_rotation.world.snapshot import Snapshot
+
+SWEEP_POLL_S = 10.0
 
 
 def prepare(run: Run, group_name: str) -> Outcome:
     """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
 
     :param group_name: a node group of the plan.
-    :returns: Done; Waiting while a dead run's remains are swept, for the intake, or for a command or pod; or Blocked
-        (another run, a running instance refresh, a template that can't be changed, an intake that can't be closed).
+    :returns: Done; Waiting while a dead run's remains are swept, by whomever, for the intake, or for a command or pod;
+        or Blocked (another rotation, a running instance refresh, a template that can't be changed, an intake that
+        can't be closed).
     """
     plan = run.plan.group(group_name)
     try:
@@ -39,7 +44,8 @@ def prepare(run: Run, group_name: str) -> Outcome:
         intake.check(run)
         if waiting := _sweep_the_dead(run):
             return waiting
-        _acquire(run)
+        if waiting := _acquire(run):
+            return waiting
         group = fresh_group(run, plan.asg)  # as it is under the lock, and after a sweep
         _record(run, plan, group)
         if not isinstance(closed := intake.close(run), Done):
@@ -118,7 +124,26 @@ def _sweep_the_dead(run: Run) -> Waiting | None:
     return Waiting(tuple(f"sweeping what {dead} left: {left}" for left in swept.left)) if swept.left else None
 
 
-def _acquire(run: Run) -> None:
+def _acquire(run: Run) -> Waiting | None:
+    """Take the lock: who only sweeps gives it back soon, another rotation may take the night."""
+    try:
+        _take(run)
+    except BlockedError:
+        found = lock.held(run)
+        if found is None:
+            return Waiting((f"the lock of {run.settings.name} was given back this moment",))
+        if not lock.only_sweeps(found):
+            raise
+        return Waiting((_held_by(run, found.lease),), SWEEP_POLL_S)
+    return None
+
+
+def _held_by(run: Run, lease: Lease) -> str:
+    since = datetime.fromtimestamp(lease.acquired_at or lease.renewed_at, UTC).strftime("%H:%M:%S UTC")
+    return f"{run.settings.name} is held by {lease.holder} since {since}: it puts back what a dead run left"
+
+
+def _take(run: Run) -> None:
     try:
         lock.acquire(run)
     except ConflictError:  # another actor of this run was a moment faster, or another run was
