@@ -128,19 +128,30 @@ def _close(run: Run, door: Door) -> Outcome:
     policy = known.policy if known is not None else _policy(run, door)
     if policy is None:
         return Done()
-    now = run.clock.now()
-    ledger = lock.change(run, lambda ledger: _begun(ledger, door, policy, now))
-    known = _known(ledger, door) or ClosedIntake(policy=policy, since=now)
+    known, ours = _begin(run, door, ClosedIntake(policy=policy, since=run.clock.now()))
     try:
         _send(run, known.policy, closing=True)
     except TransientError as error:
         return _again(run, door, known, error)
     except (BlockedError, PermanentError) as error:
-        if not known.trouble:  # a refusal does nothing, but a request without answer before it may have
-            lock.change(run, lambda ledger: ledger.model_copy(update={door.field: None}))
+        left = _known(lock.change(run, lambda ledger: _struck_out(ledger, door) if ours else ledger), door)
+        if left is not None and left.closed:  # another task of this run was answered, so this one is not
+            return Done()
         return _refused(run, door, known.policy, door.closed, error)
-    lock.change(run, lambda ledger: _with(ledger, door, closed=True, trouble=""))
+    lock.change(run, lambda ledger: _asked(ledger, door, known, closed=True, trouble=""))
     return Done(f"{door.noun} {run.settings.name} is {door.closed}")
+
+
+def _begin(run: Run, door: Door, new: ClosedIntake) -> tuple[ClosedIntake, bool]:
+    """What the ledger says of it by now, and whether this task has written it there."""
+    ours = False
+
+    def begin(ledger: Ledger) -> Ledger:
+        nonlocal ours
+        ours = _known(ledger, door) is None
+        return _asked(ledger, door, new)
+
+    return _known(lock.change(run, begin), door) or new, ours
 
 
 def _open(run: Run, door: Door) -> tuple[str, ...]:
@@ -226,7 +237,7 @@ def _send(run: Run, policy: IntakePolicy, *, closing: bool) -> None:
 
 
 def _again(run: Run, door: Door, known: ClosedIntake, error: TransientError) -> Outcome:
-    lock.change(run, lambda ledger: _with(ledger, door, trouble=str(error)))
+    lock.change(run, lambda ledger: _asked(ledger, door, known, trouble=str(error)))
     if run.clock.now() - known.since > known.policy.timeout:
         return _too_long(run, door, known.policy, door.closed, str(error))
     return Waiting((f"{door.noun} {run.settings.name} is not {door.closed} yet: {error}",), RETRY_S)
@@ -248,9 +259,16 @@ def _refused(run: Run, door: Door, policy: IntakePolicy, done: str, error: Block
     return Blocked(f"{door.noun} {run.settings.name} could not be {done}: {why}", objects, remedy)
 
 
-def _begun(ledger: Ledger, door: Door, policy: IntakePolicy, now: float) -> Ledger:
-    known = _known(ledger, door) or ClosedIntake(policy=policy, since=now)
-    return ledger.model_copy(update={door.field: known})
+def _asked(ledger: Ledger, door: Door, known: ClosedIntake, **fields: object) -> Ledger:
+    """A ledger that knows of a request to close, whether or not another task's refusal has struck it out."""
+    return ledger.model_copy(update={door.field: (_known(ledger, door) or known).model_copy(update=fields)})
+
+
+def _struck_out(ledger: Ledger, door: Door) -> Ledger:
+    """A refusal does nothing; but another task's request may have, or one without an answer."""
+    known = _known(ledger, door)
+    nothing = known is not None and not known.closed and not known.trouble
+    return ledger.model_copy(update={door.field: None}) if nothing else ledger
 
 
 def _with(ledger: Ledger, door: Door, **fields: object) -> Ledger:

@@ -59,10 +59,12 @@ class Baseline(Value):
     Its sizes move with what others change meanwhile. ``own`` is what this run has added to desired, ``resizing`` a
     change of it that was begun; ``min_lowered_to`` and ``max_raised_to`` are bounds of ours that were in the way.
     ``suspended`` is True once ``suspended_by_us`` were: one of them that runs was resumed by somebody.
-    ``uneven`` is the difference between the richest and the poorest zone, machines. Every member served the target
-    groups ``served`` (ARNs); ``served_partly`` says how many served those that only some did. The image step made
-    ``template_made`` from ``template_before``; where the image was at fault the group launches ``template_back``
-    again, and the other two are forgotten.
+    ``members`` are those that are nobody's replacement: all before the run, and who came on another image before the
+    image step was over. ``uneven`` is the difference between the richest and the poorest zone, machines. Every member
+    served the target groups ``served`` (ARNs); ``served_partly`` says how many served those that only some did. The
+    image step made ``template_made`` from ``template_before``; where the image was at fault the group launches
+    ``template_back`` again, and the other two are forgotten. ``left_larger`` is the group's tag as an earlier run left
+    it, whose sizes are smaller: it stays until somebody has decided.
     """
 
     asg: str
@@ -84,6 +86,7 @@ class Baseline(Value):
     template_before: TemplateVersion | None = None
     template_made: TemplateVersion | None = None
     template_back: TemplateVersion | None = None
+    left_larger: str = ""
 
 
 class Sickness(Value):

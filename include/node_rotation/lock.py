@@ -62,6 +62,14 @@ def replanned(run: Run) -> bool:
     return found is not None and found.lease.holder == found.ledger.run == run.id and found.ledger.plan != run.plan.id
 
 
+def only_sweeps(found: Held) -> bool:
+    """Whether the holder puts back what dead runs left: a sweep, or a run that begins with one.
+
+    By the ledger: ids don't tell.
+    """
+    return found.ledger.run != found.lease.holder or found.ledger.plan == names.SWEEP
+
+
 def acquire(run: Run) -> Ledger:
     """Take the lock, or find that this run has it.
 

@@ -8,6 +8,9 @@ LEASE_NAMESPACE = "kube-system"
 LEDGER = "node-rotation/ledger"
 """Annotation of the Lease: one JSON document, see ``lock.Ledger``."""
 
+SWEEP = "sweep"
+"""In the ledger, in the place of a plan's id: it is of somebody who only puts back what no ledger speaks of."""
+
 BASELINE = "node-rotation/baseline"
 """Tag of an Auto Scaling group: its sizes and what we suspended, for a sweep that finds no Lease."""
 

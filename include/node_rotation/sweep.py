@@ -13,13 +13,12 @@ from node_rotation.outside import Outside
 from node_rotation.planning import empty_plan
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
-from node_rotation.steps.baseline_tag import Sizes
 from node_rotation.steps.heal import send_away
 from node_rotation.steps.restore import restore, restored
 from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
 from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
 from node_rotation.steps.verify import orphans, residue
-from node_rotation.world.aws import Instance, ScalingGroup
+from node_rotation.world.aws import Instance
 from node_rotation.world.clients import Clock, Cloud, Cluster
 
 LONGEST_S = 1800.0
@@ -50,7 +49,7 @@ def sweep(
     :param holder: this sweep's own id, the lock's holder meanwhile.
     :param outside: None is the network and the programs of this machine.
     """
-    plan = empty_plan("sweep", settings, clock.now())
+    plan = empty_plan(names.SWEEP, settings, clock.now())
     run = make_run(holder, plan, settings, cloud, cluster, clock, outside=outside)
     did: list[str] = []
     try:
@@ -134,15 +133,7 @@ def _settle_group(run: Run, asg: str, did: list[str]) -> str:
     tagged = any(names.RUN in i.tags for m in group.members if (i := instances.get(m.instance_id)) is not None)
     if tagged or names.BASELINE in group.tags:
         undo_group(run, asg, before, did, keep_baseline=larger)
-    return _larger(group, sizes) if larger and sizes else ""
-
-
-def _larger(group: ScalingGroup, sizes: Sizes) -> str:
-    """Without the run's ledger nobody knows which machine it added, or whether somebody else did."""
-    return (
-        f"asg {group.name}: desired {group.desired}, was {sizes.desired} before run {sizes.run}, whose Lease is gone. "
-        f"If nobody else wants that many, set desired to {sizes.desired}; else remove its tag {names.BASELINE}"
-    )
+    return baseline_tag.larger(group, sizes) if larger and sizes else ""
 
 
 def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:

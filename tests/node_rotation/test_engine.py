@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from tests.node_rotation.crashes import after, plan_for, rotate, run_for
 
-from node_rotation import engine, names, sweep
+from node_rotation import engine, lock, names, sweep
 from node_rotation.ledger import parse
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -125,6 +125,19 @@ def test_a_second_run_is_refused_and_changes_nothing() -> None:
     assert len(world.mutations) == before
 
 
+def test_a_sweep_at_work_is_waited_for_and_told_once() -> None:
+    world = MemoryWorld.simple(3)
+    engine.prepare(run_for(world, "run-1"), "workers")
+    world.clock.wait(1000.0)
+    sweeps, run = run_for(world, "sweep scheduled__1"), run_for(world, "run-2")
+    lock.take_over(sweeps)
+    world.clock.after(90.0, lambda: sweep.sweep(sweeps.settings, world.cloud, world.cluster, world.clock, sweeps.id))
+    events: list[engine.Event] = []
+    assert engine.rotate(run, events.append).ok
+    assert len([e for e in events if isinstance(e, engine.Note) and "held by sweep scheduled__1" in e.text]) == 1
+    assert after(world).clean
+
+
 def test_a_plan_without_batches_touches_nothing() -> None:
     world = MemoryWorld.simple(3)
     rotate(world)
@@ -174,7 +187,7 @@ def test_what_later_batches_do_after_a_failure(rule: str, failed: int, skipped: 
 
 
 def test_a_machine_on_top_that_pods_do_not_leave_is_told_and_stays_told() -> None:
-    """Given up, the group is larger than before: the run says so, and so does every sweep until somebody acts."""
+    """Given up, the group is larger than before: the run says so, and so does all that follows until somebody acts."""
     world = MemoryWorld.simple(1, replicas=0)
     world.add_workload(seeds.Workload("stuck", stops_after=172_800.0))
     world.clock.run_until(world.settled, 600.0)
@@ -186,7 +199,15 @@ def test_a_machine_on_top_that_pods_do_not_leave_is_told_and_stays_told() -> Non
     assert result.verdict is not None
     assert [line for line in result.verdict.residue if line.startswith("asg dev-workers: tag")]
     swept = sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
-    assert [line for line in swept.left if "desired 2, was 1 before run" in line]
+    assert [line for line in swept.left if "desired 2, was 1 before run run-1" in line]
+
+    world.clock.wait(172_800.0)
+    again = rotate(world, "run-2")
+
+    assert again.verdict is not None
+    assert [line for line in again.verdict.residue if "desired=1" in line]
+    swept = sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+    assert [line for line in swept.left if "desired 2, was 1 before run run-1" in line]
     world.cloud.set_sizes("dev-workers", desired=1)
     world.clock.wait(172_800.0)
     assert sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-2").left == ()

@@ -8,11 +8,11 @@ import pytest
 from tests.node_rotation.crashes import after, dies, run_for, sweep_all
 from tests.node_rotation.eks_world import world as managed_world
 
-from node_rotation import engine
+from node_rotation import engine, lock
 from node_rotation.ledger import parse
 from node_rotation.model import Plan
 from node_rotation.names import LEDGER
-from node_rotation.outcome import Blocked, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
 from node_rotation.run import Run
 from node_rotation.steps.prepare import prepare
@@ -218,6 +218,59 @@ def test_two_actors_may_open_it_at_once() -> None:
     restore(run, "workers")
     assert "the lock of dev.dev is given back" in raced[1]
     assert world.journal.calls[OPEN] == 2
+    assert after(world).clean
+
+
+def test_the_other_one_may_be_refused_before_the_first_has_its_answer() -> None:
+    """Groups are prepared side by side; an installer that closes already may answer 409 to whoever asks as well."""
+    world, run = two_groups(intake=HTTP)
+    world.journal.faults.append(fault(CLOSE, calls=(2,), status=409, code="it closes already"))
+    refused: list[Outcome] = []
+
+    def race(mutation: Mutation) -> None:
+        if mutation.action == CLOSE and not refused:
+            refused.append(prepare(run, "two"))
+
+    world.journal.on_mutation = race
+    assert isinstance(prepare(run, "one"), Done)
+    assert isinstance(refused[0], Blocked)
+    assert world.outside.http.closed
+    restore(run, "one")
+    restore(run, "two")
+    assert not world.outside.http.closed
+    assert after(world).clean
+
+
+def test_or_refused_after_it_was_closed() -> None:
+    world, run = two_groups(intake=HTTP)
+    world.journal.faults += [
+        seeds.Fault("delay", service="http", action=CLOSE, calls=(1,), delay=2.0),
+        fault(CLOSE, calls=(1,), status=409, code="it closes already"),
+    ]
+    faster: list[Outcome] = []
+    world.clock.after(1.0, lambda: faster.append(prepare(run, "two")))
+    assert isinstance(prepare(run, "one"), Done)  # it is closed, whoever closed it
+    assert isinstance(faster[0], Done)
+    restore(run, "one")
+    restore(run, "two")
+    assert world.journal.calls[OPEN] == 1
+    assert after(world).clean
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_the_refused_one_has_struck_out_is_written_down_again(lost: bool) -> None:
+    """It was the first to ask, so it takes its own entry back, while the other's request is on its way."""
+    world = world_with(*([seeds.Fault("lost_answer", service="http", action=CLOSE)] if lost else []))
+    run = run_for(world, intake=HTTP)
+
+    def strike_out(mutation: Mutation) -> None:
+        if mutation.action == CLOSE:
+            lock.change(run, lambda ledger: ledger.model_copy(update={"intake": None}))
+
+    world.journal.on_mutation = strike_out
+    assert isinstance(prepare(run, "workers"), Waiting if lost else Done)
+    restore(run, "workers")
+    assert not world.outside.http.closed
     assert after(world).clean
 
 

@@ -234,11 +234,12 @@ class KubernetesCluster:
 
     def create_lease(self, holder: str, duration_s: float, annotations: Mapping[str, str]) -> Lease:
         """:raises ConflictError: if there is one already."""
+        now = self._clock.now()
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {"name": LEASE_NAME, "namespace": LEASE_NAMESPACE, "annotations": dict(annotations)},
-            "spec": _lease_spec(holder, duration_s, self._clock.now()),
+            "spec": _lease_spec(holder, duration_s, now, now),
         }
         return values.lease(self._api.call("POST", LEASES, _LEASE, body=body))
 
@@ -253,7 +254,8 @@ class KubernetesCluster:
         # version is a precondition, the annotations to remove are known.
         removed = dict.fromkeys(lease.annotations.keys() - annotations.keys())
         meta = {"resourceVersion": lease.version, "annotations": removed | dict(annotations)}
-        patch = {"metadata": meta, "spec": _lease_spec(holder, duration_s, renewed_at)}
+        acquired_at = lease.acquired_by(holder, renewed_at)
+        patch = {"metadata": meta, "spec": _lease_spec(holder, duration_s, renewed_at, acquired_at)}
         try:
             return values.lease(self._api.merge(f"{LEASES}/{LEASE_NAME}", _LEASE, patch))
         except GoneError as error:
@@ -288,11 +290,12 @@ def _same(found: Json, node: str, uid: str) -> None:
         raise GoneError(f"node {node} is gone, another one has its name (UID {found['metadata']['uid']}, not {uid})")
 
 
-def _lease_spec(holder: str, duration_s: float, renewed_at: float) -> Json:
+def _lease_spec(holder: str, duration_s: float, renewed_at: float, acquired_at: float) -> Json:
     return {
         "holderIdentity": holder,
         "leaseDurationSeconds": max(1, round(duration_s)),
         "renewTime": values.micro_time(renewed_at),
+        "acquireTime": values.micro_time(acquired_at),
     }
 
 

@@ -177,6 +177,7 @@ def lease(found: Json) -> Lease:
         duration_s=float(spec.get("leaseDurationSeconds") or 0),
         annotations=meta.get("annotations") or {},
         version=meta["resourceVersion"],
+        acquired_at=epoch(spec.get("acquireTime")),
     )
 
 

@@ -6,8 +6,9 @@ A tag's value holds 256 characters and not every one of them (EC2 user guide, "T
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from node_rotation import names
 from node_rotation.ledger import Baseline
 from node_rotation.world.aws import ScalingGroup
 
@@ -25,9 +26,29 @@ class Sizes:
     run: str = ""
 
 
-def before(baseline: Baseline) -> Sizes:
-    """What the ledger says of a group."""
-    return Sizes(baseline.min, baseline.max, baseline.desired, baseline.suspended_by_us)
+def value(baseline: Baseline, run: str) -> str:
+    """What the tag of a group has to say while this run is at work.
+
+    That it was smaller before an earlier run stays said: this run knows nothing of whose the difference is by now.
+    """
+    earlier = left_larger(baseline)
+    if earlier is not None:
+        return write(replace(earlier, suspended=baseline.suspended_by_us), earlier.run)
+    return write(Sizes(baseline.min, baseline.max, baseline.desired, baseline.suspended_by_us), run)
+
+
+def left_larger(baseline: Baseline) -> Sizes | None:
+    """What a group was before an earlier run that left it larger; None once nobody has to decide about that."""
+    sizes = read(baseline.left_larger)
+    return sizes if sizes is not None and baseline.desired > sizes.desired else None
+
+
+def larger(group: ScalingGroup, sizes: Sizes) -> str:
+    """What a person has to decide: without the run's ledger nobody knows which machine it added, or whether it did."""
+    return (
+        f"asg {group.name}: desired {group.desired}, was {sizes.desired} before run {sizes.run}, whose Lease is gone. "
+        f"If nobody else wants that many, set desired to {sizes.desired}; else remove its tag {names.BASELINE}"
+    )
 
 
 def sizes_of(group: ScalingGroup) -> Sizes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from node_rotation import intake, lock, names, sweep
 from node_rotation.errors import BlockedError, ConflictError, GoneError, TransientError
@@ -20,16 +22,19 @@ from node_rotation.steps.managed import hindrance
 from node_rotation.steps.scene import fresh_group, over
 from node_rotation.steps.warm import renew
 from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.kubernetes import Lease
 from node_rotation.world.snapshot import Snapshot
+
+SWEEP_POLL_S = 10.0
 
 
 def prepare(run: Run, group_name: str) -> Outcome:
     """Take the lock, record the baseline, close the intake, suspend, run the image step, taint old nodes. Idempotent.
 
     :param group_name: a node group of the plan.
-    :returns: Done; Waiting while a dead run's remains are swept, or this one's of an earlier plan, for the intake, or
-        for a command or pod; or Blocked (another run, a running instance refresh, a template that can't be changed, an
-        intake that can't be closed).
+    :returns: Done; Waiting while a dead run's remains are swept, by whomever, or this one's of an earlier plan, for the
+        intake, or for a command or pod; or Blocked (another rotation, a running instance refresh, a template that can't
+        be changed, an intake that can't be closed).
     """
     plan = run.plan.group(group_name)
     try:
@@ -39,7 +44,8 @@ def prepare(run: Run, group_name: str) -> Outcome:
         intake.check(run)
         if waiting := _sweep_before(run):
             return waiting
-        _acquire(run)
+        if waiting := _acquire(run):
+            return waiting
         group = fresh_group(run, plan.asg)  # as it is under the lock, and after a sweep
         _record(run, plan, group)
         if not isinstance(closed := intake.close(run), Done):
@@ -118,7 +124,26 @@ def _sweep_before(run: Run) -> Waiting | None:
     return Waiting(tuple(f"sweeping what {before} left: {left}" for left in swept.left)) if swept.left else None
 
 
-def _acquire(run: Run) -> None:
+def _acquire(run: Run) -> Waiting | None:
+    """Take the lock: who only sweeps gives it back soon, another rotation may take the night."""
+    try:
+        _take(run)
+    except BlockedError:
+        found = lock.held(run)
+        if found is None:
+            return Waiting((f"the lock of {run.settings.name} was given back this moment",))
+        if not lock.only_sweeps(found):
+            raise
+        return Waiting((_held_by(run, found.lease),), SWEEP_POLL_S)
+    return None
+
+
+def _held_by(run: Run, lease: Lease) -> str:
+    since = datetime.fromtimestamp(lease.acquired_at or lease.renewed_at, UTC).strftime("%H:%M:%S UTC")
+    return f"{run.settings.name} is held by {lease.holder} since {since}: it puts back what a dead run left"
+
+
+def _take(run: Run) -> None:
     try:
         lock.acquire(run)
     except ConflictError:  # another actor of this run was a moment faster, or another run was
@@ -132,7 +157,7 @@ def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
     ledger = lock.change(run, lambda now: _with_baseline(run, plan, group, snapshot, now))
     if plan.strategy is Strategy.MANAGED:
         return
-    value = baseline_tag.write(baseline_tag.before(ledger.groups[plan.name]), ledger.run)
+    value = baseline_tag.value(ledger.groups[plan.name], ledger.run)
     if group.tags.get(names.BASELINE) != value:
         run.cloud.tag_group(group.name, {names.BASELINE: value})
 
@@ -173,6 +198,7 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
         served=everybody,
         served_partly={arn: count for arn, count in serving.items() if arn not in everybody},
         taken_at=run.clock.now(),
+        left_larger=group.tags.get(names.BASELINE, ""),
     )
     return ledger.with_group(plan.name, baseline)
 
@@ -193,6 +219,7 @@ def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
         lock.change(run, lambda now: _suspended(now, plan.name))
     if not isinstance(outcome := run_image_step(run, plan, group), Done):
         return outcome
+    _launched_before(run, plan)
     if group.warm_pool:
         renew(run, fresh_group(run, group.name))  # with the template that the image step has made
     old = {m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines}
@@ -205,6 +232,23 @@ def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
                 continue
     run.look.forget()
     return Done()
+
+
+def _launched_before(run: Run, plan: GroupPlan) -> None:
+    """Machines that others added before the template was right are no replacements: they are members as any other."""
+    members = [m.instance_id for m in fresh_group(run, plan.asg).members]
+    instances = run.cloud.instances(members)
+    late = [m for m in members if m in instances and instances[m].image_id != plan.target.image.id]
+    lock.change(run, lambda now: _with_members(now, plan.name, late))
+
+
+def _with_members(ledger: Ledger, group_name: str, more: Sequence[str]) -> Ledger:
+    """A ledger with more members in a group's baseline; once batches have begun, whoever comes is looked at by them."""
+    baseline = ledger.groups.get(group_name)
+    if baseline is None or ledger.claims_of(group_name):
+        return ledger
+    new = tuple(m for m in more if m not in baseline.members)
+    return ledger.with_group(group_name, baseline.model_copy(update={"members": (*baseline.members, *new)}))
 
 
 def _suspended(ledger: Ledger, group_name: str) -> Ledger:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from node_rotation import intake, lock
+from node_rotation import intake, lock, names
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Strategy, is_balance
 from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
-from node_rotation.steps import image_run, sizing
+from node_rotation.steps import baseline_tag, image_run, sizing
 from node_rotation.steps.assignment import newcomers, withdraw
 from node_rotation.steps.balance import ahead, even_out, give_up
 from node_rotation.steps.heal import heal_claim, send_away
@@ -101,7 +101,11 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
     if group.warm_pool:  # warmed meanwhile on an image that was taken back
         did.extend(renew(run, fresh_group(run, baseline.asg)))
     ours = giving_up and baseline.own > 0
-    undo_group(run, baseline.asg, Before(baseline.min, baseline.max, baseline.suspended_by_us), did, keep_baseline=ours)
+    earlier = baseline_tag.left_larger(baseline) if names.BASELINE in group.tags else None
+    before = Before(baseline.min, baseline.max, baseline.suspended_by_us)
+    undo_group(run, baseline.asg, before, did, keep_baseline=ours or earlier is not None)
+    if earlier is not None:
+        did.append(baseline_tag.larger(group, earlier))
     if ours:
         did.append(
             f"group {baseline.asg}: desired is {baseline.own} more than before, its pods could not leave in time"

@@ -188,7 +188,5 @@ def _write(run: Run, group_name: str, found: _Accord, baseline: Baseline) -> boo
     if ledger.groups.get(group_name) != baseline:
         return False
     if found.changes and names.BASELINE in found.group.tags:
-        run.cloud.tag_group(
-            baseline.asg, {names.BASELINE: baseline_tag.write(baseline_tag.before(baseline), ledger.run)}
-        )
+        run.cloud.tag_group(baseline.asg, {names.BASELINE: baseline_tag.value(baseline, ledger.run)})
     return True

@@ -170,7 +170,8 @@ class MemoryCluster:
             _fits(annotations)
             if self._lease:
                 raise ConflictError(f"The Lease exists already; {self._lease.holder} holds it.")
-            return self._put_lease(holder, self._objects.clock.now(), duration_s, annotations)
+            now = self._objects.clock.now()
+            return self._put_lease(Lease(holder, now, duration_s, dict(annotations), "", now))
 
     def update_lease(
         self, lease: Lease, *, holder: str, duration_s: float, annotations: Mapping[str, str], renewed_at: float
@@ -179,7 +180,8 @@ class MemoryCluster:
         with self._journal.mutation(KUBERNETES, "update_lease", holder=holder):
             _fits(annotations)
             self._check_lease(lease)
-            return self._put_lease(holder, renewed_at, duration_s, annotations)
+            acquired_at = lease.acquired_by(holder, renewed_at)
+            return self._put_lease(Lease(holder, renewed_at, duration_s, dict(annotations), "", acquired_at))
 
     def delete_lease(self, lease: Lease) -> None:
         """:raises ConflictError: if it changed meanwhile; gone is fine."""
@@ -189,9 +191,9 @@ class MemoryCluster:
                 self._lease = None
                 self._tell_lease()
 
-    def _put_lease(self, holder: str, at: float, duration_s: float, annotations: Mapping[str, str]) -> Lease:
+    def _put_lease(self, lease: Lease) -> Lease:
         self._lease_writes += 1
-        self._lease = Lease(holder, at, duration_s, dict(annotations), str(self._lease_writes))
+        self._lease = replace(lease, version=str(self._lease_writes))
         self._tell_lease()
         return self._lease
 

@@ -113,10 +113,18 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The Lease that is the lock; ``version`` is its resourceVersion, times are epoch seconds."""
+    """The Lease that is the lock; ``version`` is its resourceVersion, times are epoch seconds.
+
+    Its holder has it since ``acquired_at``; 0 if nobody wrote that down.
+    """
 
     holder: str
     renewed_at: float
     duration_s: float
     annotations: Mapping[str, str]
     version: str
+    acquired_at: float = 0.0
+
+    def acquired_by(self, holder: str, now: float) -> float:
+        """Since when somebody has it who writes it now."""
+        return self.acquired_at if holder == self.holder else now

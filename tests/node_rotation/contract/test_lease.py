@@ -41,6 +41,15 @@ def test_an_update_replaces_everything(world):
     assert written.version != made.version
 
 
+def test_it_says_since_when_its_holder_has_it(world):
+    made = world.cluster.create_lease("run-1", 600.0, {})
+    kept = world.cluster.update_lease(made, holder="run-1", duration_s=600.0, annotations={}, renewed_at=1.8e9)
+    taken = world.cluster.update_lease(kept, holder="run-2", duration_s=600.0, annotations={}, renewed_at=1.8e9 + 1)
+
+    assert (made.acquired_at, kept.acquired_at, taken.acquired_at) == (made.renewed_at, made.renewed_at, 1.8e9 + 1)
+    assert world.cluster.lease() == taken
+
+
 def test_whoever_read_an_older_version_loses(world):
     made = world.cluster.create_lease("run-1", 600.0, {})
     world.cluster.update_lease(made, holder="run-1", duration_s=600.0, annotations={"a": "1"}, renewed_at=1.8e9)

@@ -77,6 +77,23 @@ def test_it_runs_once_and_the_group_launches_the_target(way: str) -> None:
 
 
 @EACH
+def test_a_machine_that_others_add_meanwhile_is_nobodys_replacement(way: str) -> None:
+    """The cluster-autoscaler scales out while the template still says the old image."""
+    world, run, program = behind(way, takes_s=60.0)
+    program.does = lambda variables: right(world, variables)
+    asg, planned = world.asg("workers"), set(world.on_image("base-old"))
+    world.clock.after(30.0, lambda: world.scaling.set_desired(asg, 3))
+    result = engine.rotate(run)
+    assert (result.passed, result.failed) == (("workers/1", "workers/2"), ())
+    (added,) = world.on_image("base-old")
+    assert added not in planned
+    assert result.verdict is not None
+    assert result.verdict.drift == (f"instance {added} of group workers runs {world.image_id('base-old')}",)
+    assert result.verdict.residue == ()
+    assert world.scaling.group(asg).desired == 3
+
+
+@EACH
 def test_two_actors_begin_it_once(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other one writes it down, at the same instant, between this one's look and its write."""
     world, run, _ = behind(way, takes_s=float("inf"))

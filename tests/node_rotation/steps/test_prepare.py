@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from tests.node_rotation.crashes import after, run_for
 
-from node_rotation import names
+from node_rotation import lock, names
 from node_rotation.ledger import parse
-from node_rotation.outcome import Blocked, Done
+from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation.planning import empty_plan
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore
+from node_rotation.sweep import sweep
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -80,3 +82,50 @@ def test_the_tag_reads_back() -> None:
     value = world.cloud.groups([asg])[asg].tags[names.BASELINE]
     assert baseline_tag.read(value) == baseline_tag.Sizes(0, 7, 3, ("AZRebalance",), "run-1")
     assert baseline_tag.read("written by somebody else") is None
+
+
+def test_a_sweep_that_takes_its_time_is_waited_for() -> None:
+    world = MemoryWorld.simple(3)
+    prepare(run_for(world, "run-1"), "workers")
+    world.clock.wait(1000.0)
+    lock.take_over(run_for(world, "sweep scheduled__1"))
+    world.clock.wait(30.0)
+    run = run_for(world, "run-2")
+    waits = prepare(run, "workers")
+    assert isinstance(waits, Waiting)
+    assert waits.reasons == (
+        "dev.dev is held by sweep scheduled__1 since 02:16:45 UTC: it puts back what a dead run left",
+    )
+    world.clock.wait(30.0)
+    assert prepare(run, "workers") == waits
+    sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep scheduled__1")
+    assert isinstance(prepare(run, "workers"), Done)
+
+
+def test_so_is_one_that_finds_what_no_ledger_speaks_of() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world, "run-2")
+    sweeps = run_for(world, "cli-1", empty_plan(names.SWEEP, run.settings, world.clock.now()))
+    lock.acquire(sweeps)
+    assert isinstance(prepare(run, "workers"), Waiting)
+    lock.release(sweeps)
+    assert isinstance(prepare(run, "workers"), Done)
+
+
+def test_a_sweep_that_died_itself_is_not_waited_for_longer_than_its_lock() -> None:
+    world = MemoryWorld.simple(3)
+    prepare(run_for(world, "run-1"), "workers")
+    world.clock.wait(1000.0)
+    lock.take_over(run_for(world, "sweep scheduled__1"))
+    run = run_for(world, "run-2")
+    assert isinstance(prepare(run, "workers"), Waiting)
+    world.clock.wait(1000.0)
+    assert isinstance(prepare(run, "workers"), Done)
+
+
+def test_another_rotation_is_not_waited_for() -> None:
+    world = MemoryWorld.simple(3)
+    prepare(run_for(world, "run-1"), "workers")
+    blocked = prepare(run_for(world, "run-2"), "workers")
+    assert isinstance(blocked, Blocked)
+    assert "is being rotated by run-1" in blocked.reason
