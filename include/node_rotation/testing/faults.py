@@ -152,7 +152,7 @@ def _error(fault: Fault) -> Exception:
     if fault.kind == "throttle":
         return ThrottledError(said, retry_after_s=1.0)
     if fault.kind == "denied":
-        return BlockedError(Blocked(said, (fault.action or "any call",), "Renew the credentials."))
+        return BlockedError(Blocked(said, (fault.action or "any call",), "Allow it."))
     if fault.code is None or fault.status >= 500:
         return TransientError(said)
     return PermanentError(said)
