@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from node_rotation import intake, lock, names
-from node_rotation.detect import asg_name, make_run
+from node_rotation.detect import make_run
 from node_rotation.errors import BlockedError, ConflictError, PermanentError, RotationError
 from node_rotation.fleet import Settings
 from node_rotation.ledger import Ledger
@@ -67,6 +67,10 @@ def sweep(
         did.append(f"took over the lock from {found.ledger.run}")
         if left := _restored(run, found.ledger, did):
             return _ended(run, did, left)
+        left = list[str]()
+        with _told(settings.name, left):  # what was done is said, whatever the fleet file says of other groups
+            left.extend(_stray(run, did))
+        return _ended(run, did, left)
     return _ended(run, did, _stray(run, did))
 
 
@@ -213,7 +217,7 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
     serving = sum(1 for m in group.members if stays(m.lifecycle))
     sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
     if drained or serving >= max(group.desired, sizes.desired if sizes else 0):
-        if send_away(run, snapshot, (_node_group(run, asg), asg), orphan.id, did):
+        if send_away(run, snapshot, (_node_group(run, group), asg), orphan.id, did):
             run.look.forget()
         return
     lock.require(run)
@@ -233,7 +237,6 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
     did.append(f"instance {orphan.id} is back in group {asg}")
 
 
-def _node_group(run: Run, asg: str) -> str:
+def _node_group(run: Run, asg: ScalingGroup) -> str:
     """The node group of an Auto Scaling group, for its drain policy; "" if the fleet has none any more."""
-    groups = run.settings.cluster.groups
-    return next((group.name for group in groups if asg_name(group, run.settings, run.cloud) == asg), "")
+    return next((group.name for group in run.settings.cluster.groups if group.names_asg(asg.name, asg.tags)), "")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.node_rotation.crashes import after, dies, run_for
+from tests.node_rotation.crashes import after, beside, by_tags, dies, is_there_twice, run_for, vanishes
 
 from node_rotation import engine, lock, names
+from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation.model import StepName
 from node_rotation.run import Run
@@ -138,6 +140,37 @@ def test_a_dead_run_whose_group_was_deleted_meanwhile_is_swept_and_blocks_nobody
     assert world.cluster.lease() is None
     nodes = {node.name: marked(node) for node in world.cluster.nodes() if marked(node)}
     assert not nodes
+
+
+@pytest.mark.parametrize("happens", [vanishes, is_there_twice])
+@pytest.mark.parametrize("at", [3, 9, 14])
+def test_a_dead_run_is_swept_whatever_became_of_a_group_that_it_has_nothing_to_do_with(
+    at: int, happens: Callable[[MemoryWorld], None]
+) -> None:
+    world = beside()
+    run = run_for(world, strategy="detach")
+    run = run if happens is vanishes else by_tags(world, run)
+    assert dies(run, world, at, before=False)
+    happens(world)
+    world.clock.wait(1000.0)
+    with suppress(BadInputError):  # once there is nothing more of a dead run, the fleet file's mistake is told
+        hourly(world, run.settings, 1)
+    assert world.cluster.lease() is None
+    assert not world.orphans()
+    assert not [line for line in world.residue() if "dev-batch" not in line]
+    assert len(world.scaling.group("dev-workers").live()) == 3
+
+
+def test_a_dead_run_whose_own_group_was_deleted_is_swept_though_the_fleet_file_still_names_it() -> None:
+    world = MemoryWorld.simple(3, replicas=3)
+    run = run_for(world, budget={"max_surge": 2})
+    assert dies(run, world, 12, before=False)
+    del world.scaling.groups[world.asg("workers")]
+    world.clock.wait(1000.0)
+    found = swept(world)
+    assert any("asg dev-workers does not exist any more" in line for line in found.did)
+    assert any("there is no Auto Scaling group 'dev-workers'" in line for line in found.left)
+    assert world.cluster.lease() is None
 
 
 def orphaned(world: MemoryWorld) -> str:
