@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from node_rotation import names
@@ -32,23 +33,24 @@ from node_rotation.world.snapshot import Snapshot
 ACTIVITIES_S = 3600.0  # how far back scaling activities are read for a group that is short of machines
 
 
-def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) -> Snapshot:
+def observe(
+    settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, planned: Mapping[str, str] | None = None
+) -> Snapshot:
     """Observe a cluster: its groups, machines, orphans, nodes, pods, budgets, workloads and lock.
 
     Activities are read only for groups that are short of members.
 
+    :param planned: of a run: its node groups' Auto Scaling groups by its plan. What became of other workers meanwhile
+        is no reason to stop it, or to leave what a dead one left; None: every group has to be there.
     :raises BadInputError: if a group of the fleet does not exist, or two are the same.
     """
     now = clock.now()
     lease = cluster.lease()
     ledger = _ledger(lease)
-    managed = {g.name: _managed(g, settings, cloud, ledger) for g in settings.watched if g.kind is Kind.EKS_MANAGED}
-    ours = [
-        managed[group.name].asg if group.name in managed else asg_name(group, settings, cloud)
-        for group in settings.watched
-    ]
-    groups = cloud.groups(list(dict.fromkeys((*ours, *_asgs(ledger)))))
-    _all_there(settings, ours, groups)
+    found = _found(settings, cloud, ledger, planned)
+    managed = found.managed
+    groups = cloud.groups(list(dict.fromkeys((*found.asgs.values(), *(planned or {}).values(), *_asgs(ledger)))))
+    _all_there(settings, {name: asg for name, asg in found.asgs.items() if name not in found.spared}, groups)
     nodes = cluster.nodes()
     ids = {m.instance_id for group in groups.values() for m in group.members}
     ids |= {node.instance_id for node in nodes if node.instance_id} | _claimed(ledger)
@@ -69,6 +71,41 @@ def observe(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock) ->
         checks=checks.ask(_checks(settings)),
         targets=_targets(cloud, groups, {group.asg for group in managed.values()}),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Node group → its Auto Scaling group; those of ``spared`` need not exist."""
+
+    asgs: Mapping[str, str]
+    managed: Mapping[str, ManagedGroup]
+    spared: Collection[str]
+
+
+def _found(settings: Settings, cloud: Cloud, ledger: Ledger | None, planned: Mapping[str, str] | None) -> _Found:
+    """A run's own groups are found by ledger and plan; a quorum is counted over masters as the fleet file has them."""
+    begun = {name: baseline.asg for name, baseline in ledger.groups.items()} if ledger else {}
+    known = {**(planned or {}), **begun}
+    running = planned is not None and (bool(planned) or ledger is not None)
+    asgs: dict[str, str] = {}
+    managed: dict[str, ManagedGroup] = {}
+    spared: set[str] = set()
+    for group in settings.watched:
+        ours = group.name in known
+        if running and group.role is Role.WORKER and not (ours and group.kind is Kind.EKS_MANAGED):
+            spared.add(group.name)
+        try:
+            if group.kind is Kind.EKS_MANAGED:
+                managed[group.name] = _managed(group, settings, cloud, ledger)
+                asgs[group.name] = managed[group.name].asg
+            elif ours and group.name in spared:
+                asgs[group.name] = known[group.name]
+            else:
+                asgs[group.name] = asg_name(group, settings, cloud)
+        except BadInputError:
+            if group.name not in spared:
+                raise
+    return _Found(asgs, managed, spared)
 
 
 def _targets(cloud: Cloud, groups: Mapping[str, ScalingGroup], managed: Collection[str]) -> Mapping[str, Targets]:
@@ -199,7 +236,8 @@ def make_run(
     :param others: makes the clients of the fleet's other clusters, for promotion.
     :param accounts: makes the client of another account, for frozen images.
     """
-    shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock), clock, settings.policy.poll)
+    planned = {group.name: group.asg for group in plan.groups}
+    shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock, planned), clock, settings.policy.poll)
     freezes = Freezes(settings, cloud, clock, accounts)
     world = (cloud, cluster, clock, shared, outside or this_machine())
     return Run(run_id, plan, settings, *world, Others(others), freezes)
@@ -286,18 +324,18 @@ def _activities(cloud: Cloud, groups: Iterable[ScalingGroup], now: float) -> dic
     return {g.name: cloud.activities(g.name, now - ACTIVITIES_S) for g in groups if len(g.members) < g.desired}
 
 
-def _all_there(settings: Settings, ours: Sequence[str], groups: Mapping[str, ScalingGroup]) -> None:
+def _all_there(settings: Settings, ours: Mapping[str, str], groups: Mapping[str, ScalingGroup]) -> None:
     first: dict[str, str] = {}
-    for group, asg in zip(settings.watched, ours, strict=True):
-        if first.setdefault(asg, group.name) != group.name:
+    for name, asg in ours.items():
+        if first.setdefault(asg, name) != name:
             raise BadInputError(
-                f"{settings.name}: node groups {first[asg]} and {group.name}",
+                f"{settings.name}: node groups {first[asg]} and {name}",
                 f"both are the Auto Scaling group {asg!r}.",
                 "Leave one out, or give one other asg_tags.",
             )
         if asg not in groups:
             raise BadInputError(
-                f"{settings.name}: node group {group.name}",
+                f"{settings.name}: node group {name}",
                 f"there is no Auto Scaling group {asg!r} in {settings.cluster.aws.region}.",
                 "Correct its asg, or the region and account of the cluster.",
             )

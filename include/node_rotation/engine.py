@@ -7,8 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from node_rotation import lock, sweep
+from node_rotation.admission import Refuse
 from node_rotation.clearance import look as clearance
 from node_rotation.clearance.look import Superseded
+from node_rotation.ending import DEAF_S, Ending
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
@@ -22,11 +24,9 @@ from node_rotation.steps.heal import heal
 from node_rotation.steps.others import notice
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.prepare import timeout_s as prepare_timeout_s
-from node_rotation.steps.restore import restore, restored, timeout_s
 from node_rotation.steps.scene import ledger_of
 from node_rotation.steps.verify import Verdict, verify
 
-DEAF_S = 1800.0  # how long AWS or the API server may give no answer before the run gives up
 SHORTEST_S = 0.05
 LONG_S = 3600.0
 
@@ -171,9 +171,9 @@ class _Rotation:
         except Exception:
             self._restore()
             raise
-        self._restore()
+        ending = self._restore()
         self.skipped += [m.batch.name for m in self.moving]
-        ended, verdict = self.run.clock.now(), self._verified()
+        ended, verdict = self.run.clock.now(), ending.verify()
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
         return Result(
             started,
@@ -209,6 +209,8 @@ class _Rotation:
             return error.blocked
         except TransientError as error:
             return Blocked(str(error), self._objects, "Start again when the service answers.")
+        except PermanentError as error:
+            return Blocked(str(error), self._objects, REFUSED_CALL)
         return blocked
 
     def _prepare(self) -> Blocked | None:
@@ -319,7 +321,7 @@ class _Rotation:
     def _fails(self, moving: _Moving, why: Blocked) -> bool:
         """A refused batch never began: it is left out, or to a run to come, or fails; any other is healed."""
         now, name = self.run.clock.now(), moving.batch.name
-        if moving.step == 0 and (refused := refusal(self.run, moving.batch)) is not None:
+        if moving.step == 0 and (refused := self._refusal(moving.batch)) is not None:
             self.moving.remove(moving)
             if refused.how == "later":
                 self.postponed.append((name, refused.reason))
@@ -335,6 +337,12 @@ class _Rotation:
         self.tell(BatchMoved(now, name, StepName.HEAL, why))
         return True
 
+    def _refusal(self, batch: Batch) -> Refuse | None:
+        try:
+            return refusal(self.run, batch)
+        except (BlockedError, PermanentError):  # it fails by what it failed with already
+            return None
+
     def _overdue(self, moving: _Moving) -> bool:
         if moving.step == 0 and not moving.healing:
             return False
@@ -348,54 +356,21 @@ class _Rotation:
         now = self.run.clock.now()
         self.tell(BatchWaits(now, moving.batch.name, moving.name, outcome.reasons, moving.since or now))
 
-    def _restore(self) -> None:
-        began = self.run.clock.now()
-        self._notice()
+    def _restore(self) -> Ending:
+        with suppress(RotationError):  # what others did goes on record while there is a ledger for it
+            notice(self.run)
         self._remember()
-        for group in self.run.plan.groups:
-            while not self._restored(group.name, began):
-                self.run.clock.wait(self.run.settings.policy.poll)
-
-    def _restored(self, group: str, since: float) -> bool:
-        waited = self.run.clock.now() - since
-        giving_up = waited > DEAF_S
-        try:
-            giving_up = waited > timeout_s(self.run, group)
-            for line in restore(self.run, group, giving_up=giving_up):
-                self._note(line)
-            outcome = restored(self.run, group)
-            if isinstance(outcome, Blocked):
-                self._note(str(outcome))
-            return giving_up or not isinstance(outcome, Waiting)
-        except BlockedError as error:
-            self._note(str(error))
-            return True  # not ours any more: whoever took over reconciles it
-        except (TransientError, PermanentError) as error:
-            self._note(str(error))
-            return giving_up
-
-    def _verified(self) -> Verdict:
-        since = self.run.clock.now()
-        while True:
-            try:
-                return verify(self.run)
-            except TransientError as error:
-                if self.run.clock.now() - since > DEAF_S:
-                    raise
-                self.run.clock.wait(error.retry_after_s)
+        ending = Ending(self.run, self._note)
+        ending.restore()
+        return ending
 
     def _remember(self) -> None:
         try:
             lease = self.run.look().lease
-        except TransientError:
+            if lease is not None and lease.holder == self.run.id:
+                self.ledger = ledger_of(lease, self.run.id)
+        except RotationError:
             return  # the next one will do
-        if lease is not None and lease.holder == self.run.id:
-            self.ledger = ledger_of(lease, self.run.id)
-
-    def _notice(self) -> None:
-        """What others did goes on record while there is a ledger for it."""
-        with suppress(RotationError):
-            notice(self.run)
 
     def _note(self, text: str) -> None:
         self.tell(Note(self.run.clock.now(), text))

@@ -167,6 +167,13 @@ class ImageRun(Value):
     heard: float | None = None
 
 
+class FoundDead(Value):
+    """When somebody first took a dead run's lock to clean up after it, and when who has it now did; epoch seconds."""
+
+    first: int
+    last: int
+
+
 class Ledger(Value):
     """Everything a run has to remember. ``run`` made it, even when a sweep holds the lock now."""
 
@@ -181,6 +188,7 @@ class Ledger(Value):
     groups: Mapping[str, Baseline] = {}
     claims: tuple[Claim, ...] = ()
     others: tuple[Heard, ...] = ()
+    found_dead: FoundDead | None = None
 
     def claim(self, batch: str) -> Claim | None:
         """The claim of a batch, or None before it is admitted.
@@ -227,7 +235,8 @@ class Ledger(Value):
 
         :param now: epoch seconds.
         """
-        ledger = self
+        first = self.found_dead.first if self.found_dead else int(now)
+        ledger = self.model_copy(update={"found_dead": FoundDead(first=first, last=int(now))})
         for claim in (c for c in self.claims if c.open):
             begun = {
                 "leaving_since": claim.leaving_since,

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from node_rotation import intake, lock, names
-from node_rotation.detect import asg_name, make_run
-from node_rotation.errors import BlockedError, ConflictError
+from node_rotation.detect import make_run
+from node_rotation.errors import BlockedError, ConflictError, PermanentError, RotationError
 from node_rotation.fleet import Settings
+from node_rotation.ledger import Ledger
 from node_rotation.outcome import Blocked, Waiting
 from node_rotation.outside import Outside
 from node_rotation.planning import empty_plan
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.heal import send_away
-from node_rotation.steps.restore import restore, restored
+from node_rotation.steps.restore import restore, restored, timeout_s
 from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
 from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
 from node_rotation.steps.verify import orphans, residue
-from node_rotation.world.aws import Instance
+from node_rotation.world.aws import Instance, ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
 
 LONGEST_S = 1800.0
 """How long a dead run's remains may take to be swept."""
+AT_LEAST_S = 300.0
+"""So long every sweep tries before it gives a group up: half of what the hourly one has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +64,20 @@ def sweep(
         return Swept(held_by=lease.holder if lease else "")
     if found is not None:
         did.append(f"took over the lock from {found.ledger.run}")
-        for group in found.ledger.groups:
-            did.extend(restore(run, group))
-        left = [f"{g}: {r}" for g in found.ledger.groups for r in _reasons(run, g)]
-        if left:
-            return Swept(tuple(did), tuple(left))
-        if not found.ledger.groups:
-            did.extend(intake.open_again(run))
-            if (ledger := lock.read(run)) is not None and (shut := intake.shut(ledger)):
-                return Swept(tuple(did), (shut,))
-            lock.release(run)
-    try:
-        left = _stray(run, did)
-    except BlockedError:  # another run was faster
-        lease = cluster.lease()
-        return Swept(tuple(did), held_by=lease.holder if lease else "")
+        if left := _restored(run, found.ledger, did):
+            return _ended(run, did, left)
+        left = list[str]()
+        with _told(settings.name, left):  # what was done is said, whatever the fleet file says of other groups
+            left.extend(_stray(run, did))
+        return _ended(run, did, left)
+    return _ended(run, did, _stray(run, did))
+
+
+def _ended(run: Run, did: list[str], left: list[str]) -> Swept:
+    """What is left is another's to clean up, if another run was faster."""
+    lease = run.cluster.lease() if left else None
+    if lease is not None and lease.holder not in ("", run.id):
+        return Swept(tuple(did), held_by=lease.holder)
     return Swept(tuple(did), tuple(left))
 
 
@@ -93,11 +97,45 @@ def until_done(
         clock.wait(settings.policy.poll)
 
 
+@contextmanager
+def _told(what: str, left: list[str]) -> Iterator[None]:
+    """What goes wrong with one thing is said, and keeps no other from its turn."""
+    try:
+        yield
+    except RotationError as error:
+        left.append(f"{what}: {error}")
+
+
+def _restored(run: Run, ledger: Ledger, did: list[str]) -> list[str]:
+    """Restore every group of a dead run's ledger, then give its lock back; answers what is left."""
+    left: list[str] = []
+    for group in ledger.groups:
+        with _told(group, left):
+            did.extend(restore(run, group, giving_up=_giving_up(run, group, ledger)))
+            left.extend(f"{group}: {reason}" for reason in _reasons(run, group))
+    if not ledger.groups:
+        with _told(run.settings.name, left):
+            did.extend(intake.open_again(run))
+            if (now := lock.read(run)) is not None and (shut := intake.shut(now)):
+                return [shut]
+            lock.release(run)
+    return left
+
+
 def _reasons(run: Run, group: str) -> tuple[str, ...]:
     outcome = restored(run, group)
     if isinstance(outcome, Blocked):
         return (str(outcome),)
     return outcome.reasons if isinstance(outcome, Waiting) else ()
+
+
+def _giving_up(run: Run, group: str, ledger: Ledger) -> bool:
+    """Whether a group has had its time since the run was found dead, by whatever sweeps.
+
+    Better a group with a machine too many, which its tag tells of, than an intake and an autoscaler that nobody opens.
+    """
+    dead, now = ledger.found_dead, run.clock.now()
+    return dead is not None and now - dead.last > AT_LEAST_S and now - dead.first > timeout_s(run, group)
 
 
 def _stray(run: Run, did: list[str]) -> list[str]:
@@ -109,9 +147,12 @@ def _stray(run: Run, did: list[str]) -> list[str]:
     found = lock.held(run)
     if found is not None and found.lease.holder == run.id:
         return []  # another task of this very run has it by now: its marks are no strays
-    lock.acquire(run)
     try:
-        larger = [line for asg in snapshot.groups if (line := _settle_group(run, asg, did))]
+        lock.acquire(run)
+    except (BlockedError, ConflictError) as error:  # another run was faster
+        return [str(error)]
+    try:
+        larger = [line for asg in snapshot.groups for line in _settle_group(run, asg, did)]
         snapshot = run.look()
         leaving = {i.id for i in snapshot.instances.values() if names.DETACHED_FROM in i.tags}
         undo_nodes(run, snapshot, {n.instance_id for n in snapshot.nodes if marked(n)} - leaving, did)
@@ -121,19 +162,32 @@ def _stray(run: Run, did: list[str]) -> list[str]:
     return [*larger, *residue(run.look()), *orphans(run.look())]
 
 
-def _settle_group(run: Run, asg: str, did: list[str]) -> str:
-    """A group's orphans, sizes, processes and tags; what has to be left to a person, or ""."""
+def _settle_group(run: Run, asg: str, did: list[str]) -> list[str]:
+    """A group's orphans, sizes, processes and tags; what has to be left to a person."""
+    left: list[str] = []
     for instance in run.look().instances.values():
         if instance.tags.get(names.DETACHED_FROM) == asg and not gone(instance):
-            _settle(run, asg, instance, did)
+            with _told(f"instance {instance.id}", left):
+                _settle(run, asg, instance, did)
+    with _told(f"asg {asg}", left):
+        left.extend(_settle_sizes(run, asg, did, keep_baseline=bool(left)))
+    return left
+
+
+def _settle_sizes(run: Run, asg: str, did: list[str], *, keep_baseline: bool) -> Iterator[str]:
+    """Sizes, processes and tags.
+
+    :param keep_baseline: an orphan is not settled: the tag tells the next sweep what the group had.
+    """
     group, instances = fresh_group(run, asg), run.look().instances
     sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
     before = Before(*(sizes.min, sizes.max, sizes.suspended) if sizes else (group.min, group.max, ()))
     larger = sizes is not None and group.desired > sizes.desired
     tagged = any(names.RUN in i.tags for m in group.members if (i := instances.get(m.instance_id)) is not None)
     if tagged or names.BASELINE in group.tags:
-        undo_group(run, asg, before, did, keep_baseline=larger)
-    return baseline_tag.larger(group, sizes) if larger and sizes else ""
+        undo_group(run, asg, before, did, keep_baseline=larger or keep_baseline)
+    if larger and sizes:
+        yield baseline_tag.larger(group, sizes)
 
 
 def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
@@ -154,21 +208,26 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
     serving = sum(1 for m in group.members if stays(m.lifecycle))
     sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
     if drained or serving >= max(group.desired, sizes.desired if sizes else 0):
-        if send_away(run, snapshot, (_node_group(run, asg), asg), orphan.id, did):
+        if send_away(run, snapshot, (_node_group(run, group), asg), orphan.id, did):
             run.look.forget()
         return
     lock.require(run)
     if sizes is None:
         run.cloud.tag_group(asg, {names.BASELINE: baseline_tag.write(baseline_tag.sizes_of(group), run.id)})
-    if group.desired > serving:
+    lowered = group.desired > serving
+    if lowered:
         run.cloud.set_sizes(asg, desired=group.desired - 1, min=min(group.min, group.desired - 1))
-    run.cloud.attach(asg, [orphan.id])
+    try:
+        run.cloud.attach(asg, [orphan.id])
+    except (BlockedError, PermanentError):
+        if lowered:  # then the group launches what it lacks
+            run.cloud.set_sizes(asg, desired=group.desired, min=group.min)
+        raise
     run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
     run.look.forget()
     did.append(f"instance {orphan.id} is back in group {asg}")
 
 
-def _node_group(run: Run, asg: str) -> str:
+def _node_group(run: Run, asg: ScalingGroup) -> str:
     """The node group of an Auto Scaling group, for its drain policy; "" if the fleet has none any more."""
-    groups = run.settings.cluster.groups
-    return next((group.name for group in groups if asg_name(group, run.settings, run.cloud) == asg), "")
+    return next((group.name for group in run.settings.cluster.groups if group.names_asg(asg.name, asg.tags)), "")

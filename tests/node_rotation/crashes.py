@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from node_rotation import detect, engine
@@ -11,6 +11,7 @@ from node_rotation.model import Plan
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
 from node_rotation.sweep import Swept, sweep
+from node_rotation.testing import seeds
 from node_rotation.testing.faults import Crash
 from node_rotation.testing.world import MemoryWorld
 
@@ -48,6 +49,40 @@ def run_for(world: MemoryWorld, run_id: str = "run-1", plan: Plan | None = None,
     made, settings = plan_for(world, **policy)
     outside = world.outside.value()
     return detect.make_run(run_id, plan or made, settings, world.cloud, world.cluster, world.clock, outside=outside)
+
+
+def beside() -> MemoryWorld:
+    """Groups ``workers``, which drifted, and ``batch``, which did not."""
+    workers = seeds.Group("workers", image="base-old", next_image="base-new", desired=3, max=9)
+    batch = seeds.Group("batch", image="base-old", desired=1, tags={"pool": "batch"})
+    images = (seeds.Image("base-old"), seeds.Image("base-new", created="2026-11-08T06:00:00.000Z"))
+    web = seeds.Workload("web", replicas=3, budget=seeds.DisruptionBudget(max_unavailable=1))
+    return MemoryWorld.of(groups=(workers, batch), images=images, workloads=(web,))
+
+
+def by_tags(world: MemoryWorld, run: Run) -> Run:
+    """The same run of a fleet file that names ``batch`` by its tags."""
+    named = tuple(
+        g if g.name != "batch" else g.model_copy(update={"asg": None, "asg_tags": {"pool": "batch"}})
+        for g in run.settings.cluster.groups
+    )
+    cluster = run.settings.cluster.model_copy(update={"groups": named})
+    settings = run.settings.model_copy(update={"cluster": cluster})
+    return detect.make_run(
+        run.id, run.plan, settings, world.cloud, world.cluster, world.clock, outside=world.outside.value()
+    )
+
+
+def vanishes(world: MemoryWorld) -> None:
+    """Terraform deletes ``batch``."""
+    for machine in world.scaling.groups.pop(world.asg("batch")).members:
+        world.ec2.terminate_by_request(machine)
+
+
+def is_there_twice(world: MemoryWorld) -> None:
+    """Terraform replaces ``batch`` and creates before it destroys: two Auto Scaling groups carry its tags."""
+    old = world.scaling.groups[world.asg("batch")]
+    world.scaling.groups["dev-batch-v2"] = replace(old, name="dev-batch-v2", members={}, desired=0)
 
 
 def rotate(world: MemoryWorld, run_id: str = "run-1", **policy: Any) -> engine.Result:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from tests.node_rotation.crashes import after, plan_for, rotate, run_for
 
-from node_rotation import engine, lock, names, sweep
+from node_rotation import ending, engine, lock, names, sweep
 from node_rotation.ledger import parse
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -212,3 +213,72 @@ def test_a_machine_on_top_that_pods_do_not_leave_is_told_and_stays_told() -> Non
     world.clock.wait(172_800.0)
     assert sweep.sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-2").left == ()
     assert not world.residue()
+
+
+def refuses(world: MemoryWorld, kind: str, for_s: float) -> Callable[[engine.Event], None]:
+    """From the first drain on AWS does not tell of its groups, for so long, while batches wait for their turn."""
+
+    def listen(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step == "drain" and not begun:
+            begun.append(event.batch)
+            fault = seeds.Fault(kind=kind, action="DescribeAutoScalingGroups", code="ValidationError")
+            world.journal.faults.append(fault)
+            world.clock.after(for_s, world.journal.faults.clear)
+
+    begun: list[str] = []
+    return listen
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+@pytest.mark.parametrize("kind", ["error", "denied"])
+def test_a_look_that_is_refused_for_a_while_ends_the_run_with_everything_restored(kind: str, strategy: str) -> None:
+    world = MemoryWorld.simple(4, replicas=8)
+    result = engine.rotate(run_for(world, strategy=strategy), refuses(world, kind, 300.0))
+    assert not result.ok
+    assert result.failed
+    assert result.verdict is not None
+    assert not result.verdict.residue
+    world.clock.wait(30.0)
+    assert after(world).clean
+
+
+@pytest.mark.parametrize("kind", ["error", "denied"])
+def test_a_look_that_is_refused_for_good_ends_in_bounded_time_with_a_verdict_that_says_so(kind: str) -> None:
+    world = MemoryWorld.simple(4, replicas=8)
+    refusing, notes = refuses(world, kind, 1e9), list[str]()
+
+    def listen(event: engine.Event) -> None:
+        refusing(event)
+        if isinstance(event, engine.Note):
+            notes.append(event.text)
+
+    result = engine.rotate(run_for(world, strategy="detach"), listen)
+    assert result.ended_at - result.started_at < 1.5 * ending.DEAF_S
+    assert result.verdict is not None
+    (problem,) = result.verdict.problems
+    assert "ValidationError" in problem
+    assert max(Counter(notes).values()) <= 5  # of each batch, and once at the end: not at every look
+    world.journal.faults.clear()
+    world.clock.wait(1000.0)
+    sweep.until_done(world.settings(), world.cloud, world.cluster, world.clock, "sweep-1")
+    world.clock.wait(30.0)
+    assert after(world).clean
+
+
+def test_a_group_that_pods_do_not_leave_keeps_no_other_from_being_restored() -> None:
+    images = (seeds.Image("base-old"), seeds.Image("base-new", created="2026-11-08T06:00:00.000Z"))
+    groups = (seeds.Group(name, image="base-old", next_image="base-new", desired=1) for name in ("a", "b"))
+    world = MemoryWorld.of(groups=tuple(groups), images=images)
+    stopped: list[float] = []
+
+    def stop(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and (event.batch, event.step) == ("a/1", "cordon"):
+            world.add_workload(seeds.Workload("stuck", replicas=3, spread="hostname", stops_after=172_800.0))
+            world.clock.wait(10.0)
+            stopped.append(world.clock.now())
+            raise KeyboardInterrupt
+
+    engine.rotate(run_for(world), stop)
+    resumed = {m.args["group"]: m.at - stopped[0] for m in world.mutations if m.action == "ResumeProcesses"}
+    assert resumed["dev-a"] > 100.0
+    assert resumed["dev-b"] < 10.0

@@ -7,7 +7,7 @@ from tests.node_rotation.crashes import rotate, run_for
 
 from node_rotation import lock, names
 from node_rotation.errors import BlockedError, ConflictError, PermanentError
-from node_rotation.ledger import MAX_BYTES, Claim, ClaimState, Ledger, claim_change, dump, parse
+from node_rotation.ledger import MAX_BYTES, Claim, ClaimState, FoundDead, Ledger, claim_change, dump, parse
 from node_rotation.model import Strategy
 from node_rotation.steps.prepare import prepare
 from node_rotation.sweep import sweep
@@ -170,9 +170,15 @@ def test_a_batch_that_has_ended_forgets_what_it_evicted(state: ClaimState) -> No
 
 
 def test_a_ledger_that_is_taken_over_shrinks() -> None:
-    flying = claim().model_copy(update={"evicted": ("Deployment web/site",), "drain_since": 1.0, "gate_since": 1.0})
+    evicted = tuple(f"Deployment web/site-{n}" for n in range(5))
+    flying = claim().model_copy(update={"evicted": evicted, "drain_since": 1.0, "gate_since": 1.0})
     ledger = Ledger(run="r", plan="p", cluster="c").with_claim(flying)
     assert len(dump(ledger.taken_up(1_762_650_000.123))) < len(dump(ledger))
+
+
+def test_a_ledger_remembers_when_its_run_was_first_found_dead_whoever_sweeps_now() -> None:
+    ledger = Ledger(run="r", plan="p", cluster="c").taken_up(100.0).taken_up(3700.0)
+    assert ledger.found_dead == FoundDead(first=100, last=3700)
 
 
 def test_a_run_s_ledger_names_the_workloads_of_machines_in_flight_only() -> None:

@@ -12,9 +12,9 @@ from tests.node_rotation.crashes import After, after, dies, plan_for, rotate, ru
 from tests.node_rotation.masters import kops, probed
 from tests.node_rotation.test_two_actors import Shadow
 
-from node_rotation import detect, engine, machine, planning
+from node_rotation import detect, engine, lock, machine, planning
 from node_rotation.control_plane import quorum
-from node_rotation.errors import BlockedError
+from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
 from node_rotation.model import Plan
 from node_rotation.run import Run
@@ -347,3 +347,13 @@ def test_wherever_it_dies_a_sweep_leaves_nothing_and_another_run_ends_it(offset:
         assert rotate(world, "run-2", **probed(world)).ok
         assert after(world).old == 0, wrong(at, before, after(world))
         assert world.etcd.lost_at == [], wrong(at, before, after(world))
+
+
+def test_masters_that_can_not_be_found_stop_a_run_also_midway() -> None:
+    world = kops()
+    run = run_for(world)
+    lock.acquire(run)
+    del world.scaling.groups[world.asg("master-b")]
+    run.look.forget()
+    with pytest.raises(BadInputError, match=f"there is no Auto Scaling group '{world.asg('master-b')}'"):
+        run.look()

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from tests.node_rotation.crashes import after, run_for
+from tests.node_rotation.crashes import after, beside, by_tags, is_there_twice, run_for, vanishes
 
 from node_rotation import engine
 from node_rotation.report import page, report
@@ -214,3 +214,25 @@ def test_somebody_elses_annotation_against_scale_down_stays() -> None:
     world.cluster.annotate(first.name, first.uid, theirs)
     Heard(world, ("", ""), lambda: None)
     assert theirs.items() <= world.objects.nodes[first.name].annotations.items()
+
+
+@STRATEGIES
+@pytest.mark.parametrize("happens", [vanishes, is_there_twice])
+def test_a_rotation_goes_on_whatever_becomes_of_a_group_that_it_has_nothing_to_do_with(
+    strategy: str, happens: Callable[[MemoryWorld], None]
+) -> None:
+    world = beside()
+    run = run_for(world, strategy=strategy)
+    run = run if happens is vanishes else by_tags(world, run)
+
+    def listen(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and (event.batch, event.step) == ("workers/1", "drain"):
+            happens(world)
+
+    began = world.clock.now()
+    result = engine.rotate(run, listen)
+    assert result.ok, result
+    assert world.clock.now() - began < 600.0
+    assert len(world.on_image("base-new")) == 3
+    assert not world.orphans()
+    assert world.cluster.lease() is None

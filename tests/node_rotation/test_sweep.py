@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
-from tests.node_rotation.crashes import after, dies, run_for
+import pytest
+from tests.node_rotation.crashes import after, beside, by_tags, dies, is_there_twice, run_for, vanishes
 
-from node_rotation import lock, names
+from node_rotation import engine, lock, names
+from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
+from node_rotation.model import StepName
+from node_rotation.run import Run
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.undo import marked
 from node_rotation.steps.verify import verify
 from node_rotation.sweep import Swept, sweep
 from node_rotation.testing import seeds
-from node_rotation.testing.faults import Crash
+from node_rotation.testing.faults import Crash, Mutation
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -136,6 +142,37 @@ def test_a_dead_run_whose_group_was_deleted_meanwhile_is_swept_and_blocks_nobody
     assert not nodes
 
 
+@pytest.mark.parametrize("happens", [vanishes, is_there_twice])
+@pytest.mark.parametrize("at", [3, 9, 14])
+def test_a_dead_run_is_swept_whatever_became_of_a_group_that_it_has_nothing_to_do_with(
+    at: int, happens: Callable[[MemoryWorld], None]
+) -> None:
+    world = beside()
+    run = run_for(world, strategy="detach")
+    run = run if happens is vanishes else by_tags(world, run)
+    assert dies(run, world, at, before=False)
+    happens(world)
+    world.clock.wait(1000.0)
+    with suppress(BadInputError):  # once there is nothing more of a dead run, the fleet file's mistake is told
+        hourly(world, run.settings, 1)
+    assert world.cluster.lease() is None
+    assert not world.orphans()
+    assert not [line for line in world.residue() if "dev-batch" not in line]
+    assert len(world.scaling.group("dev-workers").live()) == 3
+
+
+def test_a_dead_run_whose_own_group_was_deleted_is_swept_though_the_fleet_file_still_names_it() -> None:
+    world = MemoryWorld.simple(3, replicas=3)
+    run = run_for(world, budget={"max_surge": 2})
+    assert dies(run, world, 12, before=False)
+    del world.scaling.groups[world.asg("workers")]
+    world.clock.wait(1000.0)
+    found = swept(world)
+    assert any("asg dev-workers does not exist any more" in line for line in found.did)
+    assert any("there is no Auto Scaling group 'dev-workers'" in line for line in found.left)
+    assert world.cluster.lease() is None
+
+
 def orphaned(world: MemoryWorld) -> str:
     """A machine that somebody died over: detached by us, and no Lease tells of it."""
     asg, machine = world.asg("workers"), world.on_image("base-old")[0]
@@ -207,3 +244,98 @@ def test_sizes_that_nobody_can_tell_whose_they_are_are_reported_until_somebody_d
     world.cloud.set_sizes(asg, desired=3)
     assert not swept(world).left
     assert not world.residue()
+
+
+INTAKE: dict[str, Any] = {"http": {"close": {"path": "/close"}, "open": {"path": "/open"}}}
+
+
+def dies_at(run: Run, batch: str, step: StepName, world: MemoryWorld, *arrives: seeds.Workload) -> None:
+    """A run dies as a batch begins a step; what arrives then is placed meanwhile."""
+
+    def die(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and (event.batch, event.step) == (batch, step):
+            for workload in arrives:
+                world.add_workload(workload)
+            world.clock.wait(10.0)
+            raise Crash
+
+    with suppress(Crash):
+        engine.rotate(run, die)
+
+
+def hourly(world: MemoryWorld, settings: Settings, hours: int, first: int = 1) -> list[Swept]:
+    """How Airflow sweeps: every hour by another id, for ten minutes as long as something is left."""
+    found = []
+    for hour in range(first, first + hours):
+        begins = world.clock.now() + 3600.0
+        for _ in range(30):
+            outside = world.outside.value()
+            swept = sweep(settings, world.cloud, world.cluster, world.clock, f"sweep {hour}", outside)
+            if not swept.left:
+                break
+            world.clock.wait(20.0)
+        found.append(swept)
+        world.clock.wait(begins - world.clock.now())
+    return found
+
+
+@pytest.mark.parametrize("strategy", ["surge", "detach"])
+def test_a_pod_that_stays_on_the_surplus_machine_is_named_and_keeps_the_intake_closed_no_longer_than_a_drain_lasts(
+    strategy: str,
+) -> None:
+    world = MemoryWorld.simple(2, replicas=0)
+    run = run_for(world, strategy=strategy, intake=INTAKE, drain={"timeout": "15m"})
+    job = seeds.Workload("report", kind="Job", replicas=3, spread="hostname")
+    dies_at(run, "workers/1", StepName.CORDON, world, job)
+    world.clock.wait(1000.0)
+    (first,) = hourly(world, run.settings, 1)
+    assert "batch workers/1 is being healed" in first.left[0]
+    assert any("pod default/report-" in line and "drain.jobs: wait" in line for line in first.left)
+    assert world.outside.http.closed
+    hourly(world, run.settings, 1, first=2)
+    assert not world.outside.http.closed
+    assert world.cluster.lease() is None
+    assert not world.scaling.group(world.asg("workers")).suspended
+    assert not [node.name for node in world.cluster.nodes() if marked(node) and strategy == "surge"]
+
+
+def test_a_group_that_is_refused_keeps_no_other_from_being_put_back() -> None:
+    images = (seeds.Image("base-old"), seeds.Image("base-new", created="2026-11-08T06:00:00.000Z"))
+    groups = (seeds.Group(name, image="base-old", next_image="base-new", desired=2) for name in ("a", "b"))
+    world = MemoryWorld.of(groups=tuple(groups), images=images)
+    run = run_for(world, strategy="detach", intake=INTAKE)
+
+    def die(mutation: Mutation) -> None:
+        if mutation.action == "DetachInstances" and mutation.args["group"] == "dev-b":
+            raise Crash
+
+    world.journal.on_mutation = die
+    with suppress(Crash):
+        engine.rotate(run)
+    world.journal.on_mutation = None
+    world.clock.wait(1000.0)
+    assert len(world.orphans()) == 2
+    world.journal.faults.append(seeds.Fault("denied", action="AttachInstances", calls=(1,), message="protected"))
+    found = sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep 1", world.outside.value())
+    assert any(line.startswith("a: protected") for line in found.left)
+    (orphan,) = world.orphans()
+    assert world.ec2.found[orphan].tags[names.DETACHED_FROM] == "dev-a"
+    assert not hourly(world, run.settings, 1)[0].left
+    assert after(world).clean
+
+
+def test_a_group_that_is_refused_for_good_is_named_and_the_intake_opens_all_the_same() -> None:
+    world = MemoryWorld.simple(2, replicas=0)
+    run = run_for(world, strategy="detach", intake=INTAKE)
+    dies_at(run, "workers/1", StepName.CORDON, world)
+    world.clock.wait(1000.0)
+    for action in ("AttachInstances", "TerminateInstances"):
+        world.journal.faults.append(seeds.Fault("denied", action=action, message="instance i-1 is protected"))
+    found = hourly(world, run.settings, 3)
+    assert all(any("is protected" in line for line in swept.left) for swept in found)
+    assert not world.outside.http.closed
+    assert world.cluster.lease() is None
+    assert not world.scaling.group(world.asg("workers")).suspended
+    world.journal.faults.clear()
+    hourly(world, run.settings, 2, first=4)
+    assert after(world).clean

@@ -195,7 +195,8 @@ def _ours(snapshot: Snapshot, asg: str, machine: str) -> bool:
     """In the group, or out of it because a rotation detached it."""
     instance = snapshot.instances.get(machine)
     detached = instance is not None and instance.tags.get(names.DETACHED_FROM) == asg
-    return detached or snapshot.groups[asg].member(machine) is not None
+    group = snapshot.groups.get(asg)
+    return detached or (group is not None and group.member(machine) is not None)
 
 
 def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledger:

@@ -163,9 +163,13 @@ def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:
 
 
 def as_it_stands(run: Run, plan: GroupPlan, snapshot: Snapshot) -> Ledger:
-    """The ledger that :func:`prepare` would begin with, written nowhere."""
+    """The ledger that :func:`prepare` would begin with, written nowhere.
+
+    :raises BlockedError: if the group is gone.
+    """
     nothing = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
-    return _with_baseline(run, plan, snapshot.groups[plan.asg], snapshot, nothing)
+    group = snapshot.groups.get(plan.asg) or fresh_group(run, plan.asg)
+    return _with_baseline(run, plan, group, snapshot, nothing)
 
 
 def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Snapshot, ledger: Ledger) -> Ledger:

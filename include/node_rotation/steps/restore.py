@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from node_rotation import intake, lock, names
+from node_rotation.errors import BlockedError, PermanentError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Strategy, is_balance
-from node_rotation.outcome import Done, Outcome, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import baseline_tag, image_run, sizing
 from node_rotation.steps.assignment import newcomers, withdraw
 from node_rotation.steps.balance import ahead, even_out, give_up
+from node_rotation.steps.drain import standing
 from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.scene import fresh_group, gone, ledger_of, staying, terminated
 from node_rotation.steps.undo import Before, undo_group, undo_nodes
@@ -50,8 +55,10 @@ def restored(run: Run, group_name: str) -> Outcome:
         return intake.opened(run, ledger)
     if ledger is None or group_name not in ledger.groups:
         return Done(f"group {group_name} is restored")
-    machines = sorted(_not_gone_yet(run.look(), ledger, group_name))
+    snapshot = run.look()
+    machines = sorted(_not_gone_yet(snapshot, ledger, group_name))
     reasons = [_unfinished(c) for c in ledger.claims_of(group_name) if c.open]
+    reasons += _staying_pods(run, snapshot, ledger, group_name)
     reasons += [f"instance {machine} is shutting down" for machine in machines]
     return Waiting(tuple(reasons) or (f"group {group_name} is being restored",))
 
@@ -79,16 +86,32 @@ def _unfinished(claim: Claim) -> str:
     return f"batch {claim.batch} is being healed"
 
 
+def _staying_pods(run: Run, snapshot: Snapshot, ledger: Ledger, group_name: str) -> tuple[str, ...]:
+    """The pods for which machines that are too many wait: those machines carry our cordon until they are empty."""
+    group = snapshot.groups.get(ledger.groups[group_name].asg)
+    machines = _machines(ledger, group_name) | {m.instance_id for m in (group.members if group else ())}
+    policy = run.settings.groups.get(group_name, run.settings.policy)
+    nodes = tuple(n for n in snapshot.nodes if n.instance_id in machines and names.CORDONED_BY in n.annotations)
+    outcome = standing(snapshot, nodes, policy, snapshot.taken_at, snapshot.taken_at)
+    if isinstance(outcome, Blocked):
+        return (str(outcome),)
+    return outcome.reasons if isinstance(outcome, Waiting) else ()
+
+
 def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *, giving_up: bool) -> Ledger:
     image_run.clear(run, group_name)
     baseline = ledger.groups[group_name]
     if baseline.strategy is not Strategy.MANAGED and not run.cloud.groups([baseline.asg]):
         return _forget(run, group_name, ledger, did)
-    if _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up):
-        run.look.forget()
-    if ledger.groups[group_name].strategy is Strategy.MANAGED:  # nothing of it was changed
+    with _going_on(giving_up, group_name, did):
+        _heal(run, ledger.claims_of(group_name), did, giving_up=giving_up)
+    lock.require(run)  # if it is lost, that was no trouble of a machine
+    if baseline.strategy is Strategy.MANAGED:  # nothing of it was changed
         return lock.change(run, lambda now: now.without_group(group_name))
-    if not _machines_right(run, group_name, did, giving_up=giving_up) and not giving_up:
+    right = giving_up
+    with _going_on(giving_up, group_name, did):
+        right = _machines_right(run, group_name, did, giving_up=giving_up) or giving_up
+    if not right:
         return lock.require(run).ledger
     ledger = lock.require(run).ledger
     baseline = ledger.groups[group_name]
@@ -125,15 +148,35 @@ def _forget(run: Run, group_name: str, ledger: Ledger, did: list[str]) -> Ledger
     return lock.change(run, lambda now: now.without_group(group_name))
 
 
-def _heal(run: Run, claims: tuple[Claim, ...], did: list[str], *, giving_up: bool) -> bool:
-    """Whether there was a batch to be healed or given up."""
-    before = len(did)
+@contextmanager
+def _going_on(giving_up: bool, group_name: str, did: list[str]) -> Iterator[None]:
+    """A refusal does not keep a group that is given up from being undone: verify then names the machine."""
+    try:
+        yield
+    except (BlockedError, PermanentError) as error:
+        if not giving_up:
+            raise
+        did.append(f"group {group_name} is restored without a machine of it: {error}")
+
+
+def _heal(run: Run, claims: tuple[Claim, ...], did: list[str], *, giving_up: bool) -> None:
+    """Heal, or give up, every open batch: one that is refused keeps no other from its turn.
+
+    :raises RotationError: what the first of them was refused with.
+    """
+    before, refused = len(did), list[RotationError]()
     for claim in claims:
-        if claim.open and not is_balance(claim.batch):
-            did.extend(heal_claim(run, claim, "the run ended before it passed"))
-        elif claim.open and giving_up:
-            give_up(run, claim, "it took too long", did)
-    return len(did) > before
+        try:
+            if claim.open and not is_balance(claim.batch):
+                did.extend(heal_claim(run, claim, "the run ended before it passed"))
+            elif claim.open and giving_up:
+                give_up(run, claim, "it took too long", did)
+        except RotationError as error:
+            refused.append(error)
+    if len(did) > before or refused:
+        run.look.forget()
+    if refused:
+        raise refused[0]
 
 
 def _machines_right(run: Run, group_name: str, did: list[str], *, giving_up: bool) -> bool:
@@ -142,6 +185,8 @@ def _machines_right(run: Run, group_name: str, did: list[str], *, giving_up: boo
     opened = [c for c in ledger.claims_of(group_name) if c.open]
     if not all(is_balance(c.batch) for c in opened) and not giving_up:
         return False
+    if giving_up:
+        _ask_again(run, group_name)
     if not opened and not _surplus_gone(run, group_name, did):
         return False
     return giving_up or even_out(run, group_name, did)
@@ -155,13 +200,11 @@ def _machines(ledger: Ledger, group_name: str) -> set[str]:
 def _surplus_gone(run: Run, group_name: str, did: list[str]) -> bool:
     """What this run has added to desired leaves again; True when nothing of it is left.
 
-    The newest machines go first; where none is new, those that were to be replaced anyway. What it took away too much
-    (a machine that could not come back) is asked for again.
+    The newest machines go first; where none is new, those that were to be replaced anyway.
     """
+    _ask_again(run, group_name)
     baseline, group = sizing.settle(run, group_name)
-    if baseline.own < 0:
-        sizing.set_desired(run, group_name, lambda baseline, group: group.desired - min(baseline.own, 0))
-    elif baseline.own > 0 and withdraw(run, group_name, ()):
+    if baseline.own > 0 and withdraw(run, group_name, ()):
         baseline, group = sizing.settle(run, group_name)
     if baseline.own <= 0:
         return True
@@ -171,6 +214,13 @@ def _surplus_gone(run: Run, group_name: str, did: list[str]) -> bool:
     snapshot = run.look()
     where = (group_name, baseline.asg)
     return all([send_away(run, snapshot, where, machine, did) for machine in spare[: baseline.own]])
+
+
+def _ask_again(run: Run, group_name: str) -> None:
+    """What this run took away too much, for a machine that could not come back, its group launches anew."""
+    baseline, _ = sizing.settle(run, group_name)
+    if baseline.own < 0:
+        sizing.set_desired(run, group_name, lambda baseline, group: group.desired - min(baseline.own, 0))
 
 
 def _of_use_to_nobody(ledger: Ledger, group_name: str, group: ScalingGroup) -> list[str]:

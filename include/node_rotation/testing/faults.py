@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from node_rotation.errors import ConflictError, PermanentError, TransientError
+from node_rotation.errors import BlockedError, ConflictError, PermanentError, TransientError
+from node_rotation.outcome import Blocked
 from node_rotation.testing.clock import VirtualClock
 from node_rotation.testing.scaling_activity import capacity_text
 from node_rotation.testing.seeds import Fault
@@ -150,6 +151,8 @@ def _error(fault: Fault) -> Exception:
         return ConflictError(said)
     if fault.kind == "throttle":
         return ThrottledError(said, retry_after_s=1.0)
+    if fault.kind == "denied":
+        return BlockedError(Blocked(said, (fault.action or "any call",), "Allow it."))
     if fault.code is None or fault.status >= 500:
         return TransientError(said)
     return PermanentError(said)

@@ -190,7 +190,7 @@ class Workload:
 class Fault:
     """Something that goes wrong, by the n-th call of an action (or by type and zone: capacity).
 
-    :param kind: throttle, error, conflict, lost_answer, delay or capacity.
+    :param kind: throttle, error, denied (only a person can clear it), conflict, lost_answer, delay or capacity.
     :param service: ec2, autoscaling, ssm or kubernetes; None: any.
     :param action: AWS' operation, or the method's name in the ``Cluster`` protocol; None: any.
     :param calls: 1-based; (): every call.
