@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -28,12 +28,13 @@ def doctor(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCo
     every = [known.settings(name) for name in session.cluster_names(file, clusters)]
     knows = cache(session.airflow_knows)  # an Airflow takes seconds to answer, and clusters share their receivers
     found = [finding for settings in every for finding in _examined(settings, knows)]
+    asked_as = {settings.name: arn for settings in every if (arn := _asked_as(settings))}
     if output is Output.JSON:
         names = [settings.name for settings in every]
         findings = [finding.model_dump(mode="json") for finding in found]
-        render.write_json({"schema_version": 1, "clusters": names, "findings": findings})
+        render.write_json({"schema_version": 1, "clusters": names, "asked_as": asked_as, "findings": findings})
     else:
-        _show([settings.name for settings in every], found)
+        _show([settings.name for settings in every], asked_as, found)
     return ExitCode.BLOCKED if any(f.severity is Severity.BLOCKING for f in found) else ExitCode.OK
 
 
@@ -86,7 +87,15 @@ def _aws_alone(settings: Settings, what: str) -> Sequence[Finding]:
     return examine(Patient(found, ReadOnlyCloud(cloud), None, account, None, session.wall_clock(), session.outside()))
 
 
-def _show(clusters: Sequence[str], found: Sequence[Finding]) -> None:
+def _asked_as(settings: Settings) -> str:
+    """Whom AWS takes us for: what an administrator may do says nothing of what Airflow's role may."""
+    try:
+        return session.aws_asker(settings).identity()
+    except Exception:  # a finding says it already
+        return ""
+
+
+def _show(clusters: Sequence[str], asked_as: Mapping[str, str], found: Sequence[Finding]) -> None:
     out = render.console()
     if found:
         rows = ((f.cluster, f.severity, f.check, f.what, f.object, f.remedy) for f in found)
@@ -97,4 +106,5 @@ def _show(clusters: Sequence[str], found: Sequence[Finding]) -> None:
     for name in clusters:
         counts = [sum(f.cluster == name and f.severity is severity for f in found) for severity in Severity]
         said = ", ".join(f"{count} {severity}" for count, severity in zip(counts, Severity, strict=True) if count)
-        out.print(f"{name}: {said or 'nothing stands in the way of a rotation'}.", markup=False)
+        whom = f" AWS was asked as {asked_as[name]}." if name in asked_as else ""
+        out.print(f"{name}: {said or 'nothing stands in the way of a rotation'}.{whom}", markup=False, soft_wrap=True)

@@ -31,6 +31,12 @@ def test_nothing_in_the_way_exits_0(cli: Cli, account: MemoryAccount) -> None:
     assert "dev.dev: nothing stands in the way of a rotation." in ran.out
 
 
+def test_it_says_whom_aws_took_it_for(cli: Cli, account: MemoryAccount) -> None:
+    """With an administrator's credentials nothing is ever missing: whose rights they were is half of the answer."""
+    assert f"nothing stands in the way of a rotation. AWS was asked as {account.identity()}." in cli("doctor").out
+    assert cli("-o", "json", "doctor").document["asked_as"] == {"dev.dev": account.identity()}
+
+
 def test_a_blocking_finding_exits_3_and_says_what_to_do(cli: Cli, account: MemoryAccount, world: MemoryWorld) -> None:
     account.denied = {"ec2:TerminateInstances", *GROUP_CHANGES}
     ran = cli("doctor")
