@@ -170,7 +170,10 @@ def detect(
         known = ", ".join(g.name for g in settings.cluster.groups)
         raise BadInputError("group", f"{settings.name} has no node group {group!r}.", f"Known: {known}.")
     seen = snapshot or observe(settings, cloud, cluster, clock)
-    asg = seen.groups[_seen_asg(found, seen) or asg_name(found, settings, cloud)]
+    name = _seen_asg(found, seen) or asg_name(found, settings, cloud)
+    if name not in seen.groups:  # deleted since it was planned
+        raise _not_there(settings, group, name)
+    asg = seen.groups[name]
     managed = seen.managed.get(asg.name)
     policy = settings.groups[group]
     source = policy.image
@@ -334,8 +337,12 @@ def _all_there(settings: Settings, ours: Mapping[str, str], groups: Mapping[str,
                 "Leave one out, or give one other asg_tags.",
             )
         if asg not in groups:
-            raise BadInputError(
-                f"{settings.name}: node group {name}",
-                f"there is no Auto Scaling group {asg!r} in {settings.cluster.aws.region}.",
-                "Correct its asg, or the region and account of the cluster.",
-            )
+            raise _not_there(settings, name, asg)
+
+
+def _not_there(settings: Settings, group: str, asg: str) -> BadInputError:
+    return BadInputError(
+        f"{settings.name}: node group {group}",
+        f"there is no Auto Scaling group {asg!r} in {settings.cluster.aws.region}.",
+        "Correct its asg, or the region and account of the cluster.",
+    )

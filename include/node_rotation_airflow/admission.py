@@ -38,6 +38,7 @@ def ask(run: Run, index: int, gates: Gates | None) -> Answer:
     except PermanentError as error:
         return Refuse("fail", str(error), "")
     except TransientError as error:
+        lock.keep_unseen(run)
         return Waiting((str(error),), error.retry_after_s)
 
 

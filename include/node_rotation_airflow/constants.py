@@ -53,7 +53,9 @@ UNKNOWN_RETRIES = 3
 """Of an error that nobody foresaw."""
 RETRY_DELAY = timedelta(seconds=10)
 SWEEP_AGAIN_S = 20.0
-"""The first pause of a sweep; all of them are less than the hour after which the next sweep comes."""
+"""Every pause of a sweep: pods leave as budgets allow at that moment, so it has to be there often."""
+SWEEP_RETRIES = 30
+"""Ten minutes: less than the hour after which the next sweep comes."""
 ADMIT_TIMEOUT = timedelta(days=3)
 CLEAR_TIMEOUT = timedelta(days=30)
 """Windows and promotions take their time; a newer run takes the place of one that waits."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf
 
+from node_rotation import lock
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, Role, StepName, Strategy
@@ -55,6 +56,7 @@ def attempt(name: str, run: Run, subject: str, left_s: float = inf) -> Outcome:
     try:
         return DEEDS[name].do(run, subject, left_s)
     except TransientError as error:
+        lock.keep_unseen(run)
         return Waiting((str(error),), error.retry_after_s)
     except BlockedError as error:
         return error.blocked

@@ -18,15 +18,22 @@ if TYPE_CHECKING:
 
 
 class RotationRetryPolicy(RetryPolicy):
-    """Transient: again for about half an hour. Blocked and permanent: no other attempt helps."""
+    """Transient: again, after ever longer pauses. Blocked and permanent: no other attempt helps.
+
+    :param retries: of the task that it is for.
+    :param longest_pause_s: no pause grows beyond it, seconds.
+    """
+
+    def __init__(self, retries: int = RETRIES, longest_pause_s: float = LONGEST_PAUSE_S) -> None:
+        self.retries, self.longest_pause_s = retries, longest_pause_s
 
     def evaluate(
         self, exception: BaseException, try_number: int, max_tries: int, context: Context | None = None
     ) -> RetryDecision:
         """Decide by the error's class; anything unknown gets a few more tries."""
-        tries = try_number - max(0, max_tries - RETRIES)  # clearing a task counts on and raises max_tries
+        tries = try_number - max(0, max_tries - self.retries)  # clearing a task counts on and raises max_tries
         if isinstance(exception, TransientError):
-            pause = timedelta(seconds=_pause_s(exception.retry_after_s, tries))
+            pause = timedelta(seconds=self._pause_s(exception.retry_after_s, tries))
             return RetryDecision.retry(pause, reason=str(exception))
         if isinstance(exception, BlockedError | PermanentError):
             return RetryDecision.fail(reason=str(exception))
@@ -35,18 +42,17 @@ class RotationRetryPolicy(RetryPolicy):
         return RetryDecision.default()
 
     def serialize(self) -> dict[str, Any]:
-        """Nothing to remember."""
-        return {}
+        """What :meth:`deserialize` makes it of."""
+        return {"retries": self.retries, "longest_pause_s": self.longest_pause_s}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> RotationRetryPolicy:
         """Make it again."""
-        return cls()
+        return cls(**data)
 
-
-def _pause_s(asked_s: float, tries: int) -> float:
-    """What the service asked for, and ever longer: who is not back by then may be away for a while."""
-    return max(asked_s, min(LONGEST_PAUSE_S, asked_s * 2.0 ** (tries - 1)))
+    def _pause_s(self, asked_s: float, tries: int) -> float:
+        """What the service asked for, and ever longer: who is not back by then may be away for a while."""
+        return max(asked_s, min(self.longest_pause_s, asked_s * 2.0 ** (tries - 1)))
 
 
 @contextmanager

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node_rotation_airflow.constants import RETRIES
+from node_rotation.errors import TransientError
+from node_rotation_airflow.constants import RETRIES, SWEEP_AGAIN_S, SWEEP_RETRIES
 
 ROOT = Path(__file__).parents[2]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
@@ -49,8 +51,18 @@ def test_every_dag_is_documented_tagged_limited_and_starts_paused(bag: Any) -> N
 def test_every_task_has_an_owner_and_retries_by_class_of_error(bag: Any) -> None:
     for task in tasks(bag):
         assert task.owner == "node-rotation", task.task_id
-        assert task.retries == RETRIES, task.task_id
         assert type(task.retry_policy).__name__ == "RotationRetryPolicy", task.task_id
+        assert task.retries == task.retry_policy.retries, task.task_id
+        assert task.retries == (SWEEP_RETRIES if task.task_id == "sweep" else RETRIES), task.task_id
+
+
+def test_what_is_left_of_a_sweep_is_tried_every_20_seconds_for_ten_minutes(bag: Any) -> None:
+    """Pods leave as budgets allow at that moment: whoever comes rarely moves few, and gives up too soon."""
+    task = bag.dags["sweep_residue"].get_task("sweep")
+    policy = type(task.retry_policy).deserialize(task.retry_policy.serialize())
+    left = TransientError("left in dev.dev: a pod", SWEEP_AGAIN_S)
+    pauses = [policy.evaluate(left, attempt, task.retries).retry_delay for attempt in range(1, task.retries + 1)]
+    assert pauses == [timedelta(seconds=20)] * 30
 
 
 def test_every_mapped_task_is_named(bag: Any) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.node_rotation.crashes import run_for
 from tests.node_rotation.eks_world import NEW, OLD, world
 
-from node_rotation import engine
-from node_rotation.model import is_balance
-from node_rotation.outcome import Blocked, Done
+from node_rotation import engine, lock
+from node_rotation.model import StepName, is_balance
+from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
 from node_rotation.scaling.zones import unevenness
 from node_rotation.steps import ORDER
 from node_rotation.steps.heal import heal
 from node_rotation.steps.scene import ledger_of
+from node_rotation.testing import seeds
 from node_rotation.testing.faults import Crash
 from node_rotation.testing.managed_values import UpdateFailed
 from node_rotation.testing.world import MemoryWorld
+from node_rotation_airflow import admission
 from node_rotation_airflow.deeds import DEEDS, PREPARE, RESTORE, attempt
 
 
@@ -109,3 +113,26 @@ def test_whoever_waits_for_the_last_batches_evens_out_zones_beside_them() -> Non
     assert unevenness(group) == 0
     assert memory.cluster.lease() is None
     assert memory.monitor.max_extra[memory.asg("workers")] <= 3
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda run: attempt(StepName.LAUNCH.value, run, "workers/1"), lambda run: admission.ask(run, 1, {0: "failed"})],
+    ids=["a step", "a held batch"],
+)
+def test_a_run_keeps_its_lock_while_aws_gives_no_answer(ask: Callable[[Run], object]) -> None:
+    """The API server answers: the hourly sweep would take it over, and open everything again."""
+    memory = MemoryWorld.simple(3, replicas=3, max_unavailable=3)
+    run = run_for(memory)
+    done(memory, run, PREPARE, "workers")
+    done(memory, run, StepName.ADMIT.value, "workers/1")
+    memory.journal.faults.append(seeds.Fault(kind="throttle", service="autoscaling"))
+    until = memory.clock.now() + 1800.0
+    while memory.clock.now() < until:
+        outcome = ask(run)
+        assert isinstance(outcome, Waiting)
+        memory.clock.wait(outcome.poll_s)
+
+    lease = memory.cluster.lease()
+    assert lease is not None
+    assert not lock.expired(lease, memory.clock.now())

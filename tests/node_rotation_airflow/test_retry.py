@@ -25,7 +25,7 @@ def test_a_transient_error_comes_again_after_the_pause_the_service_asked_for() -
 @pytest.mark.parametrize("asked_s", [0.5, 5.0, 20.0])
 @pytest.mark.parametrize("tries_before", [0, 7], ids=["first", "cleared"])
 def test_so_it_is_tried_for_about_half_an_hour_ever_less_often(asked_s: float, tries_before: int) -> None:
-    """As on the command line; and a sweep's before the next hour's comes."""
+    """As on the command line."""
     max_tries = tries_before + RETRIES
     policy, error = RotationRetryPolicy(), TransientError("no answer", asked_s)
     pauses = [

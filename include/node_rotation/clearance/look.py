@@ -35,14 +35,15 @@ Clearance = Done | Waiting | Blocked | Superseded
 def look(run: Run, superseded: str = "") -> Clearance:
     """Whether a run may begin: Done, what it waits for and until when, or why it never will.
 
-    One that holds the lock has begun, and goes on whatever the time: admission keeps back what must not start.
+    One that holds the lock has begun, and goes on whatever the time: admission keeps back what must not start. Planned
+    again it has not: nobody was asked about what it is to do now.
 
     :param run: its plan has at least one batch.
     :param superseded: which other run takes its place, as who starts runs knows; "" if none does.
     """
     try:
         held = lock.held(run)
-        if held is not None and held.lease.holder == run.id:
+        if held is not None and held.lease.holder == run.id and held.ledger.plan == run.plan.id:
             return Done("the run has begun already")
         if superseded:
             return Superseded(superseded)

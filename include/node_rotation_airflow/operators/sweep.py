@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from node_rotation_airflow import fleet_file
-from node_rotation_airflow.constants import SWEEP_AGAIN_S
+from node_rotation_airflow.constants import SWEEP_AGAIN_S, SWEEP_RETRIES
 from node_rotation_airflow.operators.base import RotationOperator
 from node_rotation_airflow.operators.request import discovered
+from node_rotation_airflow.retry import RotationRetryPolicy
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
+
+SWEEP_POLICY = RotationRetryPolicy(SWEEP_RETRIES, longest_pause_s=SWEEP_AGAIN_S)
 
 
 class SweepOperator(RotationOperator):

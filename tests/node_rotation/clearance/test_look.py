@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.node_rotation.crashes import FAST, after
 
-from node_rotation import detect, engine
+from node_rotation import detect, engine, lock
 from node_rotation.clearance import look as clearance
 from node_rotation.clearance.look import Superseded
 from node_rotation.errors import TransientError
@@ -101,6 +101,29 @@ def test_the_next_waits_until_the_one_before_runs_the_image_and_has_soaked_it() 
     land.prod.clock.wait(4000.0)
     assert isinstance(clearance.look(prod), Done)
     assert land.prod.mutations == []
+
+
+def test_a_run_that_has_begun_goes_on_but_a_new_plan_of_it_is_asked_like_any_other() -> None:
+    """It was held, and cleared as a whole once a newer image was out: dev has not proven that one."""
+    land = Land()
+    begun = land.run("prod")
+    lock.acquire(begun)
+    assert isinstance(clearance.look(begun), Done)
+
+    land.publish("base-3")
+
+    assert "dev.dev group workers: 2 of 2 machines do not run" in why(clearance.look(land.run("prod")))
+
+
+def test_a_group_that_is_deleted_while_its_run_waits_is_named() -> None:
+    land = Land()
+    prod = land.run("prod")
+    del land.prod.scaling.groups["prod-workers"]
+
+    blocked = clearance.look(prod)
+
+    assert isinstance(blocked, Blocked)
+    assert "there is no Auto Scaling group 'prod-workers'" in blocked.reason
 
 
 def test_a_reason_lets_one_run_go_ahead_and_stands_in_its_plan() -> None:
