@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from node_rotation import names
@@ -57,9 +58,19 @@ def inherited(run: Run) -> str:
 
 
 def replanned(run: Run) -> bool:
-    """Whether this run was planned again while it holds the lock: batches of that name in its ledger are others."""
+    """Whether this run was planned again while it holds the lock: batches of that name in its ledger are others.
+
+    Its own search for strays is no such plan, as long as the task that searches is alive.
+    """
     found = held(run)
-    return found is not None and found.lease.holder == found.ledger.run == run.id and found.ledger.plan != run.plan.id
+    if found is None or not found.lease.holder == found.ledger.run == run.id or found.ledger.plan == run.plan.id:
+        return False
+    return not for_strays(found.ledger) or expired(found.lease, run.clock.now())
+
+
+def for_strays(ledger: Ledger) -> bool:
+    """Whether the lock was only taken to look for what no ledger speaks of; no group is prepared under it."""
+    return ledger.plan == names.SWEEP and not ledger.groups
 
 
 def only_sweeps(found: Held) -> bool:
@@ -154,14 +165,17 @@ def change(run: Run, how: Change) -> Ledger:
     raise ConflictError(f"the ledger of {run.settings.name} changed {TRIES} times while it was being written")
 
 
-def release(run: Run) -> bool:
+def release(run: Run, only: Callable[[Ledger], bool] | None = None) -> bool:
     """Give the lock back, if this run has it.
 
+    :param only: whether the ledger is still the one it was taken for: another task of this run may have its own by now.
     :returns: True if it was given back now.
     """
     for _ in range(TRIES):
         lease = run.cluster.lease()
         if lease is None or lease.holder != run.id:
+            return False
+        if only is not None and not only(_ledger(lease)):
             return False
         try:
             run.cluster.delete_lease(lease)
