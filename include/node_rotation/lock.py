@@ -49,12 +49,16 @@ def expired(lease: Lease, now: float) -> bool:
 
 
 def inherited(run: Run) -> str:
-    """The id of a dead run that this one has to clean up after, or has begun to; "" if there is none."""
+    """The id of a dead run that this one has to clean up after, or has begun to; "" if there is none.
+
+    It may be its own: a sweep that took this run for dead, and died itself.
+    """
     found = held(run)
-    if found is None or found.ledger.run == run.id:
+    if found is None:
         return ""
-    begun = found.lease.holder == run.id
-    return found.ledger.run if begun or expired(found.lease, run.clock.now()) else ""
+    if found.lease.holder == run.id:
+        return found.ledger.run if found.ledger.run != run.id else ""
+    return found.ledger.run if expired(found.lease, run.clock.now()) else ""
 
 
 def replanned(run: Run) -> bool:
