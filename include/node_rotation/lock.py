@@ -106,7 +106,7 @@ def acquire(run: Run) -> Ledger:
 
 
 def take_over(run: Run) -> Held | None:
-    """Make this run the holder of an expired lock, its ledger kept; None if there is nothing to take.
+    """Make this run the holder of an expired lock, or of its own, its ledger kept; None if there is nothing to take.
 
     :raises BlockedError: if the holder is alive.
     :raises ConflictError: if it was renewed, or taken, this moment.
@@ -114,11 +114,12 @@ def take_over(run: Run) -> Held | None:
     found = held(run)
     if found is None:
         return None
-    if found.lease.holder == run.id:
+    mine = found.lease.holder == run.id
+    if mine and found.ledger.found_dead is not None:
         return Held(_write(run, found.lease, dict(found.lease.annotations)), found.ledger)
-    if not expired(found.lease, run.clock.now()):
+    if not mine and not expired(found.lease, run.clock.now()):
         _check(run, found.lease)
-    ledger = found.ledger.taken_up(run.clock.now())
+    ledger = found.ledger.taken_up(run.clock.now())  # its own of an earlier plan as well: from now it has its time
     return Held(_write(run, found.lease, {**found.lease.annotations, names.LEDGER: dump(ledger)}), ledger)
 
 
