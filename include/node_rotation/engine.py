@@ -113,8 +113,8 @@ def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
 
 
 def _clean_up(run: Run, started: float) -> Result:
-    """With nothing to rotate, at least what a dead run left is cleaned up."""
-    dead = lock.inherited(run)
+    """With nothing to rotate, at least what a dead run left is cleaned up, or this one before it was called again."""
+    dead = lock.inherited(run) or (run.id if lock.replanned(run) else "")
     if dead:
         sweep.until_done(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside)
     return Result(started, run.clock.now(), verdict=verify(run) if dead else None, took_up=dead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -49,18 +50,32 @@ def expired(lease: Lease, now: float) -> bool:
 
 
 def inherited(run: Run) -> str:
-    """The id of a dead run that this one has to clean up after, or has begun to; "" if there is none."""
+    """The id of a dead run that this one has to clean up after, or has begun to; "" if there is none.
+
+    It may be its own: a sweep that took this run for dead, and died itself.
+    """
     found = held(run)
-    if found is None or found.ledger.run == run.id:
+    if found is None:
         return ""
-    begun = found.lease.holder == run.id
-    return found.ledger.run if begun or expired(found.lease, run.clock.now()) else ""
+    if found.lease.holder == run.id:
+        return found.ledger.run if found.ledger.run != run.id else ""
+    return found.ledger.run if expired(found.lease, run.clock.now()) else ""
 
 
 def replanned(run: Run) -> bool:
-    """Whether this run was planned again while it holds the lock: batches of that name in its ledger are others."""
+    """Whether this run was planned again while it holds the lock: batches of that name in its ledger are others.
+
+    Its own search for strays is no such plan, as long as the task that searches is alive.
+    """
     found = held(run)
-    return found is not None and found.lease.holder == found.ledger.run == run.id and found.ledger.plan != run.plan.id
+    if found is None or not found.lease.holder == found.ledger.run == run.id or found.ledger.plan == run.plan.id:
+        return False
+    return not for_strays(found.ledger) or expired(found.lease, run.clock.now())
+
+
+def for_strays(ledger: Ledger) -> bool:
+    """Whether the lock was only taken to look for what no ledger speaks of; no group is prepared under it."""
+    return ledger.plan == names.SWEEP and not ledger.groups
 
 
 def only_sweeps(found: Held) -> bool:
@@ -92,7 +107,7 @@ def acquire(run: Run) -> Ledger:
 
 
 def take_over(run: Run) -> Held | None:
-    """Make this run the holder of an expired lock, its ledger kept; None if there is nothing to take.
+    """Make this run the holder of an expired lock, or of its own, its ledger kept; None if there is nothing to take.
 
     :raises BlockedError: if the holder is alive.
     :raises ConflictError: if it was renewed, or taken, this moment.
@@ -100,11 +115,12 @@ def take_over(run: Run) -> Held | None:
     found = held(run)
     if found is None:
         return None
-    if found.lease.holder == run.id:
+    mine = found.lease.holder == run.id
+    if mine and found.ledger.found_dead is not None:
         return Held(_write(run, found.lease, dict(found.lease.annotations)), found.ledger)
-    if not expired(found.lease, run.clock.now()):
+    if not mine and not expired(found.lease, run.clock.now()):
         _check(run, found.lease)
-    ledger = found.ledger.taken_up(run.clock.now())
+    ledger = found.ledger.taken_up(run.clock.now())  # its own of an earlier plan as well: from now it has its time
     return Held(_write(run, found.lease, {**found.lease.annotations, names.LEDGER: dump(ledger)}), ledger)
 
 
@@ -163,14 +179,17 @@ def change(run: Run, how: Change) -> Ledger:
     raise ConflictError(f"the ledger of {run.settings.name} changed {TRIES} times while it was being written")
 
 
-def release(run: Run) -> bool:
+def release(run: Run, only: Callable[[Ledger], bool] | None = None) -> bool:
     """Give the lock back, if this run has it.
 
+    :param only: whether the ledger is still the one it was taken for: another task of this run may have its own by now.
     :returns: True if it was given back now.
     """
     for _ in range(TRIES):
         lease = run.cluster.lease()
         if lease is None or lease.holder != run.id:
+            return False
+        if only is not None and not only(_ledger(lease)):
             return False
         try:
             run.cluster.delete_lease(lease)

@@ -118,7 +118,7 @@ def _restored(run: Run, ledger: Ledger, did: list[str]) -> list[str]:
             did.extend(intake.open_again(run))
             if (now := lock.read(run)) is not None and (shut := intake.shut(now)):
                 return [shut]
-            lock.release(run)
+            lock.release(run, lambda now: now.plan == ledger.plan and not now.groups)
     return left
 
 
@@ -148,7 +148,8 @@ def _stray(run: Run, did: list[str]) -> list[str]:
     if found is not None and found.lease.holder == run.id:
         return []  # another task of this very run has it by now: its marks are no strays
     try:
-        lock.acquire(run)
+        if lock.acquire(run).plan != run.plan.id:
+            return []  # as above, this moment
     except (BlockedError, ConflictError) as error:  # another run was faster
         return [str(error)]
     try:
@@ -157,7 +158,7 @@ def _stray(run: Run, did: list[str]) -> list[str]:
         leaving = {i.id for i in snapshot.instances.values() if names.DETACHED_FROM in i.tags}
         undo_nodes(run, snapshot, {n.instance_id for n in snapshot.nodes if marked(n)} - leaving, did)
     finally:
-        lock.release(run)
+        lock.release(run, lock.for_strays)
     run.look.forget()
     return [*larger, *residue(run.look()), *orphans(run.look())]
 

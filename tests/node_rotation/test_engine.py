@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from tests.node_rotation.crashes import after, plan_for, rotate, run_for
+from tests.node_rotation.crashes import after, dies_at_the_last, plan_for, rotate, run_for
 
 from node_rotation import ending, engine, lock, names, sweep
 from node_rotation.ledger import parse
@@ -282,3 +282,18 @@ def test_a_group_that_pods_do_not_leave_keeps_no_other_from_being_restored() -> 
     resumed = {m.args["group"]: m.at - stopped[0] for m in world.mutations if m.action == "ResumeProcesses"}
     assert resumed["dev-a"] > 100.0
     assert resumed["dev-b"] < 10.0
+
+
+def test_called_again_with_nothing_left_to_rotate_a_run_puts_back_what_it_left() -> None:
+    world = MemoryWorld.simple(1)
+    dies_at_the_last(run_for(world), world)
+    again = run_for(world)
+    assert not again.plan.batches
+
+    result = engine.rotate(again)
+
+    assert result.ok
+    assert result.verdict is not None
+    assert result.took_up == again.id
+    assert world.cluster.lease() is None
+    assert after(world).clean

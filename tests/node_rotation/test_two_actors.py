@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.node_rotation.crashes import STRATEGIES, after, by, dies, run_for
 
-from node_rotation import engine, names, sweep
+from node_rotation import engine, lock, names, sweep
 from node_rotation.errors import RotationError
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import Waiting
+from node_rotation.outcome import Done, Outcome, Waiting
+from node_rotation.planning import empty_plan
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.prepare import prepare
@@ -98,3 +99,47 @@ def test_who_sweeps_a_dead_run_leaves_a_faster_ones_preparation_alone(
     assert ledger.groups.keys() == {"workers"}
     assert names.BASELINE in world.cloud.groups([world.asg("workers")])[world.asg("workers")].tags
     assert swept.held_by == ("" if overtaking == slow.id else fast.id)
+
+
+@pytest.mark.parametrize("polls", [1, 2])
+def test_a_sibling_task_waits_for_the_search_for_strays_and_keeps_its_lock(
+    polls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = MemoryWorld.simple(2)
+    slow, fast = strays(world), run_for(world, "run-2")
+    settle, outcomes = sweep._settle_group, list[Outcome]()
+
+    def overtaken(run: Run, asg: str, did: list[str]) -> list[str]:
+        monkeypatch.setattr(sweep, "_settle_group", settle)
+        outcomes.extend(prepare(fast, "workers") for _ in range(polls))
+        return settle(run, asg, did)
+
+    monkeypatch.setattr(sweep, "_settle_group", overtaken)
+    sweep.sweep(slow.settings, world.cloud, world.cluster, world.clock, slow.id)
+
+    assert [type(outcome) for outcome in outcomes] == [Waiting] * polls
+    assert isinstance(prepare(fast, "workers"), Done)
+    assert lock.require(fast).ledger.groups.keys() == {"workers"}
+
+
+def test_a_search_for_strays_whose_task_died_keeps_its_run_no_longer_than_its_lock() -> None:
+    world = MemoryWorld.simple(2)
+    run = strays(world)
+    lock.acquire(run_for(world, run.id, empty_plan(names.SWEEP, run.settings, world.clock.now())))
+
+    assert isinstance(prepare(run, "workers"), Waiting)
+    for _ in range(8):  # asking again does not keep it alive
+        world.clock.wait(run.settings.policy.lock_duration / 5)
+        outcome = prepare(run, "workers")
+
+    assert isinstance(outcome, Done)
+    assert lock.require(run).ledger.plan == run.plan.id
+
+
+def strays(world: MemoryWorld) -> Run:
+    """The next run after a dead one whose Lease is gone, but not what it left."""
+    assert dies(run_for(world, "run-1"), world, 12, before=False)
+    lease = world.cluster.lease()
+    assert lease is not None
+    world.cluster.delete_lease(lease)
+    return run_for(world, "run-2")

@@ -127,7 +127,10 @@ def _sweep_before(run: Run) -> Waiting | None:
 def _acquire(run: Run) -> Waiting | None:
     """Take the lock: who only sweeps gives it back soon, another rotation may take the night."""
     try:
-        _take(run)
+        if (mine := lock.held(run)) is not None and mine.lease.holder == run.id and lock.for_strays(mine.ledger):
+            return Waiting((_held_by(run, mine.lease),), SWEEP_POLL_S)  # not renewed: its task may have died
+        if lock.for_strays(_take(run)):
+            return Waiting((f"another task of {run.id} looks for what dead runs left",), SWEEP_POLL_S)
     except BlockedError:
         found = lock.held(run)
         if found is None:
@@ -143,11 +146,11 @@ def _held_by(run: Run, lease: Lease) -> str:
     return f"{run.settings.name} is held by {lease.holder} since {since}: it puts back what a dead run left"
 
 
-def _take(run: Run) -> None:
+def _take(run: Run) -> Ledger:
     try:
-        lock.acquire(run)
+        return lock.acquire(run)
     except ConflictError:  # another actor of this run was a moment faster, or another run was
-        lock.acquire(run)
+        return lock.acquire(run)
 
 
 def _record(run: Run, plan: GroupPlan, group: ScalingGroup) -> None:

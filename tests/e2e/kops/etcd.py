@@ -23,7 +23,7 @@ def access(kops: Ground, cluster: str = "prod") -> dict[str, EtcdAccess]:
 class Watch:
     """Looks from outside at the processes of etcd's members; ``fewest`` masters had all of theirs up.
 
-    Not at ``/health``: while the others elect a leader for one that went, all of them say no for a moment.
+    What it sees at least was so: a master that is away for a moment only may come and go between two looks. Not at ``/health``: while the others elect a leader for one that went, all of them say no for a moment.
     """
 
     def __init__(self, etcd: Members, volumes: tuple[str, ...]) -> None:
@@ -35,6 +35,7 @@ class Watch:
         thread = threading.Thread(target=self._run, daemon=True)
         thread.start()
         yield
+        assert thread.is_alive(), "nobody has watched to the end"
         self._over.set()
         thread.join(timeout=30)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 from tests.node_rotation import crashes
 
-from node_rotation import engine
+from node_rotation import engine, lock
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import may_begin, recall
 from node_rotation.steps.heal import heal
-from node_rotation.steps.prepare import prepare, rotated
+from node_rotation.steps.prepare import prepare, rotated, timeout_s
 from node_rotation.steps.restore import restore, restored
+from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -151,3 +152,22 @@ def test_a_run_that_is_planned_again_does_not_take_its_earlier_batches_for_its_n
     theirs = {machine.instance_id for batch in planned.plan.batches for machine in batch.machines}
     assert theirs.isdisjoint(world.on_image("base-old"))  # one that was detached while it was planned came back
     assert (world.orphans(), world.residue()) == ((), ())
+
+
+def test_a_run_that_is_planned_again_gives_up_what_it_cannot_put_back_and_goes_on() -> None:
+    """A pod that lasts for days keeps a replacement of the earlier plan: told by its tag, it keeps nobody else."""
+    world = MemoryWorld.simple(machines=2, replicas=0, boot=5.0)
+    run = crashes.run_for(world, **crashes.by("surge", 1))
+    assert isinstance(prepare(run, "workers"), Done)
+    assert all(again(world, run, run.plan.batches[0], name) for name in (StepName.ADMIT, StepName.LAUNCH))
+    world.add_workload(seeds.Workload("stuck", kind="Job", replicas=3, spread="hostname", stops_after=172_800.0))
+    world.clock.run_until(world.settled, 600.0)
+    planned = crashes.run_for(world, run.id, **crashes.by("surge", 2))
+    assert lock.replanned(planned)
+
+    deadline = world.clock.now() + timeout_s(planned)
+    while isinstance(outcome := prepare(planned, "workers"), Waiting) and world.clock.now() < deadline:
+        world.clock.wait(outcome.poll_s)
+
+    assert isinstance(outcome, Done), outcome
+    assert lock.require(planned).ledger.plan == planned.plan.id

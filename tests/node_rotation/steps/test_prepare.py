@@ -129,3 +129,16 @@ def test_another_rotation_is_not_waited_for() -> None:
     blocked = prepare(run_for(world, "run-2"), "workers")
     assert isinstance(blocked, Blocked)
     assert "is being rotated by run-1" in blocked.reason
+
+
+def test_its_own_lock_in_the_hands_of_a_sweep_that_died_is_taken_back_once_it_has_expired() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world, "run-1")
+    prepare(run, "workers")
+    world.clock.wait(1000.0)
+    lock.take_over(run_for(world, "cli-1"))
+    assert isinstance(prepare(run, "workers"), Waiting)
+    assert lock.inherited(run) == ""
+    world.clock.wait(1000.0)
+    assert isinstance(prepare(run, "workers"), Done)
+    assert lock.require(run).lease.holder == "run-1"
