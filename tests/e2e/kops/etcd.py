@@ -23,7 +23,8 @@ def access(kops: Ground, cluster: str = "prod") -> dict[str, EtcdAccess]:
 class Watch:
     """Looks from outside at the processes of etcd's members; ``fewest`` masters had all of theirs up.
 
-    What it sees at least was so: a master that is away for a moment only may come and go between two looks. Not at ``/health``: while the others elect a leader for one that went, all of them say no for a moment.
+    A master that is away for a moment only may come and go between two looks. Not at ``/health``: while the others
+    elect a leader for one that went, all of them say no for a moment.
     """
 
     def __init__(self, etcd: Members, volumes: tuple[str, ...]) -> None:
