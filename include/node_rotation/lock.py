@@ -52,13 +52,13 @@ def expired(lease: Lease, now: float) -> bool:
 def inherited(run: Run) -> str:
     """The id of a dead run that this one has to clean up after, or has begun to; "" if there is none.
 
-    It may be its own: a sweep that took this run for dead, and died itself.
+    It may be its own, also while it is put back: a sweep took this run for dead, and died itself.
     """
     found = held(run)
     if found is None:
         return ""
     if found.lease.holder == run.id:
-        return found.ledger.run if found.ledger.run != run.id else ""
+        return found.ledger.run if found.ledger.run != run.id or found.ledger.found_dead is not None else ""
     return found.ledger.run if expired(found.lease, run.clock.now()) else ""
 
 

@@ -89,6 +89,7 @@ def test_each_cluster_is_upgraded_only_once_the_one_before_takes_installations_a
             assert set(land.machines(f"{cluster}-{name}").values()) == {image}
         assert set(json.loads((land.reports.parent / f"{cluster}.json").read_text()).values()) == {image}
     assert watch.fewest >= 2
+    assert watch.restarted == {"a0", "b1", "c2"}
     assert all(m.healthy for c in probe(access(land.ground, FIRST)) for m in c.members)
     passed = report(land, runs[FIRST])["passed"]
     assert [name.partition("/")[0] for name in passed] == [*MASTERS, "nodes", "nodes"]

@@ -19,7 +19,7 @@ from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import update_in_flight
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import gone, ledger_of, over, without_group
+from node_rotation.steps.scene import gone, ledger_of, machines_gone, over, without_group
 from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.snapshot import Snapshot
 
@@ -100,7 +100,7 @@ def recall(run: Run, passed: Sequence[Batch]) -> None:
     snapshot = run.look()
     ledger = ledger_of(snapshot.lease, run.id)
     unsaid = [batch for batch in passed if ledger is not None and not _passed(ledger, batch)]
-    if lost := [batch for batch in unsaid if all(gone(snapshot.instances.get(m.instance_id)) for m in batch.machines)]:
+    if lost := [batch for batch in unsaid if machines_gone(snapshot, batch)]:
         lock.change(run, lambda now: _recalled(run, lost, now))
 
 

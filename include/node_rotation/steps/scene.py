@@ -124,7 +124,12 @@ def over(run: Run, batch: Batch) -> bool:
     snapshot = run.look()
     ledger = ledger_of(snapshot.lease, run.id)
     held = ledger is not None and ledger.claim(batch.name) is not None
-    return not held and all(gone(snapshot.instances.get(m.instance_id)) for m in batch.machines)
+    return not held and machines_gone(snapshot, batch)
+
+
+def machines_gone(snapshot: Snapshot, batch: Batch) -> bool:
+    """Whether none of a batch's old machines is left."""
+    return all(gone(snapshot.instances.get(m.instance_id)) for m in batch.machines)
 
 
 def fresh_group(run: Run, asg: str) -> ScalingGroup:

@@ -74,6 +74,10 @@ class Members:
         """Whether every member on a volume has its process."""
         return all(self._runs(member) for member in self._of(volume))
 
+    def processes(self, volume: str) -> frozenset[int]:
+        """The ids of the processes that run a volume's members; others once they were down in between."""
+        return frozenset(self._started[member].pid for member in self._of(volume) if self._runs(member))
+
     def _start(self) -> None:
         self._tools.processes.stop([self._name(member) for of in self._members.values() for member in of])
         self._started = {}  # of a start whose ports somebody else took: neither its processes nor its data count

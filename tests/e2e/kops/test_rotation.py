@@ -56,6 +56,7 @@ def test_a_kops_cluster_is_rotated_control_plane_first_and_etcd_keeps_two_of_thr
         "nodes",
     ], said.out
     assert watch.fewest >= 2
+    assert watch.restarted == {"a0", "b1", "c2"}
     assert all(m.healthy for c in probe(access(kops)) for m in c.members)
     assert running_images(kops) == {"base-2026-11-08": 5}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.node_rotation.crashes import after, run_for
+from tests.node_rotation.crashes import after, dies, run_for
 
 from node_rotation import lock, names
 from node_rotation.ledger import parse
@@ -142,3 +142,24 @@ def test_its_own_lock_in_the_hands_of_a_sweep_that_died_is_taken_back_once_it_ha
     world.clock.wait(1000.0)
     assert isinstance(prepare(run, "workers"), Done)
     assert lock.require(run).lease.holder == "run-1"
+
+
+def test_what_takes_its_time_to_be_put_back_is_put_back_before_it_begins_anew() -> None:
+    """A batch was under way: its machines leave at their own pace, and nothing of the old baseline counts any more."""
+    world = MemoryWorld.simple(3, replicas=3)
+    run = run_for(world, "run-1", strategy="detach", budget={"max_surge": 2})
+    assert dies(run, world, 14, before=False)
+    world.clock.wait(1000.0)
+    lock.take_over(run_for(world, "cli-1"))
+    world.clock.wait(1000.0)
+
+    waited = []
+    while isinstance(outcome := prepare(run, "workers"), Waiting):
+        waited += outcome.reasons
+        world.clock.wait(outcome.poll_s)
+
+    assert isinstance(outcome, Done)
+    assert any("sweeping what run-1 left" in reason for reason in waited)
+    ledger = lock.require(run).ledger
+    assert (ledger.found_dead, ledger.claims) == (None, ())
+    assert "AZRebalance" in world.cloud.groups([world.asg("workers")])[world.asg("workers")].suspended
