@@ -19,7 +19,7 @@ from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore, restored
 from node_rotation.steps.verify import verify
 from node_rotation.testing import seeds
-from node_rotation.testing.faults import Mutation
+from node_rotation.testing.faults import Crash, Mutation
 from node_rotation.testing.world import MemoryWorld
 
 CLOSE, OPEN = "/clusters/dev/close", "/clusters/dev/open"
@@ -234,6 +234,27 @@ def test_the_other_one_may_be_refused_before_the_first_has_its_answer() -> None:
     world.journal.on_mutation = race
     assert isinstance(prepare(run, "one"), Done)
     assert isinstance(refused[0], Blocked)
+    assert world.outside.http.closed
+    restore(run, "one")
+    restore(run, "two")
+    assert not world.outside.http.closed
+    assert after(world).clean
+
+
+def test_or_the_first_dies_before_it_has_written_down_that_it_closed_it() -> None:
+    """A refusal only takes back what the refused task itself wrote down."""
+    world, run = two_groups(intake=HTTP)
+    world.journal.faults.append(fault(CLOSE, calls=(2,), status=409, code="it closes already"))
+    refused: list[Outcome] = []
+
+    def race_and_die(mutation: Mutation) -> None:
+        if mutation.action == CLOSE and not refused:
+            refused.append(prepare(run, "two"))
+            raise Crash
+
+    world.journal.on_mutation = race_and_die
+    with pytest.raises(Crash):
+        prepare(run, "one")
     assert world.outside.http.closed
     restore(run, "one")
     restore(run, "two")

@@ -16,6 +16,7 @@ from node_rotation.notify import outcome
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import newest
+from node_rotation_airflow.constants import ENDED_KEY
 from node_rotation_airflow.documents import Request, Rotation
 from node_rotation_airflow.newest import Waiter, supersedes
 from node_rotation_airflow.operators.clear import ClearOperator
@@ -193,6 +194,7 @@ def test_a_run_that_ends_before_it_is_opened_again_gives_back_what_it_holds_and_
     run, _ = waiting(airflow, world, image={"ssm": "/images/base/current"})
     run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
     run.states[task] = "skipped"
+    run.xcoms[task, ENDED_KEY] = "rejected by alice"
 
     with pytest.raises(AirflowFailException, match="not as planned"):
         run.run(VerifyOperator(task_id="verify"))
