@@ -31,7 +31,7 @@ WITHIN_S = 120.0  # a pod whose node has gone is collected after up to 60 s (pod
 CALM_WITHIN_S = 120.0
 CALM_LOOKS = 5
 WORKERS, MIXED, CONFIGURED, ALIASED = "dev-workers", "dev-mixed", "dev-configured", "dev-aliased"
-SERVED = "dev-served"
+SERVED, VERSIONED = "dev-served", "dev-versioned"
 RECOMMENDED = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
 OLD_IMAGE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
 NEW_IMAGE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
@@ -62,6 +62,7 @@ SCENARIO: dict[str, Any] = {
             "environment": "dev",
             "groups": [
                 {"name": "workers", "image": "base-1", "min": 2, "max": 5, "desired": 3, "tags": {"pool": "main"}},
+                {"name": "versioned", "image": "base-1", "min": 0, "max": 2, "desired": 1},
                 {
                     "name": "mixed",
                     "image": "base-1",

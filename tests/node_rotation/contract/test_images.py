@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.node_rotation.contract.conftest import VERSIONED
 
 from node_rotation.errors import BlockedError, GoneError
 from node_rotation.model import TemplateVersion
@@ -62,7 +63,7 @@ def test_parameters_below_a_path_are_what_was_written_last(world):
 
 
 def test_latest_and_default_are_resolved(world):
-    spec = world.group().template
+    spec = world.group(VERSIONED).template
     first = world.cloud.template(TemplateSpec(spec.name, spec.id, "1"))
     made = world.cloud.new_template_version(first.ref, image_named(world, "base-2").id, "resolve-1")
     world.cloud.set_default_version(first.ref)
@@ -77,7 +78,7 @@ def test_latest_and_default_are_resolved(world):
 
 
 def test_the_same_token_makes_a_version_once(world):
-    spec = world.group().template
+    spec = world.group(VERSIONED).template
     source = world.cloud.template(spec).ref
     image = image_named(world, "base-2").id
 
@@ -91,7 +92,7 @@ def test_the_same_token_makes_a_version_once(world):
 
 
 def test_a_new_default_is_what_default_resolves_to(world):
-    spec = world.group().template
+    spec = world.group(VERSIONED).template
     made = world.cloud.new_template_version(
         world.cloud.template(spec).ref, image_named(world, "base-2").id, "default-1"
     )
@@ -102,19 +103,19 @@ def test_a_new_default_is_what_default_resolves_to(world):
 
 
 def test_a_group_launches_from_the_version_it_is_pointed_at(world):
-    spec = world.group().template
+    spec = world.group(VERSIONED).template
     source = world.cloud.template(TemplateSpec(spec.name, spec.id, "1")).ref
     image = image_named(world, "base-2").id
     made = world.cloud.new_template_version(source, image, "pointed-1")
-    before = world.members()
+    before = world.members(VERSIONED)
 
-    world.cloud.use_template_version("dev-workers", made)
+    world.cloud.use_template_version(VERSIONED, made)
     world.cloud.terminate_in_group(before[0], decrement=False)
 
-    assert world.group().template == TemplateSpec(made.name, made.id, made.version)
-    (new,) = world.eventually(lambda: set(world.members()) - set(before))
+    assert world.group(VERSIONED).template == TemplateSpec(made.name, made.id, made.version)
+    (new,) = world.eventually(lambda: set(world.members(VERSIONED)) - set(before))
     assert world.cloud.instances([new])[new].image_id == image
-    assert world.group().member(new).template == made
+    assert world.group(VERSIONED).member(new).template == made
 
 
 def test_a_mixed_group_keeps_its_overrides(world):
