@@ -116,7 +116,7 @@ _CREDENTIALS_REMEDY = (
 )
 
 
-_READS = ("Describe", "Get", "List", "Simulate")
+_READS = ("AssumeRole", "Describe", "Get", "List", "Simulate")
 """What begins so changes nothing: whatever became of it, it may be repeated."""
 
 _NO_CREDENTIALS_REMEDY = (
@@ -128,7 +128,7 @@ _NO_CREDENTIALS_REMEDY = (
 def translated(service: str, action: str, what: str) -> Iterator[None]:
     """Turn whatever botocore raises inside into an error of ours.
 
-    :param service: as IAM spells it: ``ec2``, ``autoscaling``, ``ssm``, ``eks``, ``elasticloadbalancing``.
+    :param service: as IAM spells it: ``ec2``, ``autoscaling``, ``ssm``, ``eks``, ``sts``, ``elasticloadbalancing``.
     :param action: as IAM spells it: ``DetachInstances``.
     :param what: the objects, as error messages name them.
     :raises RotationError: one of the classes of ``errors``.

@@ -9,6 +9,7 @@ from airflow.sdk.exceptions import AirflowNotFoundException
 from botocore.loaders import create_loader
 
 from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_errors import translated
 from node_rotation.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -52,11 +53,17 @@ class AwsCloudHook(AwsBaseHook):
             raise BadInputError(f"connection {conn_id}", "does not exist.", remedy) from error
 
     def cloud(self) -> AwsCloud:
-        """The client; assumed roles refresh themselves as long as it lives."""
+        """The client; assumed roles refresh themselves as long as it lives.
+
+        :raises RotationError: as :meth:`session`.
+        """
         return AwsCloud(self.session())
 
     def session(self) -> boto3.Session:
-        """A session whose clients are what the connection says; only its ``client`` and region may be used."""
+        """A session whose clients are what the connection says; only its ``client`` and region may be used.
+
+        :raises RotationError: if there is no such connection, or STS gives no role.
+        """
         return cast("boto3.Session", _ConnectionSession(self))
 
 
@@ -65,7 +72,8 @@ class _ConnectionSession:
 
     def __init__(self, hook: AwsCloudHook) -> None:
         self._hook = hook
-        self._session = hook.get_session(region_name=hook.region_name)
+        with translated("sts", "AssumeRole", f"connection {hook.aws_conn_id}"):  # at once, if there is a role in it
+            self._session = hook.get_session(region_name=hook.region_name)
         self._session._session.register_component("data_loader", _MODELS)
 
     @property
