@@ -103,6 +103,7 @@ _GONE_TEXT = re.compile(
 # "Desired capacity:9 must be between the specified min size:1 and max size:6", "... has min-size=1, max-size=6, and
 # desired-size=6. To attach 1 instance, please update the AutoScalingGroup sizes appropriately."
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
+_ROLE = re.compile(r"(?<=on resource: )arn:[\w-]+:iam::\d*:role/[\w+=,.@/-]+")
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -146,6 +147,9 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     answer: Any = error.response
     code = str(answer.get("Error", {}).get("Code", ""))
     message = short(answer.get("Error", {}).get("Message") or code)
+    role = _role(error, message)
+    if role:
+        service, action, what = "sts", str(error.operation_name), f"{role} for {what}"
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     said = f"{service}:{action} of {what} failed: {message} ({code})"
     if code in THROTTLED or status == 429:
@@ -153,8 +157,8 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in CREDENTIALS:
         return BlockedError(Blocked(f"AWS does not accept our credentials: {said}", (what,), _CREDENTIALS_REMEDY))
     if code in DENIED:
-        remedy = f"Allow {service}:{action} in the IAM policy of this identity."
-        return BlockedError(Blocked(f"not allowed: {said}", (what,), remedy))
+        remedy = _trust(action, role) if role else f"Allow {service}:{action} in the IAM policy of this identity."
+        return BlockedError(Blocked(f"not allowed: {said}", (role or what,), remedy))
     if code == "OptInRequired":
         remedy = "Correct aws.region of the cluster, or enable this region and service for the account."
         return BlockedError(Blocked(said, (what,), remedy))
@@ -168,6 +172,24 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in PASSING or status >= 500:
         return TransientError(said, retry_after_s=_retry_after_s(answer, 5.0))
     return PermanentError(said)
+
+
+def _role(error: ClientError, message: str) -> str | None:
+    """The role that was to be assumed; None if the call itself got an answer. Any call may have to renew it first."""
+    if not error.operation_name.startswith("AssumeRole"):
+        return None
+    found = _ROLE.search(message)
+    return f"role {found.group()}" if found else "the role"
+
+
+def _trust(action: str, role: str) -> str:
+    """What lets a role be assumed; by a token (web identity, SAML) the trust policy alone decides."""
+    if action != "AssumeRole":
+        return f"Allow sts:{action} to this identity in the role's trust policy (docs/connections.md)."
+    return (
+        f"Allow sts:AssumeRole on {role} in the IAM policy of this identity, and name this identity in the role's "
+        "trust policy (docs/connections.md)."
+    )
 
 
 def translate_core(error: BotoCoreError, service: str, action: str, what: str) -> RotationError:
