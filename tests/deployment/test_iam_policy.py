@@ -84,6 +84,13 @@ def test_the_doctor_asks_for_what_is_granted_and_a_rotation_needs() -> None:
     assert asked <= GRANTED
 
 
+def test_messages_tell_of_the_tag_for_just_the_actions_that_are_bound_to_it() -> None:
+    asks = {"StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/CLUSTER": "owned"}}
+    bound = [statement for statement in STATEMENTS if "ResourceTag" in str(statement.get("Condition"))]
+    assert [statement["Condition"] for statement in bound] == [asks] * len(bound)
+    assert {action for statement in bound for action in allowed(statement)} == checkup.BOUND_TO_THE_TAG
+
+
 def test_no_action_is_a_wildcard_and_every_statement_allows() -> None:
     assert not [action for action in GRANTED if "*" in action]
     assert {statement["Effect"] for statement in STATEMENTS} == {"Allow"}

@@ -28,6 +28,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from node_rotation.checkup.rights import see_to_the_tag
 from node_rotation.clients.text import short
 from node_rotation.errors import BlockedError, GoneError, PermanentError, RotationError, TransientError
 from node_rotation.outcome import Blocked
@@ -157,7 +158,7 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in CREDENTIALS:
         return BlockedError(Blocked(f"AWS does not accept our credentials: {said}", (what,), _CREDENTIALS_REMEDY))
     if code in DENIED:
-        remedy = _trust(action, role) if role else f"Allow {service}:{action} in the IAM policy of this identity."
+        remedy = _trust(action, role) if role else _allow(f"{service}:{action}")
         return BlockedError(Blocked(f"not allowed: {said}", (role or what,), remedy))
     if code == "OptInRequired":
         remedy = "Correct aws.region of the cluster, or enable this region and service for the account."
@@ -172,6 +173,11 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in PASSING or status >= 500:
         return TransientError(said, retry_after_s=_retry_after_s(answer, 5.0))
     return PermanentError(said)
+
+
+def _allow(action: str) -> str:
+    """What lets a call be made; AWS does not say which part of the policy it was denied for."""
+    return f"Allow {action} in the IAM policy of this identity{see_to_the_tag([action])}."
 
 
 def _role(error: ClientError, message: str) -> str | None:

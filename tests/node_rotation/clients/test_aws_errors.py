@@ -86,7 +86,7 @@ def test_what_is_not_there_is_gone(service, code, message):
 
 @pytest.mark.parametrize(
     ("service", "code"),
-    [("ec2", "UnauthorizedOperation"), ("autoscaling", "AccessDenied"), ("eks", "AccessDeniedException")],
+    [("ssm", "AccessDeniedException"), ("eks", "AccessDeniedException")],
 )
 def test_a_denied_action_is_named_with_its_remedy(service, code):
     error = refused(service, code, "You are not authorized", 403)
@@ -141,6 +141,18 @@ def test_a_role_that_is_assumed_midway_and_fails_otherwise_is_named_too():
     error = translate(refused, "autoscaling", "DetachInstances", "i-1 from dev-workers")
 
     assert str(error).startswith("sts:AssumeRole of the role for i-1 from dev-workers failed: ")
+
+
+@pytest.mark.parametrize(("service", "code"), [("ec2", "UnauthorizedOperation"), ("autoscaling", "AccessDenied")])
+def test_a_denied_change_may_as_well_be_for_want_of_the_cluster_s_tag(service, code):
+    """The policy's condition asks for it; AWS says no word of that."""
+    error = refused(service, code, "You are not authorized", 403)
+
+    assert isinstance(error, BlockedError)
+    assert error.blocked.remedy == (
+        f"Allow {service}:{OPERATIONS[service][1]} in the IAM policy of this identity, and see that the group, its "
+        "running machines and its launch template have the tag kubernetes.io/cluster/CLUSTER=owned."
+    )
 
 
 @pytest.mark.parametrize(
