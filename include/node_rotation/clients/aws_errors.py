@@ -177,7 +177,11 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
 
 def _allow(action: str) -> str:
     """What lets a call be made; AWS does not say which part of the policy it was denied for."""
-    return f"Allow {action} in the IAM policy of this identity{see_to_the_tag([action])}."
+    allow = f"Allow {action} in the IAM policy of this identity"
+    if action == "eks:DescribeCluster":  # a name that the policy does not have is denied, whether it exists or not
+        name = "correct the cluster's name in the fleet file (kubernetes.eks_cluster)"
+        return f"{allow}, or {name}: the policy is for one cluster."
+    return f"{allow}{see_to_the_tag([action])}."
 
 
 def _role(error: ClientError, message: str) -> str | None:

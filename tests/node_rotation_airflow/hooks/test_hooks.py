@@ -13,7 +13,7 @@ from tests.node_rotation.web import site
 
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.kubernetes import KubernetesCluster
-from node_rotation.errors import BadInputError
+from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import AwsAccess, KubernetesAccess
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import runs
@@ -136,6 +136,20 @@ def test_an_eks_cluster_that_does_not_exist_is_named_with_its_region(aws_connect
         aws = AwsCloudHook(aws_conn_id="aws_dev", region_name="eu-north-1")
         with pytest.raises(BadInputError, match="there is no EKS cluster 'nowhere' in eu-north-1"):
             ClusterHook(kubernetes_conn_id=None, eks_cluster="nowhere", aws=aws).cluster()
+
+
+def test_an_eks_cluster_that_the_policy_does_not_name_may_be_misspelt(aws_connection: Any) -> None:
+    """IAM denies what the policy does not name before EKS says whether there is any."""
+    with site() as eks:
+        eks.status, eks.body = 403, b'{"__type": "AccessDeniedException", "message": "not authorized"}'
+        aws_connection(endpoint_url=eks.address)
+        aws = AwsCloudHook(aws_conn_id="aws_dev", region_name="eu-north-1")
+        with pytest.raises(BlockedError, match="not allowed: eks:DescribeCluster of EKS cluster nowhere") as refused:
+            ClusterHook(kubernetes_conn_id=None, eks_cluster="nowhere", aws=aws).cluster()
+    assert refused.value.blocked.remedy == (
+        "Allow eks:DescribeCluster in the IAM policy of this identity, or correct the cluster's name in the fleet file "
+        "(kubernetes.eks_cluster): the policy is for one cluster."
+    )
 
 
 def test_the_settings_say_which_hook(monkeypatch: pytest.MonkeyPatch) -> None:
