@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -82,6 +84,13 @@ def test_the_doctor_asks_for_what_is_granted_and_a_rotation_needs() -> None:
     assert asked <= GRANTED
 
 
+def test_messages_tell_of_the_tag_for_just_the_actions_that_are_bound_to_it() -> None:
+    asks = {"StringEquals": {"aws:ResourceTag/kubernetes.io/cluster/CLUSTER": "owned"}}
+    bound = [statement for statement in STATEMENTS if "ResourceTag" in str(statement.get("Condition"))]
+    assert [statement["Condition"] for statement in bound] == [asks] * len(bound)
+    assert {action for statement in bound for action in allowed(statement)} == checkup.BOUND_TO_THE_TAG
+
+
 def test_no_action_is_a_wildcard_and_every_statement_allows() -> None:
     assert not [action for action in GRANTED if "*" in action]
     assert {statement["Effect"] for statement in STATEMENTS} == {"Allow"}
@@ -95,3 +104,11 @@ def test_changes_are_bound_to_the_machines_of_one_cluster() -> None:
         if not all(word.startswith(("Describe", "Get", "Simulate")) for word in words):
             named = all("CLUSTER" in resource or "TARGET_GROUPS" in resource for resource in _resources(statement))
             assert "Condition" in statement or named, statement["Sid"]
+
+
+def test_the_line_of_the_page_fills_in_every_placeholder() -> None:
+    page = (ROOT / "docs" / "connections.md").read_text()
+    (line,) = re.findall(r"^ *(sed .*docs/iam-policy\.json) > policy\.json$", page, re.MULTILINE)
+    filled = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert json.loads(filled)["Statement"]
+    assert not re.findall(r".*\b(?:ACCOUNT|CLUSTER|NODE_ROLE|TARGET_GROUPS)\b.*", filled)

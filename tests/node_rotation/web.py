@@ -36,6 +36,10 @@ def site() -> Iterator[Site]:
             self.end_headers()
             self.wfile.write(told.body)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.do_GET()
+
     with serving(Handler) as told.address:
         try:
             yield told

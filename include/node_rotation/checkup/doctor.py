@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
-from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
+from node_rotation.checkup.rights import Answer, Quota, Right, Subnet, see_to_the_tag
 from node_rotation.drift import PROVIDER_ID, foreign_provisioner
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
 from node_rotation.model import Blocker, DriftedMachine, DriftReason, GroupDrift, GroupPlan, Plan, Value
@@ -130,7 +130,8 @@ def aws_rights(
     """
     denied = sorted(action for action, answer in answers.items() if answer is Answer.DENIED)
     if denied:
-        what, remedy = f"may not {', '.join(denied)}", "Allow it in the IAM policy, see docs/iam-policy.json."
+        what = f"may not {', '.join(denied)}"
+        remedy = f"Allow it in the IAM policy, see docs/iam-policy.json{see_to_the_tag(denied)}."
         yield _finding(cluster, Check.PERMISSIONS, severity, what, what_for, remedy)
     unknown = sorted(action for action, answer in answers.items() if answer is Answer.UNKNOWN)
     if unknown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -109,6 +109,19 @@ NODEGROUP_ACTIONS = ("eks:DescribeNodegroup", "eks:DescribeUpdate", "eks:ListUpd
 FREEZE_READS = ("ssm:GetParametersByPath",)
 FREEZE_CHANGES = ("ssm:PutParameter",)
 """docs/iam-policy.json in values; a test keeps them the same."""
+
+BOUND_TO_THE_TAG = frozenset({*GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES})
+"""Allowed only on what is tagged as the cluster's: without the tag AWS says no more than that they are denied."""
+
+
+def see_to_the_tag(actions: Iterable[str]) -> str:
+    """What else to do about denied actions, to be added to a sentence; nothing if no tag decides on them."""
+    if BOUND_TO_THE_TAG.isdisjoint(actions):
+        return ""
+    return (
+        ", and see that the group, its running machines and its launch template have the tag "
+        "kubernetes.io/cluster/CLUSTER=owned"
+    )
 
 
 def aws_actions(group: ScalingGroup, *, image_step: bool, managed: bool = False) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from node_rotation.checkup.rights import see_to_the_tag
 from node_rotation.clients.text import short
 from node_rotation.errors import BlockedError, GoneError, PermanentError, RotationError, TransientError
 from node_rotation.outcome import Blocked
@@ -103,6 +104,7 @@ _GONE_TEXT = re.compile(
 # "Desired capacity:9 must be between the specified min size:1 and max size:6", "... has min-size=1, max-size=6, and
 # desired-size=6. To attach 1 instance, please update the AutoScalingGroup sizes appropriately."
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
+_ROLE = re.compile(r"(?<=on resource: )arn:[\w-]+:iam::\d*:role/[\w+=,.@/-]+")
 _NO_CREDENTIALS = (
     NoCredentialsError,
     PartialCredentialsError,
@@ -116,7 +118,7 @@ _CREDENTIALS_REMEDY = (
 )
 
 
-_READS = ("Describe", "Get", "List", "Simulate")
+_READS = ("AssumeRole", "Describe", "Get", "List", "Simulate")
 """What begins so changes nothing: whatever became of it, it may be repeated."""
 
 _NO_CREDENTIALS_REMEDY = (
@@ -128,7 +130,7 @@ _NO_CREDENTIALS_REMEDY = (
 def translated(service: str, action: str, what: str) -> Iterator[None]:
     """Turn whatever botocore raises inside into an error of ours.
 
-    :param service: as IAM spells it: ``ec2``, ``autoscaling``, ``ssm``, ``eks``, ``elasticloadbalancing``.
+    :param service: as IAM spells it: ``ec2``, ``autoscaling``, ``ssm``, ``eks``, ``sts``, ``elasticloadbalancing``.
     :param action: as IAM spells it: ``DetachInstances``.
     :param what: the objects, as error messages name them.
     :raises RotationError: one of the classes of ``errors``.
@@ -146,6 +148,9 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     answer: Any = error.response
     code = str(answer.get("Error", {}).get("Code", ""))
     message = short(answer.get("Error", {}).get("Message") or code)
+    role = _role(error, message)
+    if role:
+        service, action, what = "sts", str(error.operation_name), f"{role} for {what}"
     status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     said = f"{service}:{action} of {what} failed: {message} ({code})"
     if code in THROTTLED or status == 429:
@@ -153,8 +158,8 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in CREDENTIALS:
         return BlockedError(Blocked(f"AWS does not accept our credentials: {said}", (what,), _CREDENTIALS_REMEDY))
     if code in DENIED:
-        remedy = f"Allow {service}:{action} in the IAM policy of this identity."
-        return BlockedError(Blocked(f"not allowed: {said}", (what,), remedy))
+        remedy = _trust(action, role) if role else _allow(f"{service}:{action}")
+        return BlockedError(Blocked(f"not allowed: {said}", (role or what,), remedy))
     if code == "OptInRequired":
         remedy = "Correct aws.region of the cluster, or enable this region and service for the account."
         return BlockedError(Blocked(said, (what,), remedy))
@@ -168,6 +173,33 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in PASSING or status >= 500:
         return TransientError(said, retry_after_s=_retry_after_s(answer, 5.0))
     return PermanentError(said)
+
+
+def _allow(action: str) -> str:
+    """What lets a call be made; AWS does not say which part of the policy it was denied for."""
+    allow = f"Allow {action} in the IAM policy of this identity"
+    if action == "eks:DescribeCluster":  # a name that the policy does not have is denied, whether it exists or not
+        name = "correct the cluster's name in the fleet file (kubernetes.eks_cluster)"
+        return f"{allow}, or {name}: the policy is for one cluster."
+    return f"{allow}{see_to_the_tag([action])}."
+
+
+def _role(error: ClientError, message: str) -> str | None:
+    """The role that was to be assumed; None if the call itself got an answer. Any call may have to renew it first."""
+    if not error.operation_name.startswith("AssumeRole"):
+        return None
+    found = _ROLE.search(message)
+    return f"role {found.group()}" if found else "the role"
+
+
+def _trust(action: str, role: str) -> str:
+    """What lets a role be assumed; by a token (web identity, SAML) the trust policy alone decides."""
+    if action != "AssumeRole":
+        return f"Allow sts:{action} to this identity in the role's trust policy (docs/connections.md)."
+    return (
+        f"Allow sts:AssumeRole on {role} in the IAM policy of this identity, and name this identity in the role's "
+        "trust policy (docs/connections.md)."
+    )
 
 
 def translate_core(error: BotoCoreError, service: str, action: str, what: str) -> RotationError:

@@ -70,7 +70,7 @@ def api_client(session: boto3.Session, cluster: str) -> ApiClient:
     :param session: may call eks:DescribeCluster and has an access entry.
     :param cluster: the EKS cluster's name.
     :raises BadInputError: if there is no such cluster.
-    :raises BlockedError: if the cluster has no endpoint yet.
+    :raises BlockedError: if the cluster has no endpoint yet, or is none that the policy names.
     :raises RotationError: whatever AWS refused.
     """
     found = _describe(session, cluster)

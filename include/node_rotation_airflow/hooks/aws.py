@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 from botocore.loaders import create_loader
 
 from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_errors import translated
+from node_rotation.errors import BadInputError
 
 if TYPE_CHECKING:
     import boto3
+    from airflow.sdk import Connection
     from botocore.config import Config
 
 _MODELS = create_loader()
@@ -34,12 +38,32 @@ class AwsCloudHook(AwsBaseHook):
     def __init__(self, aws_conn_id: str = "aws_default", region_name: str | None = None, **kwargs: Any) -> None:
         super().__init__(aws_conn_id=aws_conn_id, region_name=region_name, **{"client_type": "ec2", **kwargs})
 
+    @classmethod
+    def get_connection(cls, conn_id: str) -> Connection:
+        """The connection; only without the default one the provider may take the worker's own identity instead.
+
+        :raises BadInputError: if there is none of another name: every call would go to an account nobody meant.
+        """
+        try:
+            return super().get_connection(conn_id)
+        except AirflowNotFoundException as error:
+            if conn_id == cls.default_conn_name:
+                raise
+            remedy = "Add it to Airflow, or correct aws.connection in the fleet file."
+            raise BadInputError(f"connection {conn_id}", "does not exist.", remedy) from error
+
     def cloud(self) -> AwsCloud:
-        """The client; assumed roles refresh themselves as long as it lives."""
+        """The client; assumed roles refresh themselves as long as it lives.
+
+        :raises RotationError: as :meth:`session`.
+        """
         return AwsCloud(self.session())
 
     def session(self) -> boto3.Session:
-        """A session whose clients are what the connection says; only its ``client`` and region may be used."""
+        """A session whose clients are what the connection says; only its ``client`` and region may be used.
+
+        :raises RotationError: if there is no such connection, or STS gives no role.
+        """
         return cast("boto3.Session", _ConnectionSession(self))
 
 
@@ -48,7 +72,8 @@ class _ConnectionSession:
 
     def __init__(self, hook: AwsCloudHook) -> None:
         self._hook = hook
-        self._session = hook.get_session(region_name=hook.region_name)
+        with translated("sts", "AssumeRole", f"connection {hook.aws_conn_id}"):  # at once, if there is a role in it
+            self._session = hook.get_session(region_name=hook.region_name)
         self._session._session.register_component("data_loader", _MODELS)
 
     @property

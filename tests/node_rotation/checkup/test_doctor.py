@@ -97,6 +97,16 @@ def test_what_iam_denies_and_what_nobody_tells_are_told_apart() -> None:
     assert "iam:SimulatePrincipalPolicy" in unknown.remedy
 
 
+def test_a_denied_change_may_as_well_be_for_want_of_the_cluster_s_tag_and_a_read_may_not() -> None:
+    changed = only(findings(MemoryWorld.simple(2), MemoryAccount(denied={"ec2:CreateTags", "ec2:DescribeInstances"})))
+    read = only(findings(MemoryWorld.simple(2), MemoryAccount(denied={"ec2:DescribeInstances"})))
+    assert changed.remedy == (
+        "Allow it in the IAM policy, see docs/iam-policy.json, and see that the group, its running machines and its "
+        "launch template have the tag kubernetes.io/cluster/CLUSTER=owned."
+    )
+    assert read.remedy == "Allow it in the IAM policy, see docs/iam-policy.json."
+
+
 def test_template_rights_are_asked_only_where_the_rotation_writes_templates() -> None:
     account = MemoryAccount(denied={"ec2:ModifyLaunchTemplate"})
     assert findings(MemoryWorld.simple(2), account) == ()

@@ -44,7 +44,7 @@ def test_a_blocking_finding_exits_3_and_says_what_to_do(cli: Cli, account: Memor
     (line,) = [line for line in ran.out.splitlines() if "ec2:TerminateInstances" in line]
     assert "blocking" in line
     assert "group workers" in line
-    assert line.rstrip().endswith("Allow it in the IAM policy, see docs/iam-policy.json.")
+    assert "Allow it in the IAM policy, see docs/iam-policy.json, and see that the group" in line
     assert "dev.dev: 1 blocking." in ran.out
     assert world.mutations == []
 

@@ -9,10 +9,10 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ProfileNotFound
+from botocore.exceptions import BotoCoreError, ClientError, ProfileNotFound
 from botocore.stub import Stubber
 
-from node_rotation.clients.aws_errors import translate_core, translated
+from node_rotation.clients.aws_errors import translate, translate_core, translated
 from node_rotation.errors import BlockedError, GoneError, PermanentError, TransientError
 
 OPERATIONS = {
@@ -84,18 +84,70 @@ def test_what_is_not_there_is_gone(service, code, message):
     assert isinstance(refused(service, code, message), GoneError)
 
 
-@pytest.mark.parametrize(
-    ("service", "code"),
-    [("ec2", "UnauthorizedOperation"), ("autoscaling", "AccessDenied"), ("eks", "AccessDeniedException")],
-)
-def test_a_denied_action_is_named_with_its_remedy(service, code):
+def test_a_denied_action_is_named_with_its_remedy():
+    error = refused("ssm", "AccessDeniedException", "You are not authorized", 403)
+
+    assert isinstance(error, BlockedError)
+    assert "ssm:GetParameter" in error.blocked.reason
+    assert error.blocked.remedy == "Allow ssm:GetParameter in the IAM policy of this identity."
+    assert error.blocked.objects == ("dev-workers",)
+
+
+ROLE = "arn:aws:iam::123456789012:role/node-rotation"
+
+
+def not_assumed(operation: str, code: str, message: str) -> ClientError:
+    """What botocore raises out of any call, where it first has to assume a role, or to renew it."""
+    said: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    return ClientError(said, operation)
+
+
+def test_a_role_that_may_not_be_assumed_is_named_and_not_the_call_that_it_was_for():
+    message = (
+        f"User: arn:aws:iam::123456789012:user/me is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
+    )
+    error = translate(
+        not_assumed("AssumeRole", "AccessDenied", message), "autoscaling", "DescribeAutoScalingGroups", "dev-workers"
+    )
+
+    assert isinstance(error, BlockedError)
+    assert error.blocked.objects == (f"role {ROLE}",)
+    assert error.blocked.reason.startswith(f"not allowed: sts:AssumeRole of role {ROLE} for dev-workers failed: ")
+    assert error.blocked.remedy == (
+        f"Allow sts:AssumeRole on role {ROLE} in the IAM policy of this identity, and name this identity in the role's "
+        "trust policy (docs/connections.md)."
+    )
+
+
+def test_one_that_a_token_is_given_for_needs_its_trust_policy_alone():
+    message = "Not authorized to perform sts:AssumeRoleWithWebIdentity"
+    refused = not_assumed("AssumeRoleWithWebIdentity", "AccessDenied", message)
+    error = translate(refused, "ec2", "DescribeImages", "base-*")
+
+    assert isinstance(error, BlockedError)
+    assert error.blocked.objects == ("the role",)
+    assert error.blocked.remedy == (
+        "Allow sts:AssumeRoleWithWebIdentity to this identity in the role's trust policy (docs/connections.md)."
+    )
+
+
+def test_a_role_that_is_assumed_midway_and_fails_otherwise_is_named_too():
+    refused = not_assumed("AssumeRole", "ValidationError", "The requested DurationSeconds exceeds the limit")
+    error = translate(refused, "autoscaling", "DetachInstances", "i-1 from dev-workers")
+
+    assert str(error).startswith("sts:AssumeRole of the role for i-1 from dev-workers failed: ")
+
+
+@pytest.mark.parametrize(("service", "code"), [("ec2", "UnauthorizedOperation"), ("autoscaling", "AccessDenied")])
+def test_a_denied_change_may_as_well_be_for_want_of_the_cluster_s_tag(service, code):
+    """The policy's condition asks for it; AWS says no word of that."""
     error = refused(service, code, "You are not authorized", 403)
 
-    action = f"{service}:{OPERATIONS[service][1]}"
     assert isinstance(error, BlockedError)
-    assert action in error.blocked.reason
-    assert error.blocked.remedy == f"Allow {action} in the IAM policy of this identity."
-    assert error.blocked.objects == ("dev-workers",)
+    assert error.blocked.remedy == (
+        f"Allow {service}:{OPERATIONS[service][1]} in the IAM policy of this identity, and see that the group, its "
+        "running machines and its launch template have the tag kubernetes.io/cluster/CLUSTER=owned."
+    )
 
 
 @pytest.mark.parametrize(
