@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCHES ?= planning makespan conflicts peers dag_parse triggerer
 SCENARIO ?= demo-environments
+# One more than cores: stories wait for machines to boot. As tests/conftest.py orders them, the longest begin first.
+WORKERS ?= 3
 # Not what a shell may have exported by that name.
 ENVIRONMENT := $(if $(filter command line,$(origin ENVIRONMENT)),$(ENVIRONMENT),all)
 export PYTHONPATH := include
@@ -32,7 +34,7 @@ demo: setup ## Airflow takes an image through dev, staging and prod, watched by 
 
 test: $(if $(TESTS),,needed) setup ## every test, on the real control plane and a real Airflow
 	@$(BIN)/python -m proving_ground.control_plane.build kubectl
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 needed: # said first, not half an hour later
 	@for program in chromium prometheus; do command -v $$program >/dev/null || { \

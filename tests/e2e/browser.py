@@ -85,9 +85,13 @@ class Browser:
         return shown.inner_text()
 
     def submit(self) -> None:
-        """Start the run, and leave the page: it would ask the server for news as long as it is open."""
+        """Start the run, and leave the page."""
         self.page.get_by_role("dialog").get_by_role("button", name="Trigger").click()
         self.page.get_by_role("dialog").wait_for(state="hidden")
+        self.leave()
+
+    def leave(self) -> None:
+        """Look at nothing: a page of Airflow asks its server for news as long as it is open."""
         self.page.goto("about:blank")
 
 

@@ -32,7 +32,7 @@ READ_S = 10.0
 
 SCENARIO: dict[str, Any] = {
     "name": "airflow",
-    "timing": {"boot": "3s", "shutdown": "1s", "node_removal": "1s"},
+    "timing": {"boot": "3s", "shutdown": "1s", "node_removal": "1s", "heartbeat_grace": "40s"},
     "images": [
         {"name": "base-1", "created": "2026-01-02T06:00:00.000Z"},
         {"name": "base-2", "created": BETWEEN.strftime("%Y-%m-%dT%H:%M:%S.000Z")},

@@ -1,20 +1,25 @@
 """What stands before a rotation, through a real Airflow: approval, promotion, what is newer, windows, frozen images.
 
-Two environments, dev and staging; staging comes after dev, and asks. One story after the other in one world.
+Two environments, dev and staging; staging comes after dev, and asks. One story after the other in one world; the last
+ones look at what such a run does beside its machines: messages, metrics, an intake that is a Kubernetes object.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
 import yaml
+from kubernetes import client
 from tests.e2e import land as land_of_two
 from tests.e2e.land import BETWEEN, CHECK, NIGHTS, ROTATE, TODAY, Land, eventually
+from tests.e2e.watching import following
+from tests.node_rotation.receiver import Receiver, receiving
+from tests.node_rotation_airflow.collector import Collector, collecting
 
 from node_rotation.cli import main
 
@@ -51,12 +56,56 @@ environments:
         kubernetes: {connection: kubernetes_staging}
         groups: [{name: workers, asg: staging-workers}]
 """
+INTAKE = """
+kubernetes:
+  {api_version: v1, kind: ConfigMap, namespace: default, name: intake,
+   close: {data: {open: "false"}}, open: {data: {open: "true"}}}
+"""
+OURS = "airflow.node_rotation"
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def more_env(collector: Collector) -> dict[str, str]:
+    return {
+        "AIRFLOW__METRICS__OTEL_ON": "True",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+    }
+
+
+@pytest.fixture
+def receiver(land: Land) -> Iterator[Receiver]:
+    with receiving() as told:
+        chat = {"connection_id": "chat", "conn_type": "http", "host": told.url}
+        land.airflow.api("POST", "/connections", json=chat)
+        yield told
+
+
+@pytest.fixture
+def intake(land: Land) -> Iterator[list[str]]:
+    """Everything that the object said in turn."""
+    said: list[str] = []
+    made = client.V1ConfigMap(metadata=client.V1ObjectMeta(name="intake"), data={"open": "true"})
+    land.core.create_namespaced_config_map("default", made)
+    with following(
+        land.core.list_namespaced_config_map,
+        "default",
+        lambda found: said.append(found.data["open"]),
+        field_selector="metadata.name=intake",
+    ):
+        yield said
 
 
 @pytest.fixture(scope="module")
 def opens() -> datetime:
-    """When dev's maintenance window opens: in a minute or two, late enough for two runs to come before it."""
-    return (datetime.now(UTC) + timedelta(seconds=120)).replace(second=0, microsecond=0)
+    """When dev's maintenance window opens: in two or three minutes, late enough for two runs to come before it."""
+    return (datetime.now(UTC) + timedelta(seconds=180)).replace(second=0, microsecond=0)
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +279,50 @@ def test_an_image_that_never_joins_is_frozen_for_everybody_until_somebody_lifts_
     assert (land.report(plan)["machines"], land.report(plan)["blockers"]) == (1, [])
 
 
+def test_an_approval_and_the_end_are_told_once_also_after_their_tasks_are_cleared(
+    land: Land, receiver: Receiver, intake: list[str]
+) -> None:
+    land.publish("base-6")
+    asks = {"approval": {"required": True}, "notify": [{"http": {"connection": "chat"}}]}
+    _fleet(land, ["batch"], dev={**asks, "intake": yaml.safe_load(INTAKE)})
+    run = land.run({"cluster": DEV})
+    eventually("it asks", lambda: land.state(run, "approve") == "awaiting_input")
+    assert receiver.kinds == ["approval"]
+    assert intake == []
+
+    land.clear(run, "approve", downstream=False)
+    eventually("it begins again", lambda: _attempt(land, run, "approve") > 1)
+    land.answer(run, "Approve")
+    assert land.ends(run) == "success"
+    land.clear(run, "report", downstream=False)
+    eventually("the report is written again", lambda: _attempt(land, run, "report") > 1)
+    assert land.ends(run) == "success"
+
+    assert receiver.kinds == ["approval", "ok"]
+    asked, done = receiver.bodies
+    assert asked["url"].startswith(f"{land.airflow.url}/dags/{ROTATE}/runs/manual__")
+    assert "1 machines replaced" in done["text"]
+    assert land.reports.name in done["report"]
+    eventually("the intake is open again", lambda: intake[-1:] == ["true"])
+    assert intake == ["false", "true"]
+
+
+def test_how_a_run_ended_and_what_a_check_finds_are_gauges(land: Land, collector: Collector) -> None:
+    dev = {"environment": "dev", "cluster": "dev"}
+    assert collector.value(f"{OURS}.run_ok", **dev) == 1
+    assert collector.value(f"{OURS}.run_batches", **dev, result="passed") == 1
+    assert collector.value(f"{OURS}.run_left", **dev, kind="orphans") == 0
+    assert collector.value(f"{OURS}.machines_drifted", **dev, group="batch") == 0
+    assert collector.value(f"{OURS}.machines_drifted", **dev, group="workers") == 0
+
+    _fleet(land, ["workers"])
+    check = land.airflow.trigger(CHECK, partition_key=f"{TODAY}~{DEV}")
+    assert land.ends(check, dag_id=CHECK) == "success"
+
+    assert collector.value(f"{OURS}.machines", **dev, group="workers") == 2
+    assert collector.value(f"{OURS}.machines_drifted", **dev, group="workers") == 2
+
+
 def _backfill(land: Land, first: date, last: date, *more: str) -> None:
     said = ("--from-date", first.isoformat(), "--to-date", last.isoformat(), "--max-active-runs", "1")
     land.airflow.cli("backfill", "create", "--dag-id", CHECK, *said, *more)
@@ -276,3 +369,8 @@ def _waits(land: Land, run: str) -> None:
 
 def _skipped(land: Land, run: str) -> set[str]:
     return {str(t["task_id"]) for t in land.airflow.tasks(ROTATE, run) if t["state"] == "skipped"}
+
+
+def _attempt(land: Land, run: str, task: str) -> int:
+    """How often it began: a state may come and go between two looks."""
+    return next(int(t["try_number"]) for t in land.airflow.tasks(ROTATE, run) if t["task_id"] == task)

@@ -9,8 +9,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +40,12 @@ WORKERS = [f"workers/{n}" for n in range(1, 5)]
 def before(land: Land) -> residue.Aws:
     """The world as it was before any story."""
     return land.aws()
+
+
+@pytest.fixture(scope="module")
+def person(land: Land, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(land.airflow.url, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 def test_a_backfill_over_two_nights_starts_the_rotation_of_the_night_that_had_drift(land: Land) -> None:
@@ -86,30 +92,36 @@ def test_every_task_of_it_has_its_name_and_its_say(land: Land) -> None:
     assert "waits: " in land.airflow.log(ROTATE, run, "batch.launch", map_index=0)
 
 
-def test_a_plan_asked_for_by_api_touches_nothing(land: Land) -> None:
+def test_the_form_plans_and_then_rotates_the_group_that_was_chosen(
+    land: Land, before: residue.Aws, person: Browser
+) -> None:
     land.publish("base-3")
-    mutations = land.mutations()
-
-    run = land.run({"cluster": "dev.dev", "groups": ["batch"], "mode": "plan"})
-
-    assert land.ends(run) == "success"
-    assert _batches(land, run) == ["batch/1"]
+    workers, known, mutations = land.machines("dev-workers"), set(land.rotations()), land.mutations()
+    person.open_form(ROTATE)
+    person.shoot("form-1-opened")
+    assert person.sections()[1:-1] == SECTIONS  # between Airflow's own two
+    _fill_in(person, "plan only", "batch")
+    person.shoot("form-2-plan")
+    for section in SECTIONS:
+        person.unfold(section)
+        person.shoot(f"form-3-{section.lower()}")
+    person.submit()
+    plan = _new(land, known)
+    assert land.ends(plan) == "success"
+    assert _batches(land, plan) == ["batch/1"]
     assert land.mutations() == mutations
 
-
-def test_the_form_rotates_one_group_to_its_end_and_leaves_the_others_alone(
-    land: Land, before: residue.Aws, tmp_path: Path
-) -> None:
-    workers, known = land.machines("dev-workers"), set(land.rotations())
-
-    with browser(land.airflow.url, tmp_path / "profile") as person:
-        person.open_form(ROTATE)
-        _fill_in(person, "rotate", "batch")
-        person.submit()
-        run = _new(land, known)
-        assert land.ends(run) == "success"
-        person.show_run(ROTATE, run, "run-0-rotated")
-        assert "Rotation of dev.dev" in person.show_rotation(ROTATE, run, "run-0-report")
+    person.open_form(ROTATE)
+    _fill_in(person, "rotate", "batch")
+    person.unfold("Budget")
+    person.write("max_surge", "1")
+    person.shoot("form-4-rotate")
+    person.submit()
+    run = _new(land, {*known, plan})
+    assert land.ends(run) == "success"
+    person.show_run(ROTATE, run, "run-1-rotated")
+    assert "Rotation of dev.dev" in person.show_rotation(ROTATE, run, "run-2-report")
+    person.leave()
 
     assert set(land.machines("dev-batch").values()) == {land.image("base-3")}
     assert land.machines("dev-workers") == workers
@@ -118,7 +130,7 @@ def test_the_form_rotates_one_group_to_its_end_and_leaves_the_others_alone(
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_tasks_cleared_after_their_run_has_ended_touch_nothing(land: Land, first: int) -> None:
-    """The run that the form started, whose every machine is replaced; each second task, without what comes after it."""
+    """The run that the form started, its every machine replaced; each second task, without what comes after it."""
     run, mutations = list(land.rotations())[-1], land.mutations()
 
     land.clear(run, *CHAIN[first::2], downstream=False)
@@ -140,23 +152,14 @@ def test_so_does_everything_from_its_plan_on(land: Land) -> None:
     assert land.mutations() == mutations
 
 
-def test_found_again_from_the_start_there_is_nothing_to_do(land: Land) -> None:
-    run, mutations = list(land.rotations())[-1], land.mutations()
-
-    land.clear(run, "detect")
-
-    assert land.ends(run) == "success"
-    states = {f"{t['task_id']} {t['map_index']}": t["state"] for t in land.airflow.tasks(ROTATE, run)}
-    assert set(states.values()) <= {"success", "skipped", "removed"}, states
-    assert land.mutations() == mutations
-
-
-def test_clearing_the_whole_run_touches_nothing(land: Land) -> None:
+def test_cleared_as_a_whole_it_finds_that_there_is_nothing_to_do(land: Land) -> None:
     run, mutations = list(land.rotations())[-1], land.mutations()
 
     land.airflow.api("POST", f"/dags/{ROTATE}/dagRuns/{run}/clear", json={"dry_run": False})
 
     assert land.ends(run) == "success"
+    states = {f"{t['task_id']} {t['map_index']}": t["state"] for t in land.airflow.tasks(ROTATE, run)}
+    assert set(states.values()) <= {"success", "skipped", "removed"}, states
     assert land.mutations() == mutations
 
 
@@ -197,42 +200,14 @@ def test_task_processes_that_are_killed_midway_are_tried_again(land: Land, befor
     assert land.left(before) == []
 
 
-def test_the_form_plans_and_then_rotates_the_group_that_was_chosen(land: Land, tmp_path: Path) -> None:
-    known, mutations = set(land.rotations()), land.mutations()
-    with browser(land.airflow.url, tmp_path / "profile") as person:
-        person.open_form(ROTATE)
-        person.shoot("form-1-opened")
-        assert person.sections()[1:-1] == SECTIONS  # between Airflow's own two
-        _fill_in(person, "plan only", "workers")
-        person.shoot("form-2-plan")
-        for section in SECTIONS:
-            person.unfold(section)
-            person.shoot(f"form-3-{section.lower()}")
-        person.submit()
-        plan = _new(land, known)
-        assert land.ends(plan) == "success"
-        assert _batches(land, plan) == WORKERS
-        assert land.mutations() == mutations
-        person.show_run(ROTATE, plan, "run-1-plan")
-        done = next(run for run in known if run.startswith("asset_triggered"))
-        assert "Rotation of dev.dev" in person.show_rotation(ROTATE, done, "run-4-report")
-
-        person.open_form(ROTATE)
-        _fill_in(person, "rotate", "workers")
-        person.unfold("Budget")
-        person.write("max_surge", "1")
-        person.shoot("form-4-rotate")
-        person.submit()
-        rotation = _new(land, {*known, plan})
-        eventually("a drain has begun", lambda: _has(land, rotation, "batch.drain", "deferred", "running", "success"))
-        person.show_run(ROTATE, rotation, "run-2-drains")
-        assert "workers/1" in person.show_rotation(ROTATE, rotation, "run-3-board")
-
-
-def test_a_run_marked_failed_while_it_drains_is_healed_and_restored(land: Land, before: residue.Aws) -> None:
-    """The run that the form started."""
-    run = list(land.rotations())[-1]
-    assert _has(land, run, "batch.drain", "deferred", "running", "success")
+def test_a_run_marked_failed_while_it_drains_is_healed_and_restored(
+    land: Land, before: residue.Aws, person: Browser
+) -> None:
+    run = land.run({"cluster": "dev.dev", "groups": ["workers"], "mode": "rotate", "max_surge": "1"})
+    eventually("a drain has begun", lambda: _has(land, run, "batch.drain", "deferred", "running"))
+    person.show_run(ROTATE, run, "run-3-drains")
+    assert "workers/1" in person.show_rotation(ROTATE, run, "run-4-board")
+    person.leave()
     assert land.left(before) != []
 
     land.airflow.api("PATCH", f"/dags/{ROTATE}/dagRuns/{run}", json={"state": "failed"})
@@ -244,24 +219,26 @@ def test_a_run_marked_failed_while_it_drains_is_healed_and_restored(land: Land, 
     assert land.airflow.wait_run(ROTATE, run, 60) == "failed"
 
 
-def test_a_failed_gate_holds_later_batches_until_it_is_cleared(land: Land, before: residue.Aws) -> None:
-    """The next run finishes what the last one left, though something breaks meanwhile."""
-    conf = {"cluster": "dev.dev", "groups": ["workers"], "mode": "rotate", "max_surge": "1", "gate_timeout": "3s"}
+def test_failed_gates_hold_later_batches_until_they_are_cleared(land: Land, before: residue.Aws) -> None:
+    """The next run finishes what the last one left, two batches at a time, though something breaks meanwhile."""
+    conf = {"cluster": "dev.dev", "groups": ["workers"], "mode": "rotate", "max_surge": "2", "gate_timeout": "3s"}
     run = land.run(conf)
     eventually("the first batch begins", lambda: _has(land, run, "batch.launch", "running", "deferred", "success"))
     land.core.create_namespaced_pod("kube-system", STUCK)
-    eventually("the first gate fails", lambda: _has(land, run, "batch.health_gate", "failed"))
-    eventually("its heal ends", lambda: _has(land, run, "batch.heal", "success"))
+    eventually("both gates fail", lambda: len(_has(land, run, "batch.health_gate", "failed")) == 2)
+    failed = _has(land, run, "batch.health_gate", "failed")
+    eventually("both are healed", lambda: set(failed) <= set(_has(land, run, "batch.heal", "success")))
 
-    (failed,) = _has(land, run, "batch.health_gate", "failed")
-    later = {index: state for index, state in land.states(run, "batch.admit").items() if index != failed}
+    later = {index: state for index, state in land.states(run, "batch.admit").items() if index not in failed}
     assert set(later.values()) == {"deferred"}
-    said = land.airflow.log(ROTATE, run, "batch.health_gate", map_index=failed)
-    assert "pod kube-system/dns, not scheduled, is not Ready" in said
-    assert "clear this gate" in said
+    assert len(later) == 2
+    for index in failed:
+        said = land.airflow.log(ROTATE, run, "batch.health_gate", map_index=index)
+        assert "pod kube-system/dns, not scheduled, is not Ready" in said
+        assert "clear this gate" in said
 
     land.core.delete_namespaced_pod("dns", "kube-system", grace_period_seconds=0)
-    land.clear(run, ("batch.health_gate", failed))
+    land.clear(run, *(("batch.health_gate", index) for index in failed))
 
     assert land.ends(run) == "success"
     assert set(land.machines("dev-workers").values()) == {land.newest()}
