@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from datetime import date, datetime
 from enum import StrEnum
+from itertools import dropwhile
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -228,12 +229,24 @@ class Plan(Value):
                 return group
         raise KeyError(name)
 
-    def ahead_of(self, batch: Batch) -> Iterator[Batch]:
-        """The batches that have to pass before a batch may begin: canaries, and for workers the masters."""
+    def canary(self, in_vain: Container[str] = ()) -> Batch | None:
+        """The batch that goes alone before all others: the planned one, or who comes next; None if none was planned.
+
+        :param in_vain: names of batches that passed without showing anything of the image.
+        """
+        line = dropwhile(lambda batch: not batch.canary, self.batches)
+        return next((batch for batch in line if batch.name not in in_vain), None)
+
+    def ahead_of(self, batch: Batch, in_vain: Container[str] = ()) -> Iterator[Batch]:
+        """The batches that have to pass before a batch may begin: the canary, and for workers the masters.
+
+        :param in_vain: as :meth:`canary` takes it.
+        """
         worker = self.group(batch.group).role is not Role.CONTROL_PLANE
         masters = {group.name for group in self.groups if group.role is Role.CONTROL_PLANE}
+        alone = self.canary(in_vain)
         for other in self.batches:
-            if other.name != batch.name and (other.canary or (worker and other.group in masters)):
+            if other.name != batch.name and (other is alone or (worker and other.group in masters)):
                 yield other
 
     @property

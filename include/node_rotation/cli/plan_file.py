@@ -150,7 +150,11 @@ def _say(template: TemplateVersion | None) -> str:
 
 
 def _left(batches: Sequence[Batch], drifted: frozenset[str]) -> Iterator[Batch]:
+    """The batches that still have machines; where the canary has none any more, the next one is the canary."""
+    canary = False
     for batch in batches:
+        canary = canary or batch.canary
         machines = tuple(m for m in batch.machines if m.instance_id in drifted)
         if machines:
-            yield batch.model_copy(update={"machines": machines})
+            yield batch.model_copy(update={"machines": machines, "canary": canary})
+            canary = False

@@ -51,7 +51,16 @@ def test_machines_that_are_gone_count_as_done(world: MemoryWorld) -> None:
     world.clock.run_until(world.settled, 600.0)
     left = accept(plan, world.settings(**POLICY), *now(world))
     assert [b.name for b in left.batches] == [b.name for b in plan.batches[1:]]
+    assert [b.canary for b in left.batches] == [True, False, False]  # in the place of the one that is gone
     assert left.id == plan.id
+
+
+def test_where_no_canary_was_planned_none_is_made(world: MemoryWorld) -> None:
+    plan = session(world, canary=False).plan()
+    world.cloud.terminate_in_group(plan.batches[0].machines[0].instance_id, decrement=False)
+    world.clock.run_until(world.settled, 600.0)
+    left = accept(plan, world.settings(**POLICY, canary=False), *now(world, canary=False))
+    assert not any(b.canary for b in left.batches)
 
 
 def test_a_newer_target_refuses(world: MemoryWorld) -> None:
