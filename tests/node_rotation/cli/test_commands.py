@@ -161,6 +161,31 @@ def test_a_plan_that_no_longer_fits_is_refused_untouched(
     assert world.mutations == []
 
 
+def test_what_blocks_a_plan_by_now_is_named_before_anything_is_touched(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    world.cloud.suspend("dev-workers", ["Launch"])
+    before = len(world.mutations)
+    ran = cli("rotate", name, "--plan", str(path))
+    assert ran.code == 3
+    assert "Launch of dev-workers is suspended" in ran.err
+    assert "Remedy: find out why, then resume with ResumeProcesses" in ran.err
+    assert len(world.mutations) == before
+
+
+def test_so_is_an_image_that_was_frozen_since(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    image = world.image_id("base-new")
+    assert cli("freeze", image, "--reason", "a CVE in it").code == 0
+    ran = cli("rotate", name, "--plan", str(path))
+    assert ran.code == 3
+    assert f"image {image} (base-new) is frozen since" in ran.err
+    assert f"node-rotation unfreeze {image} --reason WHY" in ran.err
+
+
 def test_a_plan_of_a_newer_schema_is_refused(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(json.dumps({**cli("-o", "json", "plan", name).document, "schema_version": 2}))

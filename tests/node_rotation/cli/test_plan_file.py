@@ -128,6 +128,34 @@ def test_a_machine_that_was_added_refuses_by_its_name(world: MemoryWorld) -> Non
     assert f"that the plan does not know: {known}" in refusal(shorter, world)
 
 
+def test_what_blocks_by_now_blocks_the_plan(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    world.cloud.suspend("dev-workers", ["Launch"])
+    left = accept(plan, world.settings(**POLICY), *now(world))
+    assert left.batches == plan.batches
+    (blocker,) = left.blockers
+    assert "Launch of dev-workers is suspended" in blocker.reason
+    assert "ResumeProcesses" in blocker.remedy
+
+
+def test_what_blocked_it_and_does_no_more_is_forgotten(world: MemoryWorld) -> None:
+    world.cloud.suspend("dev-workers", ["Launch"])
+    plan = session(world).plan()
+    assert plan.blockers
+    world.cloud.resume("dev-workers", ["Launch"])
+    assert accept(plan, world.settings(**POLICY), *now(world)).blockers == ()
+
+
+def test_an_image_that_was_frozen_since_is_named_with_what_lifts_it(world: MemoryWorld) -> None:
+    one = session(world)
+    plan = one.plan()
+    image = plan.groups[0].target.image
+    one.freezes().freeze(image, "a CVE in it", "cli me")
+    (blocker,) = accept(plan, world.settings(**POLICY), *now(world)).blockers
+    assert f"{image.id} (base-new) is frozen since" in blocker.reason
+    assert f"node-rotation unfreeze {image.id} --reason WHY" in blocker.remedy
+
+
 def test_a_plan_for_another_cluster_is_bad_input(world: MemoryWorld) -> None:
     plan = session(world).plan().model_copy(update={"cluster": "elsewhere"})
     with pytest.raises(BadInputError, match="dev.elsewhere"):
