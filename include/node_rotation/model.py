@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from itertools import dropwhile
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PLAN_SCHEMA_VERSION = 1  # Plan.schema_version; docs/plan.schema.json
+PLAN_SCHEMA_VERSION = 2  # Plan.schema_version; docs/plan.schema.json
 MAX_BATCHES = 64
 
 
@@ -205,13 +205,14 @@ class Estimate(Value):
 class Plan(Value):
     """Everything a rotation of one cluster will do; made once, carried out exactly."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     id: str = Field(description="content hash: the same world and policy give the same id")
     environment: str
     cluster: str
     created: datetime
     groups: tuple[GroupPlan, ...]
     batches: tuple[Batch, ...]
+    overrides: Mapping[str, Any] = Field(default={}, description="the run's own settings, on top of the fleet file's")
     slots: int = Field(ge=0, description="machines of the whole cluster that may be in flight at once")
     cluster_machines: int = Field(default=0, ge=0, description="machines of all the cluster's groups")
     estimate: Estimate

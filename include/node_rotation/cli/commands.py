@@ -111,15 +111,14 @@ def rotate(
     return _carry_out(session, made, output, yes=yes)
 
 
-def rotate_plan(
-    file: Path, output: Output, cluster: str, policy: Layer, source: Path, *, yes: bool = False
-) -> ExitCode:
-    """Carry out exactly a plan that was made earlier, unless the policy says plan only.
+def rotate_plan(file: Path, output: Output, cluster: str, mode: Layer, source: Path, *, yes: bool = False) -> ExitCode:
+    """Carry out exactly a plan that was made earlier, with the settings it was made with, unless it is to be shown.
 
+    :param mode: what a run may say on top of it: ``mode`` and nothing else.
     :param yes: it is approved already.
     """
     given = plan_file.read(source)
-    session = open_session(file, cluster, policy)
+    session = open_session(file, cluster, {**given.overrides, **mode})
     groups = plan_file.groups_of(given, session.settings)
     session = replace(session, groups=groups)
     snapshot = session.observe()

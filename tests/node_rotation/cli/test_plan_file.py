@@ -175,7 +175,7 @@ def test_a_plan_with_a_group_that_the_fleet_does_not_have_is_bad_input(world: Me
         ("not json", "is not JSON"),
         ("[]", "this is no plan"),
         ('{"schema_version": 1}', "id: is missing"),
-        ('{"schema_version": 2}', "Upgrade node-rotation"),
+        ('{"schema_version": 3}', "Upgrade node-rotation"),
     ],
 )
 def test_what_is_no_plan_is_named(tmp_path: Path, text: str, said: str) -> None:
