@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from node_rotation.budget import IN_FLIGHT_STATES, Claim, in_flight
+from node_rotation.budget import IN_FLIGHT_STATES, Claim, in_flight, in_vain
 from node_rotation.clearance import fitting, freeze
 from node_rotation.managed.planning import taken
 from node_rotation.model import Batch, GroupPlan, Plan, Role, group_of, is_balance
@@ -174,10 +174,17 @@ def _behind(desk: _Desk, asking: Batch) -> frozenset[str]:
 
 
 def _in_order(desk: _Desk, asking: Batch) -> Iterator[str]:
-    for batch in desk.plan.ahead_of(asking):
-        if desk.state(batch.name) != "passed":
-            what = "the canary" if batch.canary else "control plane first:"
-            yield f"{what} {batch.name} has not passed its gate yet"
+    vain = in_vain(desk.claims.values())
+    alone = desk.plan.canary(vain)
+    for batch in desk.plan.ahead_of(asking, vain):
+        if desk.state(batch.name) == "passed":
+            continue
+        if batch.canary:
+            yield f"the canary {batch.name} has not passed its gate yet"
+        elif batch is alone:
+            yield f"{batch.name} goes in the canary's place and has not passed its gate yet"
+        else:
+            yield f"control plane first: {batch.name} has not passed its gate yet"
 
 
 def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:

@@ -39,6 +39,11 @@ class Claim(Protocol):
         """Epoch seconds when its gate passed."""
         ...
 
+    @property
+    def in_vain(self) -> bool:
+        """Whether it passed without a new machine: its old ones went by themselves."""
+        ...
+
 
 def resolve(share: Share, size: int, *, round_up: bool) -> int:
     """Turn a number or a percentage of the group's desired size into machines.
@@ -77,6 +82,14 @@ def in_flight(claims: Iterable[Claim]) -> frozenset[str]:
     :param claims: the ledger's claims, of one group or of the whole cluster.
     """
     return frozenset(m for claim in claims if claim.state in IN_FLIGHT_STATES for m in claim.machines)
+
+
+def in_vain(claims: Iterable[Claim]) -> frozenset[str]:
+    """Names of the batches that passed and showed nothing of the image.
+
+    :param claims: the ledger's.
+    """
+    return frozenset(claim.batch for claim in claims if claim.state == "passed" and claim.in_vain)
 
 
 def foreign(

@@ -68,6 +68,7 @@ class Settings(Value):
     turn: Turn | None = None
     accounts: tuple[Account, ...] = ()
     prices: RegionPrices | None = None
+    run: Mapping[str, Any] = Field(default={}, description="what the run says on top of the fleet file")
     notes: tuple[str, ...] = Field(default=(), description="groups that are named and left alone")
 
     @property
@@ -198,7 +199,8 @@ class Fleet(Value):
                     merged = self._merged(env, candidate, run or {})
                     before = tuple(self._before(env, candidate, merged.policy.promoted))
                     turn = self._turn(env, candidate, merged.policy.promoted)
-                    return merged.model_copy(update={"before": before, "turn": turn, "accounts": self.accounts})
+                    found = {"before": before, "turn": turn, "accounts": self.accounts, "run": run or {}}
+                    return merged.model_copy(update=found)
         raise BadInputError("cluster", *self._no_such(cluster))
 
     def _no_such(self, cluster: str) -> tuple[str, str]:

@@ -106,6 +106,7 @@ class Claim(Value):
     keys of workloads (``Kind namespace/name``) that had pods on the old machines. ``leaving_since`` is when they were
     first taken out of target groups: from then on nobody counts on them there. EKS was asked for ``update`` with
     ``update_token``, which is written down before it is asked. ``back`` are the old machines that heal attached again.
+    ``in_vain`` is True if it passed without a new machine, its old ones having gone by themselves.
     """
 
     batch: str
@@ -130,6 +131,12 @@ class Claim(Value):
     why: str = ""
     image_fault: bool = False
     back: tuple[str, ...] = ()
+    in_vain: bool = False
+
+    @property
+    def proves(self) -> bool:
+        """True if a new machine passed the gate: its image is a good one."""
+        return self.state is ClaimState.PASSED and not self.in_vain
 
     @property
     def open(self) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Literal
+from itertools import dropwhile
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-PLAN_SCHEMA_VERSION = 1  # Plan.schema_version; docs/plan.schema.json
+PLAN_SCHEMA_VERSION = 2  # Plan.schema_version; docs/plan.schema.json
 MAX_BATCHES = 64
 
 
@@ -204,13 +205,14 @@ class Estimate(Value):
 class Plan(Value):
     """Everything a rotation of one cluster will do; made once, carried out exactly."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     id: str = Field(description="content hash: the same world and policy give the same id")
     environment: str
     cluster: str
     created: datetime
     groups: tuple[GroupPlan, ...]
     batches: tuple[Batch, ...]
+    overrides: Mapping[str, Any] = Field(default={}, description="the run's own settings, on top of the fleet file's")
     slots: int = Field(ge=0, description="machines of the whole cluster that may be in flight at once")
     cluster_machines: int = Field(default=0, ge=0, description="machines of all the cluster's groups")
     estimate: Estimate
@@ -228,12 +230,24 @@ class Plan(Value):
                 return group
         raise KeyError(name)
 
-    def ahead_of(self, batch: Batch) -> Iterator[Batch]:
-        """The batches that have to pass before a batch may begin: canaries, and for workers the masters."""
+    def canary(self, in_vain: Container[str] = ()) -> Batch | None:
+        """The batch that goes alone before all others: the planned one, or who comes next; None if none was planned.
+
+        :param in_vain: names of batches that passed without showing anything of the image.
+        """
+        line = dropwhile(lambda batch: not batch.canary, self.batches)
+        return next((batch for batch in line if batch.name not in in_vain), None)
+
+    def ahead_of(self, batch: Batch, in_vain: Container[str] = ()) -> Iterator[Batch]:
+        """The batches that have to pass before a batch may begin: the canary, and for workers the masters.
+
+        :param in_vain: as :meth:`canary` takes it.
+        """
         worker = self.group(batch.group).role is not Role.CONTROL_PLANE
         masters = {group.name for group in self.groups if group.role is Role.CONTROL_PLANE}
+        alone = self.canary(in_vain)
         for other in self.batches:
-            if other.name != batch.name and (other.canary or (worker and other.group in masters)):
+            if other.name != batch.name and (other is alone or (worker and other.group in masters)):
                 yield other
 
     @property

@@ -81,6 +81,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         created=datetime.fromtimestamp(now, UTC),
         groups=groups,
         batches=batches,
+        overrides={key: value for key, value in settings.run.items() if key != "mode"},  # that is whether, not how
         slots=total_slots,
         cluster_machines=snapshot.machines,
         estimate=priced(estimate, settings.prices, _types(batches, snapshot)),

@@ -30,6 +30,17 @@ AT_LEAST_S = 300.0
 """So long every sweep tries before it gives a group up: half of what the hourly one has."""
 
 
+class SweepInterruptedError(KeyboardInterrupt):
+    """Ctrl-C while a sweep goes on.
+
+    :param did: one line per thing done before.
+    """
+
+    def __init__(self, did: tuple[str, ...]) -> None:
+        super().__init__()
+        self.did = did
+
+
 @dataclass(frozen=True, slots=True)
 class Swept:
     """What a sweep did to one cluster.
@@ -87,14 +98,18 @@ def until_done(
     """Sweep until nothing is left, or for :data:`LONGEST_S`: a sweep that stops midway keeps the lock.
 
     :returns: the last sweep, with what all of them did.
+    :raises SweepInterruptedError: if it is interrupted from the keyboard.
     """
     deadline, did = clock.now() + LONGEST_S, list[str]()
-    while True:
-        swept = sweep(settings, cloud, cluster, clock, holder, outside)
-        did += swept.did
-        if not swept.left or clock.now() > deadline:
-            return replace(swept, did=tuple(dict.fromkeys(did)))
-        clock.wait(settings.policy.poll)
+    try:
+        while True:
+            swept = sweep(settings, cloud, cluster, clock, holder, outside)
+            did += swept.did
+            if not swept.left or clock.now() > deadline:
+                return replace(swept, did=tuple(dict.fromkeys(did)))
+            clock.wait(settings.policy.poll)
+    except KeyboardInterrupt as error:
+        raise SweepInterruptedError(tuple(dict.fromkeys(did))) from error
 
 
 @contextmanager

@@ -24,6 +24,7 @@ class Claim:
     machines: tuple[str, ...]
     state: str = "admitted"
     passed_at: float | None = None
+    in_vain: bool = False
 
 
 Ledger = dict[str, Claim]
@@ -66,6 +67,42 @@ def test_the_canary_goes_alone_and_everyone_waits_for_its_gate():
     assert "the canary workers/1 has not passed" in why(ask(made, told, "workers/2", {}))
     assert "the canary workers/1 has not passed" in why(ask(made, told, "workers/2", claim(made, "workers/1")))
     assert ask(made, told, "workers/2", claim(made, "workers/1", "passed")) == Admit()
+
+
+def vain(made: Plan, name: str) -> Ledger:
+    """A batch that passed because its machines went by themselves."""
+    return {name: replace(claim(made, name, "passed")[name], in_vain=True)}
+
+
+def test_a_canary_that_passed_in_vain_leaves_its_role_to_the_next():
+    made, told = cluster()
+    ledger = vain(made, "workers/1")
+    assert ask(made, told, "workers/2", ledger) == Admit()
+    assert "workers/2 goes in the canary's place" in why(ask(made, told, "workers/3", ledger))
+    begun = ledger | claim(made, "workers/2")
+    assert "workers/2 goes in the canary's place" in why(ask(made, told, "workers/3", begun))
+    assert ask(made, told, "workers/3", ledger | claim(made, "workers/2", "passed")) == Admit()
+    assert "workers/3 goes in" in why(ask(made, told, "workers/4", ledger | vain(made, "workers/2")))
+
+
+def test_once_the_image_is_proven_one_that_passes_in_vain_keeps_nobody():
+    made, told = cluster()
+    ledger = claim(made, "workers/1", "passed") | vain(made, "workers/2")
+    assert ask(made, told, "workers/3", ledger) == ask(made, told, "workers/4", ledger) == Admit()
+
+
+def test_where_no_canary_was_planned_nobody_takes_its_place():
+    made, told = cluster(canary=False)
+    assert ask(made, told, "workers/3", vain(made, "workers/1")) == Admit()
+
+
+def test_the_last_masters_role_passes_to_the_first_worker():
+    told = settings([{"name": "masters", "role": "control-plane"}, {"name": "workers"}], budget={"max_surge": 2})
+    machines = {"dev-masters": [Machine("i-m")], "dev-workers": [Machine(f"i-{n}", days=9 - n) for n in range(3)]}
+    made = plan(told, world(machines))
+    ledger = vain(made, "masters/1")
+    assert ask(made, told, "workers/1", ledger) == Admit()
+    assert "workers/1 goes in the canary's place" in why(ask(made, told, "workers/2", ledger))
 
 
 def test_as_many_as_there_are_slots_without_a_barrier():

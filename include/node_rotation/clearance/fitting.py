@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from node_rotation.budget import Claim, in_vain
 from node_rotation.clearance.windows import longest_s, waits_for
 from node_rotation.estimate import batch_s
 from node_rotation.model import Batch, Blocker, Estimate, GroupPlan, ManagedPlan, Plan
@@ -64,16 +65,16 @@ def waits(batch: Batch, group: GroupPlan, policy: Policy, now: float) -> Iterato
         yield why
 
 
-def too_late(plan: Plan, asking: Batch, begun: Container[str], policies: Mapping[str, Policy], now: float) -> str:
+def too_late(plan: Plan, asking: Batch, begun: Mapping[str, Claim], policies: Mapping[str, Policy], now: float) -> str:
     """Why a batch is left to a run to come; "" if it is not.
 
     The window has no room for it any more, or none for one that has to pass before it and has not begun.
 
-    :param begun: names of batches that hold slots, or did.
+    :param begun: batch name → its claim, of those that hold slots, or did.
     :param policies: node group name → its policy.
     :param now: epoch seconds.
     """
-    ahead = (batch for batch in plan.ahead_of(asking) if batch.name not in begun)
+    ahead = (batch for batch in plan.ahead_of(asking, in_vain(begun.values())) if batch.name not in begun)
     for batch in (asking, *ahead):
         if why := next(waits(batch, plan.group(batch.group), policies[batch.group], now), ""):
             return why if batch is asking else f"{batch.name} goes first: {why}"

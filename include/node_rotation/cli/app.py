@@ -107,6 +107,10 @@ def rotate(
         raise typer.Exit(commands.rotate(said.fleet, said.output, cluster, policy, groups, role, yes=yes))
     if groups or role:
         raise typer.BadParameter("a plan says which groups: leave --group and --role out", param_hint="--plan")
+    own = {"--image": image, "--strategy": strategy, "--max-surge": max_surge, "--set": sets}
+    if given := " and ".join(option for option, value in own.items() if value):
+        problem = f"{given} belongs to the plan: make one with it, look at it, and carry that out"
+        raise typer.BadParameter(problem, param_hint="--plan")
     raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file, yes=yes))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from node_rotation import engine, machine
-from node_rotation.cli import exits, failures, plan_file, render
+from node_rotation.cli import exits, failures, interrupted, plan_file, render
 from node_rotation.cli.approving import approve
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.notices import Notices
@@ -21,7 +21,7 @@ from node_rotation.errors import BadInputError, RotationError
 from node_rotation.model import GroupDrift, Plan, Role
 from node_rotation.policy import Mode
 from node_rotation.run import Run
-from node_rotation.sweep import Swept, until_done
+from node_rotation.sweep import SweepInterruptedError, Swept, until_done
 
 Layer = Mapping[str, Any]
 Answer = TypeVar("Answer")
@@ -111,15 +111,14 @@ def rotate(
     return _carry_out(session, made, output, yes=yes)
 
 
-def rotate_plan(
-    file: Path, output: Output, cluster: str, policy: Layer, source: Path, *, yes: bool = False
-) -> ExitCode:
-    """Carry out exactly a plan that was made earlier, unless the policy says plan only.
+def rotate_plan(file: Path, output: Output, cluster: str, mode: Layer, source: Path, *, yes: bool = False) -> ExitCode:
+    """Carry out exactly a plan that was made earlier, with the settings it was made with, unless it is to be shown.
 
+    :param mode: what a run may say on top of it: ``mode`` and nothing else.
     :param yes: it is approved already.
     """
     given = plan_file.read(source)
-    session = open_session(file, cluster, policy)
+    session = open_session(file, cluster, {**given.overrides, **mode})
     groups = plan_file.groups_of(given, session.settings)
     session = replace(session, groups=groups)
     snapshot = session.observe()
@@ -197,14 +196,19 @@ def drain(file: Path, output: Output, cluster: str | None, policy: Layer, wanted
     run_id = session.run_id()
     found = machine.find(session.settings, session.observe(), wanted.node)
     with machine.holding(session.settings, session.cloud, session.cluster, session.clock, run_id) as run:
-        done = _take_out(run, found, wanted, tell)
+        done: list[str] = []
+        try:
+            _take_out(run, found, wanted, tell, done)
+        except KeyboardInterrupt as error:
+            out_of_it = "detached" in done
+            raise interrupted.drain(run, found, detached=out_of_it, for_good=wanted.terminate) from error
     if output is Output.JSON:
         render.write_json({"run": run_id, "cluster": session.settings.name, "machine": found.instance_id, "did": done})
     return ExitCode.OK
 
 
-def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tell) -> list[str]:
-    done = []
+def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tell, done: list[str]) -> None:
+    """One machine, step by step; what is done goes into ``done`` as it is."""
     if wanted.detach:
         machine.detach(run, found, for_good=wanted.terminate)
         done.append("detached")
@@ -217,16 +221,27 @@ def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tel
         machine.delete_node(run, found)
         done.append("terminated")
         tell("is terminated")
-    return done
 
 
-def _swept(session: Session) -> Swept:
-    return until_done(session.settings, session.cloud, session.cluster, session.clock, session.run_id())
+def _swept(session: Session, before: list[str]) -> Swept:
+    """Sweep one cluster.
+
+    :param before: one line per thing done in those before it; this one's are added.
+    """
+    name = session.settings.name
+    try:
+        swept = until_done(session.settings, session.cloud, session.cluster, session.clock, session.run_id())
+    except SweepInterruptedError as error:
+        did = (*before, *(f"{name}: {line}" for line in error.did))
+        raise interrupted.sweep(name, did, session.settings.policy.lock_duration) from error
+    before += [f"{name}: {line}" for line in swept.did]
+    return swept
 
 
 def sweep(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Sweep clusters; what can't be cleaned up blocks, a live run does not."""
-    found, failed = _each(cluster_names(file, clusters), lambda name: _swept(open_session(file, name)))
+    did: list[str] = []
+    found, failed = _each(cluster_names(file, clusters), lambda name: _swept(open_session(file, name), did))
     if output is Output.JSON:
         documents: list[dict[str, Any]] = [
             {"name": name, "did": s.did, "left": s.left, "held_by": s.held_by or None} for name, s in found.items()

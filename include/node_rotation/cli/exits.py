@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from node_rotation.cli.failures import TRY_AGAIN
+from node_rotation.cli.interrupted import MidwayError
 from node_rotation.engine import Result
 from node_rotation.errors import BlockedError, RotationError, TransientError
 from node_rotation.model import Blocker, GroupDrift, Plan
@@ -27,7 +28,10 @@ class ExitCode(IntEnum):
     ERROR = 1, "something went wrong: one message on stderr says what, where and what to do"
     FOUND = 2, "drift found, the plan is not empty, or a maintenance window closed before all was done"
     BLOCKED = 3, "blocked until somebody does something: the object and the remedy are named"
-    INTERRUPTED = 130, "interrupted from the keyboard before a rotation was under way"
+    INTERRUPTED = (
+        130,
+        "interrupted from the keyboard: a rotation before it was under way, a drain or a sweep at any time",
+    )
 
 
 def of_drift(drifts: Iterable[GroupDrift]) -> ExitCode:
@@ -70,6 +74,8 @@ def of_error(error: RotationError) -> tuple[ExitCode, str]:
 
     :param error: what was raised.
     """
+    if isinstance(error, MidwayError):
+        return ExitCode.INTERRUPTED, str(error)
     if isinstance(error, BlockedError):
         return ExitCode.BLOCKED, str(error)
     if isinstance(error, TransientError):

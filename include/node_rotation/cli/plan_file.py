@@ -16,7 +16,7 @@ from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
 from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan, Target, TemplateVersion
 from node_rotation.outcome import Blocked
-from node_rotation.planning import cluster_slots, group_slots
+from node_rotation.planning import cluster_slots, group_slots, make_plan
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
@@ -57,7 +57,7 @@ def _check_version(path: Path, data: Any) -> None:
 
 
 def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot) -> Plan:
-    """What is left of a plan: machines that are gone, or right by now, count as done.
+    """What is left of a plan: machines that are gone, or right by now, count as done. It is blocked by what blocks now.
 
     :param plan: as it was made.
     :param settings: the cluster as the fleet file has it now, the run's policy on top.
@@ -91,9 +91,10 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapsho
             )
         )
     drifted = frozenset(m.instance_id for drift in drifts for m in drift.drifted)
+    fresh = make_plan(settings, drifts, snapshot, snapshot.taken_at)
     # Counted anew: what the share of machines is that needs approval, a file that anybody can edit must not say.
-    update = {"batches": tuple(_left(plan.batches, drifted)), "cluster_machines": snapshot.machines}
-    return plan.model_copy(update=update)
+    counted = {"cluster_machines": fresh.cluster_machines, "blockers": fresh.blockers}
+    return plan.model_copy(update={"batches": tuple(_left(plan.batches, drifted)), **counted})
 
 
 def groups_of(plan: Plan, settings: Settings) -> tuple[str, ...]:
@@ -110,7 +111,8 @@ def groups_of(plan: Plan, settings: Settings) -> tuple[str, ...]:
 def _changes(plan: Plan, group: GroupPlan, settings: Settings, now: GroupDrift) -> Iterator[str]:
     policy = settings.groups[group.name]
     if now.target is None:
-        yield f"group {group.name} has no target any more"
+        if not now.blockers:  # else they say why, and what to do
+            yield f"group {group.name} has no target any more"
     elif now.target.image.id != group.target.image.id:
         yield f"the target of group {group.name} is {now.target.image.id}, planned was {group.target.image.id}"
     else:
@@ -150,7 +152,11 @@ def _say(template: TemplateVersion | None) -> str:
 
 
 def _left(batches: Sequence[Batch], drifted: frozenset[str]) -> Iterator[Batch]:
+    """The batches that still have machines; where the canary has none any more, the next one is the canary."""
+    canary = False
     for batch in batches:
+        canary = canary or batch.canary
         machines = tuple(m for m in batch.machines if m.instance_id in drifted)
         if machines:
-            yield batch.model_copy(update={"machines": machines})
+            yield batch.model_copy(update={"machines": machines, "canary": canary})
+            canary = False

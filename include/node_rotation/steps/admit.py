@@ -19,7 +19,7 @@ from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import update_in_flight
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import gone, ledger_of, machines_gone, over, without_group
+from node_rotation.steps.scene import gone, ledger_of, machines_gone, over, staying, without_group
 from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.snapshot import Snapshot
 
@@ -122,11 +122,22 @@ def _recalled(run: Run, batches: Sequence[Batch], ledger: Ledger) -> Ledger:
                     canary=batch.canary,
                     since=run.clock.now(),
                     state=ClaimState.PASSED,
+                    in_vain=not _works(run, batch),
                 )
             )
         elif claim.state is not ClaimState.PASSED:
-            ledger = claim_change(batch.name, state=ClaimState.PASSED, passed_at=run.clock.now())(ledger)
+            said = {"state": ClaimState.PASSED, "passed_at": run.clock.now(), "in_vain": not claim.replacements}
+            ledger = claim_change(batch.name, **said)(ledger)
     return ledger
+
+
+def _works(run: Run, batch: Batch) -> bool:
+    """Whether a machine of a batch's group is Ready on the target: which ones replaced the batch nobody knows now."""
+    snapshot, plan = run.look(), run.group(batch)
+    group = snapshot.groups.get(plan.asg)
+    nodes = [snapshot.node_of(machine) for machine in (staying(group) if group else ())]
+    ready = [snapshot.instances.get(node.instance_id) for node in nodes if node is not None and node.ready]
+    return any(instance is not None and instance.image_id == plan.target.image.id for instance in ready)
 
 
 def too_late(run: Run, batch: Batch) -> str:

@@ -121,13 +121,17 @@ def _health(seen: Scene) -> Health:
         if sick
         else Baseline()
     )
-    arrived = seen.claim.replacements.values()  # what somebody took away since, spot say, is no fault of the image
-    new = frozenset(m for m in arrived if not gone(seen.snapshot.instances.get(m)))
+    new = _arrived(seen)
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
     health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
     return replace(
         health, reasons=(*health.reasons, *_incomplete(seen), *traffic.unwell(seen), *_quorum(seen), *_checks(seen))
     )
+
+
+def _arrived(seen: Scene) -> frozenset[str]:
+    """Without what somebody took away since, spot say: that is no fault of the image, nor does it speak for it."""
+    return frozenset(m for m in seen.claim.replacements.values() if not gone(seen.snapshot.instances.get(m)))
 
 
 def _incomplete(seen: Scene) -> tuple[str, ...]:
@@ -165,15 +169,16 @@ def _account(seen: Scene, run: Run, batch: Batch) -> None:
     """Write only what changed: when the gate began, since when it is green, that it passed or failed."""
     now, claim, policy = run.clock.now(), seen.claim, run.policy(batch).gate
     health = _health(seen)
+    passed = {"state": ClaimState.PASSED, "passed_at": now, "in_vain": not _arrived(seen)}
     fields: dict[str, object] = {} if claim.gate_since is not None else {"gate_since": now}
     if health.green and claim.green_since is None:
         fields["green_since"] = now
         if policy.settle == 0:
-            fields |= {"state": ClaimState.PASSED, "passed_at": now}
+            fields |= passed
     elif not health.green and claim.green_since is not None:
         fields["green_since"] = None
     elif health.green and claim.green_since is not None and now - claim.green_since >= policy.settle:
-        fields |= {"state": ClaimState.PASSED, "passed_at": now}
+        fields |= passed
     if fields:
         lock.change(run, claim_change(batch.name, **fields))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from node_rotation import lock
 from node_rotation.errors import BlockedError, GoneError
-from node_rotation.ledger import Claim, ClaimState, Ledger
+from node_rotation.ledger import Claim, Ledger
 from node_rotation.model import GroupPlan, ImageStep, TemplateVersion
 from node_rotation.outcome import Blocked, Done, Outcome
 from node_rotation.run import Run
@@ -107,8 +107,8 @@ def put_back(run: Run, group_name: str) -> tuple[str, ...]:
 
 
 def at_fault(claims: Sequence[Claim]) -> bool:
-    """Whether a group's image is at fault: a batch failed because of it, and none has passed on it."""
-    return any(c.image_fault for c in claims) and not any(c.state is ClaimState.PASSED for c in claims)
+    """Whether a group's image is at fault: a batch failed because of it, and no new machine has passed on it."""
+    return any(c.image_fault for c in claims) and not any(c.proves for c in claims)
 
 
 def back_text(asg: str, back: TemplateVersion) -> str:

@@ -18,6 +18,7 @@ from node_rotation.errors import TransientError
 from node_rotation.fleet import Settings
 from node_rotation.model import Plan
 from node_rotation.steps.prepare import prepare
+from node_rotation.testing.faults import Fault
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.world.clients import Cloud, Cluster
 
@@ -150,23 +151,118 @@ def test_a_machine_that_is_gone_meanwhile_counts_as_done(
 
 
 def test_a_plan_that_no_longer_fits_is_refused_untouched(
-    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+    cli: Cli, name: str, world: MemoryWorld, fleet_file: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "plan.json"
     path.write_text(cli("-o", "json", "plan", name).out)
-    ran = cli("rotate", name, "--plan", str(path), "--max-surge", "4")
+    fleet_file.write_text(fleet_file.read_text().replace("max_surge: 2", "max_surge: 4"))
+    ran = cli("rotate", name, "--plan", str(path))
     assert ran.code == 3
     assert "the budget of group workers allows 4 at once, planned were 2" in ran.err
     assert "Remedy: Make a new plan" in ran.err
     assert world.mutations == []
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--strategy", "detach"], {"strategy": "detach"}),
+        (["--max-surge", "3"], {"budget": {"max_surge": "3"}}),
+        (["--set", "drain.force_after=60s"], {"drain": {"force_after": "60s"}}),
+    ],
+)
+def test_a_plan_made_with_options_is_carried_out_with_them(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path, options: list[str], said: object
+) -> None:
+    path = tmp_path / "plan.json"
+    planned = cli("-o", "json", "plan", name, *options)
+    path.write_text(planned.out)
+    assert planned.document["overrides"] == said
+    assert cli("rotate", name, "--plan", str(path)).code == 0
+    assert world.on_image("base-old") == ()
+    assert ("DetachInstances" in {m.action for m in world.mutations}) is ("detach" in options)
+
+
+def test_what_it_says_of_failures_counts(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name, "--set", "gate.on_failure=fail").out)
+    world.journal.faults.append(Fault("capacity"))
+    assert len(cli("-o", "json", "rotate", name, "--plan", str(path)).document["failed"]) == 6
+
+
+def test_a_plan_of_a_pinned_image_is_carried_out(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    world.add_template_version("workers", "base-old")
+    path = tmp_path / "plan.json"
+    pinned = ("--image", world.image_id("base-new"), "--set", "image_step=launch_template")
+    path.write_text(cli("-o", "json", "plan", name, *pinned).out)
+    assert cli("rotate", name, "--plan", str(path)).code == 0
+    assert len(world.on_image("base-new")) == 6
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--strategy", "detach"], ["--max-surge", "3"], ["--image", "ami-1"], ["--set", "drain.force_after=1m"]],
+)
+def test_what_nobody_has_looked_at_is_refused_beside_a_plan(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path, option: list[str]
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    ran = cli("rotate", name, "--plan", str(path), *option)
+    assert ran.code == 1
+    assert f"{option[0]} belongs to the plan" in ran.err
+    assert world.mutations == []
+
+
+def test_a_plan_from_before_plans_had_options_has_none(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    planned = cli("-o", "json", "plan", name).document
+    assert planned.pop("overrides") == {}
+    path.write_text(json.dumps({**planned, "schema_version": 1}))
+    assert cli("rotate", name, "--plan", str(path)).code == 0
+    assert world.on_image("base-old") == ()
+
+
+def test_a_rotation_that_stopped_at_its_plan_gives_one_that_can_be_carried_out(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "rotate", name, "--mode", "plan", "--strategy", "detach").out)
+    assert cli("rotate", name, "--plan", str(path)).code == 0
+    assert world.on_image("base-old") == ()
+
+
+def test_what_blocks_a_plan_by_now_is_named_before_anything_is_touched(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    world.cloud.suspend("dev-workers", ["Launch"])
+    before = len(world.mutations)
+    ran = cli("rotate", name, "--plan", str(path))
+    assert ran.code == 3
+    assert "Launch of dev-workers is suspended" in ran.err
+    assert "Remedy: find out why, then resume with ResumeProcesses" in ran.err
+    assert len(world.mutations) == before
+
+
+def test_so_is_an_image_that_was_frozen_since(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(cli("-o", "json", "plan", name).out)
+    image = world.image_id("base-new")
+    assert cli("freeze", image, "--reason", "a CVE in it").code == 0
+    ran = cli("rotate", name, "--plan", str(path))
+    assert ran.code == 3
+    assert f"image {image} (base-new) is frozen since" in ran.err
+    assert f"node-rotation unfreeze {image} --reason WHY" in ran.err
+
+
 def test_a_plan_of_a_newer_schema_is_refused(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    path.write_text(json.dumps({**cli("-o", "json", "plan", name).document, "schema_version": 2}))
+    path.write_text(json.dumps({**cli("-o", "json", "plan", name).document, "schema_version": 3}))
     ran = cli("rotate", name, "--plan", str(path))
     assert ran.code == 1
-    assert "this plan has schema 2" in ran.err
+    assert "this plan has schema 3" in ran.err
     assert world.mutations == []
 
 

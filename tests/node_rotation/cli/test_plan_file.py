@@ -51,7 +51,16 @@ def test_machines_that_are_gone_count_as_done(world: MemoryWorld) -> None:
     world.clock.run_until(world.settled, 600.0)
     left = accept(plan, world.settings(**POLICY), *now(world))
     assert [b.name for b in left.batches] == [b.name for b in plan.batches[1:]]
+    assert [b.canary for b in left.batches] == [True, False, False]  # in the place of the one that is gone
     assert left.id == plan.id
+
+
+def test_where_no_canary_was_planned_none_is_made(world: MemoryWorld) -> None:
+    plan = session(world, canary=False).plan()
+    world.cloud.terminate_in_group(plan.batches[0].machines[0].instance_id, decrement=False)
+    world.clock.run_until(world.settled, 600.0)
+    left = accept(plan, world.settings(**POLICY, canary=False), *now(world, canary=False))
+    assert not any(b.canary for b in left.batches)
 
 
 def test_a_newer_target_refuses(world: MemoryWorld) -> None:
@@ -119,6 +128,34 @@ def test_a_machine_that_was_added_refuses_by_its_name(world: MemoryWorld) -> Non
     assert f"that the plan does not know: {known}" in refusal(shorter, world)
 
 
+def test_what_blocks_by_now_blocks_the_plan(world: MemoryWorld) -> None:
+    plan = session(world).plan()
+    world.cloud.suspend("dev-workers", ["Launch"])
+    left = accept(plan, world.settings(**POLICY), *now(world))
+    assert left.batches == plan.batches
+    (blocker,) = left.blockers
+    assert "Launch of dev-workers is suspended" in blocker.reason
+    assert "ResumeProcesses" in blocker.remedy
+
+
+def test_what_blocked_it_and_does_no_more_is_forgotten(world: MemoryWorld) -> None:
+    world.cloud.suspend("dev-workers", ["Launch"])
+    plan = session(world).plan()
+    assert plan.blockers
+    world.cloud.resume("dev-workers", ["Launch"])
+    assert accept(plan, world.settings(**POLICY), *now(world)).blockers == ()
+
+
+def test_an_image_that_was_frozen_since_is_named_with_what_lifts_it(world: MemoryWorld) -> None:
+    one = session(world)
+    plan = one.plan()
+    image = plan.groups[0].target.image
+    one.freezes().freeze(image, "a CVE in it", "cli me")
+    (blocker,) = accept(plan, world.settings(**POLICY), *now(world)).blockers
+    assert f"{image.id} (base-new) is frozen since" in blocker.reason
+    assert f"node-rotation unfreeze {image.id} --reason WHY" in blocker.remedy
+
+
 def test_a_plan_for_another_cluster_is_bad_input(world: MemoryWorld) -> None:
     plan = session(world).plan().model_copy(update={"cluster": "elsewhere"})
     with pytest.raises(BadInputError, match="dev.elsewhere"):
@@ -138,7 +175,7 @@ def test_a_plan_with_a_group_that_the_fleet_does_not_have_is_bad_input(world: Me
         ("not json", "is not JSON"),
         ("[]", "this is no plan"),
         ('{"schema_version": 1}', "id: is missing"),
-        ('{"schema_version": 2}', "Upgrade node-rotation"),
+        ('{"schema_version": 3}', "Upgrade node-rotation"),
     ],
 )
 def test_what_is_no_plan_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.node_rotation import crashes
 
@@ -171,3 +173,26 @@ def test_a_run_that_is_planned_again_gives_up_what_it_cannot_put_back_and_goes_o
 
     assert isinstance(outcome, Done), outcome
     assert lock.require(planned).ledger.plan == planned.plan.id
+
+
+@pytest.mark.parametrize("itself", [True, False])
+def test_a_canary_that_passed_before_the_lock_was_given_back_counts_if_its_group_has_the_image(itself: bool) -> None:
+    """Its claim is lost with the ledger: whether its machine was replaced, or went by itself, only the group tells."""
+    world = MemoryWorld.simple(machines=4, zones=1, replicas=0, boot=5.0)
+    world.add_template_version("workers", "base-old")
+    image: dict[str, Any] = {"image": {"ssm": "/images/base/current"}, "image_step": "launch_template"}
+    run = crashes.run_for(world, **crashes.by("surge", 2), **image)
+    first, second, third, _ = run.plan.batches
+    if itself:
+        world.cloud.terminate_in_group(first.machines[0].instance_id, decrement=True)
+        world.clock.wait(60.0)
+        run.look.forget()
+    assert all(again(world, run, first, name) for name in ORDER)
+    while not isinstance(restored(run, "workers"), Done):
+        restore(run, "workers")
+        world.clock.wait(1.0)
+    prepare(run, "workers")
+    recall(run, (first,))
+
+    assert may_begin(run, second)
+    assert may_begin(run, third) is not itself
