@@ -147,7 +147,7 @@ def accepted(model: type[BaseModel], document: dict[str, Any]) -> bool:
             {"form": "22:00", "to": "05:00"},
             "form: there is no such setting (1 more after it). Did you mean 'f",
         ),
-        ("EtcdAccess", {"endpoints": []}, "the list is empty: at least 1 is needed. E.g. endpoints: ['http://{node}"),
+        ("EtcdAccess", {"endpoints": []}, "the list is empty: at least 1 is needed. E.g. endpoints: ['http://{addr"),
         ("ControlPlanePolicy", {"etcd": {"main": {"endpoint": []}}}, "Did you mean 'endpoints'?"),
         ("Blackout", {"from": "Christmas", "to": "2027-01-01"}, "'Christmas' is not a date: write year-month-day"),
     ],
