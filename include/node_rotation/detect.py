@@ -11,7 +11,7 @@ from node_rotation.clearance.freeze import Frozen
 from node_rotation.clearance.freezes import ConnectAccount, Freezes
 from node_rotation.clients import checks
 from node_rotation.clients.this_machine import this_machine
-from node_rotation.control_plane import quorum
+from node_rotation.control_plane import endpoints
 from node_rotation.control_plane.values import ControlPlane
 from node_rotation.drift import drift_of
 from node_rotation.errors import BadInputError, BlockedError, GoneError
@@ -123,7 +123,8 @@ def _control_plane(settings: Settings, cluster: Cluster, nodes: Sequence[Node]) 
     """Asked only where there are masters of ours."""
     if all(group.role is not Role.CONTROL_PLANE for group in settings.cluster.groups):
         return None
-    return cluster.control_plane(quorum.probes(settings.policy.control_plane, nodes))
+    policy = settings.policy.control_plane
+    return endpoints.attributed(policy, nodes, cluster.control_plane(endpoints.probes(policy, nodes)))
 
 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:

@@ -48,6 +48,16 @@ SECRETS = (
 )
 
 
+FOR_CONTAINERS = ("NODE_ROTATION_UNPAUSED", "AIRFLOW__METRICS__OTEL_ON", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def interpolated(text: str, env: dict[str, str]) -> str:
+    """As compose does it: the innermost of ``${NAME:-default}`` first."""
+    while found := re.search(r"\$\{(\w+):-([^{}]*)\}", text):
+        text = text.replace(found[0], env.get(found[1]) or found[2])
+    return text
+
+
 def schema() -> dict[str, Any]:
     vendored = files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json")
     loaded: dict[str, Any] = yaml.safe_load(vendored.read_text())
@@ -113,6 +123,37 @@ def test_the_ui_listens_on_this_machine_only_and_nothing_else_listens() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert list(published) == ["api-server"]
     assert published["api-server"][0].startswith("${AIRFLOW_UI_ADDRESS:-127.0.0.1}:")
+
+
+@pytest.mark.parametrize(
+    ("url", "env"),
+    [
+        ("http://127.0.0.1:8080", {}),
+        ("http://10.0.0.7:9090", {"AIRFLOW_UI_ADDRESS": "10.0.0.7", "AIRFLOW_UI_PORT": "9090"}),
+        ("https://airflow.example", {"AIRFLOW_UI_URL": "https://airflow.example", "AIRFLOW_UI_PORT": "9090"}),
+    ],
+)
+def test_airflow_knows_its_address_so_that_notifications_have_a_link(url: str, env: dict[str, str]) -> None:
+    for name in AIRFLOW_SERVICES:
+        assert interpolated(SERVICES[name]["environment"]["AIRFLOW__API__BASE_URL"], env) == url
+
+
+def test_what_env_example_offers_is_read_by_compose() -> None:
+    offered = re.findall(r"^# ([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert offered == ["AIRFLOW_UI_ADDRESS", "AIRFLOW_UI_PORT", "AIRFLOW_UI_URL"]
+    assert all(f"${{{name}:-" in TEXT for name in offered)
+
+
+@pytest.mark.parametrize("name", FOR_CONTAINERS)
+def test_variables_of_your_own_reach_every_airflow_service_by_the_file_that_is_named_for_them(name: str) -> None:
+    """Those of .env reach no container, and what stands in ``environment`` wins over a file."""
+    for service in AIRFLOW_SERVICES:
+        assert SERVICES[service]["env_file"] == [{"path": ".env.connections", "required": False}]
+        assert name not in SERVICES[service]["environment"]
+    assert any(line.startswith("#") and name in line for line in (ROOT / ".env.example").read_text().splitlines())
+    for file in ("README.md", "docs/metrics.md"):
+        text = (ROOT / file).read_text()
+        assert name not in text or ".env.connections" in text
 
 
 def test_reports_outlive_the_worker_that_wrote_them() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import yaml
+
 from node_rotation import fleet
 from node_rotation.model import Kind, Role
 from node_rotation.policy import Clusters, Empty, Mode
@@ -39,6 +41,21 @@ def test_a_group_may_differ_from_its_cluster() -> None:
     groups = fleet.load(EXAMPLE).settings("prod-example").groups
     assert groups["batch"].drain.timeout == 7200.0
     assert groups["workers"].drain.timeout == 900.0
+
+
+def test_the_managed_group_that_it_offers_runs_aws_images_whatever_the_defaults_name(tmp_path: Path) -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    start = next(n for n, line in enumerate(lines) if line.strip().startswith("# - {name: apps, kind: eks-managed"))
+    for n in (start, start + 1):
+        lines[n] = lines[n].replace("# ", "", 1)
+    told = yaml.safe_load("\n".join(lines).replace("{template: true}        #", '{owner: self, name: "base-*"} #', 1))
+    assert told["defaults"]["image"] == {"owner": "self", "name": "base-*"}
+    mine = tmp_path / "fleet.yaml"
+    mine.write_text(yaml.safe_dump({key: value for key, value in told.items() if key != "prices"}))
+
+    groups = fleet.load(mine).settings("dev-example").groups
+    assert groups["workers"].image.name == "base-*"
+    assert groups["apps"].image.from_template
 
 
 def test_a_kops_cluster_lists_no_groups_and_has_both_its_etcd_clusters_probed() -> None:

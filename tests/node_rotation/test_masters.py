@@ -247,12 +247,25 @@ def test_only_one_of_both_etcd_clusters_is_not_enough() -> None:
     assert "events" in blocker.reason
 
 
-def test_members_are_found_by_the_names_of_the_masters_nodes() -> None:
+@pytest.mark.parametrize("where", ["http://{node}:8081", "http://{address}:8081"])
+def test_members_are_found_by_names_or_addresses_of_the_masters_nodes(where: str) -> None:
     world = kops()
-    etcd = {name: {"endpoints": ["http://{node}:8081"]} for name in ("main", "events")}
+    etcd = {name: {"endpoints": [where]} for name in ("main", "events")}
 
     assert rotate(world, control_plane={"etcd": etcd}).ok
     assert world.etcd.lost_at == []
+
+
+def test_a_master_goes_whose_own_member_died_where_masters_are_asked_at_their_addresses() -> None:
+    world = kops()
+    etcd = {name: {"endpoints": ["http://{address}:8081"]} for name in ("main", "events")}
+    settings = run_for(world, control_plane={"etcd": etcd}).settings
+    world.etcd.stop("etcd-b1")
+    snapshot = detect.observe(settings, world.cloud, world.cluster, world.clock)
+    own, other = (snapshot.groups[f"prod-master-{zone}"].members[0].instance_id for zone in "bc")
+
+    assert quorum.before(settings, snapshot, [own]) == ()
+    assert any(snapshot.node_of(own).name in reason for reason in quorum.before(settings, snapshot, [other]))
 
 
 def by_tags(settings: Settings) -> Settings:

@@ -49,6 +49,7 @@ def node(found: Json) -> Node:
         taints=tuple(taint(t) for t in spec.get("taints") or ()),
         created_at=epoch(meta.get("creationTimestamp")),
         provider_id=provider_id,
+        address=_internal_ip(found),
     )
 
 
@@ -184,6 +185,11 @@ def lease(found: Json) -> Lease:
 def _condition(found: Json, kind: str) -> Json:
     conditions = (found.get("status") or {}).get("conditions") or ()
     return next((c for c in conditions if c.get("type") == kind), {})
+
+
+def _internal_ip(found: Json) -> str:
+    addresses = (found.get("status") or {}).get("addresses") or ()
+    return next((a["address"] for a in addresses if a.get("type") == "InternalIP"), "")
 
 
 def _reason(ready: Json) -> str:

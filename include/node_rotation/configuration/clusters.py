@@ -25,7 +25,14 @@ Layer = Annotated[Policy, PlainSerializer(_as_said)]
 class NodeGroup(Value):
     """One pool of machines: an Auto Scaling group by name or tags, or a managed node group by EKS' names."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "workers", "asg": "prod-workers"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "workers", "asg": "prod-workers"},
+                {"name": "apps", "kind": "eks-managed", "eks_cluster": "prod-1", "nodegroup": "apps"},
+            ]
+        }
+    )
 
     name: str = Field(pattern=shapes.NAME.pattern, examples=["workers"])
     kind: Kind = Kind.ASG

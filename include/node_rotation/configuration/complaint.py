@@ -135,11 +135,13 @@ def _example(model: type[BaseModel], loc: Sequence[int | str], problem: Problem,
 
 
 def _as_it_was_meant(found: Place, problem: Problem, *, within: bool) -> Any:
-    """What was given, where only its type is wrong; else any example."""
+    """What was given, where only its type is wrong; else the example most like it, or any."""
     given, kind = problem.get("input"), problem["type"]
     free = found.field is None or not found.field.metadata  # any text would do
     if kind == "string_type" and free and isinstance(given, int | float) and not isinstance(given, bool):
         return [str(given)] if within else str(given)
     if kind == "tuple_type" and isinstance(given, str) and any(item(o) is str for o in options(found.annotation)):
         return [given]
+    if kind == "value_error" and isinstance(given, Mapping) and (alike := examples.closest(found, given)):
+        return [alike] if within else alike
     return examples.example(found)

@@ -44,9 +44,28 @@ def example(place: Place) -> Any:
     return next(_ways(place), None)
 
 
+def closest(place: Place, given: Mapping[str, Any]) -> Any:
+    """Of several examples that the model at a place brings itself, the one most like what was given; else None."""
+    for option in options(place.annotation):
+        model = option if is_model(option) else item(option)
+        if is_model(model) and len(shown := _own(model)) > 1:
+            return max(shown, key=lambda one: sum(_alike(model, key, value, given) for key, value in one.items()))
+    return None
+
+
+def _alike(model: type[BaseModel], key: str, value: Any, given: Mapping[str, Any]) -> int:
+    """A word out of a few says more than that a setting is there, and another word that something else is meant."""
+    annotation = names(model)[key].annotation
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return 2 if given.get(key) == value else 0
+    return 1 if given.get(key) else 0
+
+
 def _ways(place: Place) -> Iterator[Any]:
     """What it says itself, what it is anyway, what its type says, anything of its type."""
-    if place.field is not None:
+    if place.field is not None and place.keyed:
+        yield from (value for one in place.field.examples or () for value in one.values())
+    elif place.field is not None:
         yield from place.field.examples or ()
         yield from _default(place.field)
         yield from _in_schema(place.field.metadata)
@@ -111,11 +130,17 @@ def _of_type(annotation: Any) -> Any:
 
 def _of_model(model: type[BaseModel]) -> dict[str, Any]:
     """The example it brings itself, else what it can't do without, else the first of its settings."""
-    extra = model.model_config.get("json_schema_extra")
-    if isinstance(extra, dict) and isinstance(extra.get("examples"), list):
-        return dict(extra["examples"][0])  # type: ignore[index,arg-type]
+    if shown := _own(model):
+        return dict(shown[0])
     fields = names(model)
     wanted = {name: field for name, field in fields.items() if field.is_required()} or dict(
         [next(iter(fields.items()))]
     )
     return {name: example(Place(field.annotation, field)) for name, field in wanted.items()}
+
+
+def _own(model: type[BaseModel]) -> list[Mapping[str, Any]]:
+    """The examples that a model brings itself."""
+    extra = model.model_config.get("json_schema_extra")
+    shown = extra.get("examples") if isinstance(extra, dict) else None
+    return [one for one in shown if isinstance(one, dict)] if isinstance(shown, list) else []

@@ -17,10 +17,12 @@ class Place(NamedTuple):
 
     :param annotation: its type.
     :param field: the setting it is, or is a part of; None at the top.
+    :param keyed: whether it stands below a key of that setting's own choosing.
     """
 
     annotation: Any
     field: FieldInfo | None = None
+    keyed: bool = False
 
 
 def place(model: type[BaseModel], loc: Sequence[int | str]) -> Place | None:
@@ -79,5 +81,5 @@ def _step(here: Place, part: int | str) -> Place | None:
             field = names(option)[str(part)]
             return Place(field.annotation, field)
         if (inner := item(option)) is not None and isinstance(part, int) == (get_origin(option) in (tuple, list)):
-            return Place(inner, here.field)
+            return Place(inner, here.field, keyed=isinstance(part, str))
     return None

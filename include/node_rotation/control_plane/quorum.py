@@ -6,10 +6,10 @@ of each etcd cluster with it, so all the others have to be well before it goes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from urllib.parse import urlsplit
+from collections.abc import Collection, Iterable, Iterator
 
-from node_rotation.control_plane.values import ControlPlanePolicy, EtcdAccess, EtcdCluster
+from node_rotation.control_plane.endpoints import by_node
+from node_rotation.control_plane.values import ControlPlanePolicy, EtcdCluster, EtcdMember
 from node_rotation.fleet import Settings
 from node_rotation.kops.tags import ETCD_CLUSTERS
 from node_rotation.model import Blocker, GroupPlan, Kind, Role, Strategy
@@ -17,25 +17,8 @@ from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
-NODE = "{node}"
 SMALLEST = 3
 """With fewer members none may be away."""
-MASTER_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
-
-
-def probes(policy: ControlPlanePolicy, nodes: Iterable[Node]) -> Mapping[str, EtcdAccess]:
-    """The etcd clusters to be probed, ``{node}`` replaced by each master's Node name."""
-    masters = sorted(n.name for n in nodes if any(label in n.labels for label in MASTER_LABELS))
-    return {name: _expanded(access, masters) for name, access in policy.etcd.items()}
-
-
-def _expanded(access: EtcdAccess, masters: Sequence[str]) -> EtcdAccess:
-    found = [
-        endpoint.replace(NODE, node)
-        for endpoint in access.endpoints
-        for node in (masters if NODE in endpoint else [""])
-    ]
-    return access.model_copy(update={"endpoints": tuple(dict.fromkeys(found))})
 
 
 def guards(settings: Settings, group: str, strategy: Strategy) -> bool:
@@ -157,25 +140,30 @@ def _unwell(
 ) -> Iterator[str]:
     """Members that are away, apart from those that leave anyway.
 
-    Of a leaving master that is broken and whose member is not known by its Node's name, it may be the one that is away.
+    Of a leaving master that is broken and whose member nobody knows, it may be the one that is away.
 
-    :param masters: how many there should be: each has a member where the endpoints are written by ``{node}``.
+    :param masters: how many there should be: each has a member where the endpoints are written by its Node.
     :param leaving: the leaving masters' Nodes; None for a master without one.
     """
-    hosts = {urlsplit(member.endpoint).hostname for member in cluster.members}
+    known = {member.node for member in cluster.members}
     names = {node.name for node in leaving if node is not None}
-    unknown = sum(node is None or (not node.ready and node.name not in hosts) for node in leaving)
-    away = [m for m in cluster.members if not m.healthy and urlsplit(m.endpoint).hostname not in names]
+    unknown = sum(node is None or (not node.ready and node.name not in known) for node in leaving)
+    away = [m for m in cluster.members if not m.healthy and m.node not in names]
     missing = _size(policy, cluster, masters) - len(cluster.members)
     if len(away) + max(missing, 0) > unknown:
-        yield from (f"etcd {cluster.name}: {m.endpoint} is not healthy ({m.said})" for m in away)
+        yield from (f"etcd {cluster.name}: {_who(m)} is not healthy ({m.said})" for m in away)
         if missing > 0:
             yield f"etcd {cluster.name}: {missing} of {_size(policy, cluster, masters)} members are not to be found"
 
 
+def _who(member: EtcdMember) -> str:
+    return (
+        member.endpoint if not member.node or member.node in member.endpoint else f"{member.endpoint} of {member.node}"
+    )
+
+
 def _size(policy: ControlPlanePolicy, cluster: EtcdCluster, masters: int) -> int:
-    by_node = any(NODE in endpoint for endpoint in policy.etcd[cluster.name].endpoints)
-    return max(len(cluster.voters), masters if by_node else len(cluster.members))
+    return max(len(cluster.voters), masters if by_node(policy.etcd[cluster.name]) else len(cluster.members))
 
 
 def _too_few(snapshot: Snapshot, masters: int) -> Iterator[str]:

@@ -18,8 +18,9 @@ class EtcdAccess(Value):
 
     endpoints: tuple[str, ...] = Field(
         min_length=1,
-        examples=[["http://{node}:8081"]],
-        description="one per member, e.g. https://etcd-a.example:4001; {node} stands for each master's Node name",
+        examples=[["http://{address}:8081"]],
+        description="one per member, e.g. https://etcd-a.example:4001; {address} stands for each master's internal "
+        "address, {node} for its Node's name",
     )
     ca: str | None = Field(
         default=None,
@@ -37,7 +38,7 @@ class ControlPlanePolicy(Value):
 
     etcd: dict[str, EtcdAccess] = Field(
         default={},
-        examples=[{"main": {"endpoints": ["http://{node}:8081"]}}],
+        examples=[{"main": {"endpoints": ["http://{address}:8081"]}}],
         description="etcd clusters by name; kops has main and events",
     )
     without_probe: bool = Field(
@@ -50,11 +51,15 @@ class ControlPlanePolicy(Value):
 
 @dataclass(frozen=True, slots=True)
 class EtcdMember:
-    """What one endpoint said of itself; ``said`` is its own word, or why there was none."""
+    """What one endpoint said of itself; ``said`` is its own word, or why there was none.
+
+    ``node`` is the name of the master's Node whose member it is, "" if nobody can tell.
+    """
 
     endpoint: str
     healthy: bool
     said: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def source_of(cloud: Cloud, group: ManagedGroup, source: ImageSource) -> ImageSo
             group,
             f"EKS chooses the images of node group {group.label} (AMI type {group.ami_type}): image.ssm and image.name "
             "mean nothing to it",
-            "take image.template: true (AWS' newest) in the fleet file, or pin image.release or image.id for it",
+            "say image: {template: true} (AWS' newest) in the policy of this group in the fleet file, or pin "
+            "image.release or image.id there",
         )
     name = known.image_name(group.version)
     return ImageSource(ssm=known.parameter(group.version), owner=OWNER, name=name, **kept)

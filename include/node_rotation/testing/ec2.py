@@ -237,6 +237,11 @@ def template_version(blueprint: Blueprint) -> TemplateVersion:
     )
 
 
+def address_of(instance: Instance) -> str:
+    """Its private address, which its name is made of."""
+    return ".".join(instance.private_dns.partition(".")[0].split("-")[1:])
+
+
 def epoch(iso: str) -> float:
     """Seconds since the epoch of an ISO 8601 time as AWS writes it."""
     return datetime.fromisoformat(iso).astimezone(UTC).timestamp()

@@ -14,6 +14,7 @@ from node_rotation.control_plane.values import EtcdCluster, EtcdMember
 from node_rotation.testing import seeds
 from node_rotation.testing.account import Account
 from node_rotation.testing.clock import VirtualClock
+from node_rotation.testing.ec2 import address_of
 from node_rotation.world.aws import Instance
 
 CLUSTERS = ("main", "events")
@@ -42,7 +43,7 @@ class Etcd:
         zones = [f"{seed.region}{g.zones[n % len(g.zones)]}" for g in masters for n in range(g.desired)]
         self.volumes = [Volume(f"etcd-{zone[-1]}{n}", zone, up=True) for n, zone in enumerate(zones)]
         self._names = {asg for g in masters if (asg := account.asg(g.name))}
-        self._nodes: dict[str, str] = {}
+        self._hosts: dict[str, tuple[str, str]] = {}
         self._failover_until = 0.0
         self.lost_at: list[float] = []
 
@@ -54,7 +55,7 @@ class Etcd:
         """A machine runs, or goes: its volume is attached, or free again."""
         if asg not in self._names:
             return
-        self._nodes[instance.id] = instance.private_dns
+        self._hosts[instance.id] = (instance.private_dns, address_of(instance))
         if instance.state == "running":
             self._attach(instance)
         elif instance.state in ("shutting-down", "terminated"):
@@ -91,7 +92,7 @@ class Etcd:
     def _answer(self, endpoint: str) -> EtcdMember:
         host = urlsplit(endpoint).hostname or ""
         for volume in self.volumes:
-            if host in (volume.member, self._nodes.get(volume.holder)) and volume.up:
+            if host in (volume.member, *self._hosts.get(volume.holder, ())) and volume.up:
                 return EtcdMember(endpoint, self.has_quorum(), "true" if self.has_quorum() else "no leader")
         return EtcdMember(endpoint, False, "connection refused")
 

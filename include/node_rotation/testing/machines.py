@@ -7,7 +7,7 @@ from dataclasses import replace
 from node_rotation.testing.account import Account
 from node_rotation.testing.cluster import MemoryCluster
 from node_rotation.testing.controllers import Controllers
-from node_rotation.testing.ec2 import Ec2
+from node_rotation.testing.ec2 import Ec2, address_of
 from node_rotation.testing.objects import Objects
 from node_rotation.world.aws import Instance
 from node_rotation.world.kubernetes import Node, Taint
@@ -99,6 +99,7 @@ class Machines:
             taints=tuple(_taint(said) for said in group.taints),
             created_at=self._objects.clock.now(),
             provider_id=f"aws:///{instance.zone}/{instance.id}",
+            address=address_of(instance),
         )
 
     def _lose_kubelet(self, name: str) -> None:

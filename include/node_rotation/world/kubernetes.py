@@ -11,7 +11,7 @@ Taint = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Node object; ``instance_id`` comes from ``spec.providerID`` ("" if it has none)."""
+    """A Node object; ``instance_id`` comes from ``spec.providerID``, ``address`` is its InternalIP; "" without one."""
 
     name: str
     uid: str
@@ -24,6 +24,7 @@ class Node:
     taints: tuple[Taint, ...] = ()
     created_at: float = 0.0
     provider_id: str = ""
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

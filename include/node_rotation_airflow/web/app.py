@@ -1,11 +1,14 @@
 """The run page's tab "Rotation": the batches while it goes on, then its report."""
 
 # No `from __future__ import annotations`: FastAPI reads the signatures.
+from urllib.parse import urlsplit
+
 from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
+from airflow.sdk.configuration import conf
 from airflow.utils.state import State
 from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse
@@ -38,7 +41,13 @@ def run_page(dag_id: str, run_id: str, session: SessionDep) -> HTMLResponse:
         return HTMLResponse(page.read_text())
     found = select(TaskInstance).where(TaskInstance.dag_id == dag_id, TaskInstance.run_id == run.run_id)
     tasks = [Task(t.task_id, t.map_index, t.state or "", _label(t)) for t in session.scalars(found)]
-    return HTMLResponse(board(run.run_id, tasks, goes_on=goes_on))
+    return HTMLResponse(board(run.run_id, tasks, goes_on=goes_on, root=root()))
+
+
+def root() -> str:
+    """The path below which browsers find Airflow: that of ``[api] base_url``."""
+    base: str = conf.get("api", "base_url", fallback="")
+    return urlsplit(base).path.rstrip("/")
 
 
 def _label(task: TaskInstance) -> str:

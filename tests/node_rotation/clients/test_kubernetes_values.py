@@ -72,3 +72,17 @@ def test_what_a_deployment_was_rolled_for_is_in_its_template():
     template = {"metadata": {"annotations": {"node-rotation/rolled-for": "uid-1"}}}
     assert values.workload("Deployment", deployment(template=template)).rolled_for == "uid-1"
     assert values.workload("Deployment", deployment()).rolled_for == ""
+
+
+@pytest.mark.parametrize(
+    ("addresses", "found"),
+    [
+        ([{"type": "InternalIP", "address": "10.0.0.5"}, {"type": "InternalIP", "address": "fd00::5"}], "10.0.0.5"),
+        ([{"type": "ExternalIP", "address": "1.2.3.4"}, {"type": "InternalIP", "address": "10.0.0.5"}], "10.0.0.5"),
+        ([{"type": "Hostname", "address": "i-0a"}], ""),
+        (None, ""),
+    ],
+)
+def test_a_node_is_reached_at_its_first_internal_address(addresses, found):
+    status = {} if addresses is None else {"addresses": addresses}
+    assert values.node({"metadata": {"name": "i-0a", "uid": "u"}, "status": status}).address == found

@@ -16,6 +16,8 @@ from node_rotation.fleet import Fleet
 
 AWS = {"region": "eu-central-1"}
 GROUP = {"name": "workers", "asg": "dev-workers"}
+MANAGED = {"name": "apps", "kind": "eks-managed", "eks_cluster": "dev", "nodegroup": "apps"}
+EXAMPLE_MANAGED = "E.g. groups: [{name: apps, kind: eks-managed, eks_cluster: prod-1, nodegroup: apps}]"
 CLUSTER = {"name": "one", "aws": AWS, "groups": [GROUP]}
 CALL = {"path": "/x"}
 OBJECT = {"kind": "ConfigMap", "name": "intake", "close": {}, "open": {}}
@@ -147,8 +149,20 @@ def accepted(model: type[BaseModel], document: dict[str, Any]) -> bool:
             {"form": "22:00", "to": "05:00"},
             "form: there is no such setting (1 more after it). Did you mean 'f",
         ),
-        ("EtcdAccess", {"endpoints": []}, "the list is empty: at least 1 is needed. E.g. endpoints: ['http://{node}"),
+        ("EtcdAccess", {"endpoints": []}, "the list is empty: at least 1 is needed. E.g. endpoints: ['http://{addr"),
         ("ControlPlanePolicy", {"etcd": {"main": {"endpoint": []}}}, "Did you mean 'endpoints'?"),
+        (
+            "ControlPlanePolicy",
+            {"etcd": {"main": ["http://x:1"]}},
+            "etcd.main: a list is not settings, as key: value. E.g. main: {endpoints: ['http://{address}:8081']};",
+        ),
+        ("ImageCommand", {"argv": ["x"], "environment": {"A": 3}}, "put it in quotes. E.g. A: '3';"),
+        ("NodeGroup", {"name": "workers", "asg_tags": {"pool": ["x"]}}, "E.g. pool: workers;"),
+        ("Cluster", {**CLUSTER, "groups": [{**MANAGED, "eks_cluster": None}]}, EXAMPLE_MANAGED),
+        ("Cluster", {**CLUSTER, "groups": [{**MANAGED, "kind": "asg"}]}, EXAMPLE_MANAGED),
+        ("Cluster", {**CLUSTER, "groups": [{"name": "a", "kind": "eks-managed", "asg": "a"}]}, EXAMPLE_MANAGED),
+        ("Cluster", {**CLUSTER, "groups": [{"name": "a", "kind": "asg"}]}, "E.g. groups: [{name: workers, asg: "),
+        ("Cluster", {**CLUSTER, "groups": [{"name": "a"}]}, "E.g. groups: [{name: workers, asg: prod-workers}]"),
         ("Blackout", {"from": "Christmas", "to": "2027-01-01"}, "'Christmas' is not a date: write year-month-day"),
     ],
 )

@@ -20,6 +20,7 @@ def test_nodes_and_instances_are_joined_by_provider_id(world):
         assert node.labels["topology.kubernetes.io/zone"] == instance.zone
         assert (node.ready, node.ready_reason, node.unschedulable) == (True, "", False)
         assert 0 < node.created_at <= world.clock.now()
+        assert instance.private_dns.startswith(f"ip-{node.address.replace('.', '-')}.")
 
 
 def test_a_node_is_cordoned_and_uncordoned(world):

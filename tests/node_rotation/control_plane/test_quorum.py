@@ -9,8 +9,8 @@ import pytest
 from tests.node_rotation import builders
 from tests.node_rotation.builders import Machine
 
-from node_rotation.control_plane import quorum
-from node_rotation.control_plane.values import ControlPlane, ControlPlanePolicy, EtcdCluster, EtcdMember
+from node_rotation.control_plane import endpoints, quorum
+from node_rotation.control_plane.values import ControlPlane, EtcdCluster, EtcdMember
 from node_rotation.fleet import Settings
 from node_rotation.model import GroupPlan, Strategy
 from node_rotation.world.snapshot import Snapshot
@@ -107,7 +107,7 @@ def test_endpoints_by_node_name_count_a_master_without_a_node_as_missing() -> No
     nodes = [
         replace(n, labels={"node-role.kubernetes.io/control-plane": ""}) for n in seen().nodes if n.name != "node-i-a"
     ]
-    probes = quorum.probes(told.policy.control_plane, nodes)
+    probes = endpoints.probes(told.policy.control_plane, nodes)
     assert probes["main"].endpoints == ("http://node-i-b:8081", "http://node-i-c:8081")
 
     two = tuple(EtcdMember(endpoint, True) for endpoint in probes["main"].endpoints)
@@ -115,12 +115,13 @@ def test_endpoints_by_node_name_count_a_master_without_a_node_as_missing() -> No
     assert reason == "etcd main: 1 of 3 members are not to be found"
 
 
-BY_NODE = {name: {"endpoints": ["http://{node}:8081"]} for name in ("main", "events")}
+BY_NODE = {name: {"endpoints": ["http://{address}:8081"]} for name in ("main", "events")}
 
 
 def by_node(name: str, *away: str, of: str = "abc") -> EtcdCluster:
-    """Its members answer below the names of the masters' Nodes."""
-    return EtcdCluster(name, tuple(EtcdMember(f"http://node-i-{m}:8081", m not in away, "no leader") for m in of))
+    """It is known which master's Node each of its members is of."""
+    members = (EtcdMember(f"http://10.0.0.{m}:8081", m not in away, "no leader", f"node-i-{m}") for m in of)
+    return EtcdCluster(name, tuple(members))
 
 
 def test_what_a_broken_master_may_take_along_is_its_own_member_and_not_another_s() -> None:
@@ -131,7 +132,7 @@ def test_what_a_broken_master_may_take_along_is_its_own_member_and_not_another_s
     assert planned(told, own) == []
 
     another = seen(by_node("main", "b"), by_node("events"), masters=broken)
-    said = ["etcd main: http://node-i-b:8081 is not healthy (no leader)"]
+    said = ["etcd main: http://10.0.0.b:8081 of node-i-b is not healthy (no leader)"]
     assert list(quorum.before(told, another, ["i-a"])) == said
     assert planned(told, another) == said
     both = seen(by_node("main", "a", "b"), by_node("events"), masters=broken)
@@ -144,12 +145,13 @@ def test_a_broken_master_without_a_node_may_go_with_the_member_that_is_not_to_be
     assert quorum.before(told, left, ["i-a"]) == ()
     assert planned(told, left) == []
     one_more = seen(by_node("main", "b", of="bc"), by_node("events", of="bc"), masters=gone)
-    assert "http://node-i-b:8081 is not healthy" in quorum.before(told, one_more, ["i-a"])[0]
+    assert "http://10.0.0.b:8081 of node-i-b is not healthy" in quorum.before(told, one_more, ["i-a"])[0]
 
 
-def test_workers_labels_name_no_member() -> None:
-    policy = ControlPlanePolicy.model_validate({"etcd": {"main": {"endpoints": ["http://{node}:8081"]}}})
-    assert quorum.probes(policy, seen().nodes)["main"].endpoints == ()
+def test_a_master_may_go_whose_own_member_is_the_one_that_is_away() -> None:
+    told = settings(etcd=BY_NODE)
+    assert quorum.before(told, seen(by_node("main", "a"), by_node("events", "a")), ["i-a"]) == ()
+    assert quorum.before(told, seen(by_node("main", "a"), by_node("events", "a")), ["i-b"])
 
 
 def planned(settings: Settings, snapshot: Snapshot, strategy: Strategy = Strategy.TERMINATE_FIRST) -> list[str]:

@@ -106,6 +106,7 @@ def test_other_sources_mean_nothing_to_a_group_whose_images_eks_chooses(source: 
     settings = memory.settings(image=source)
     found = detect.detect(settings, "workers", memory.cloud, memory.cluster, memory.clock)
     assert "EKS chooses the images of node group dev/workers" in only(found)
+    assert "in the policy of this group" in found.blockers[0].remedy
 
 
 def test_a_past_night_is_answered_by_names_and_dates() -> None:

@@ -9,7 +9,7 @@ import pytest
 from airflow.api_fastapi.app import create_auth_manager, purge_cached_app
 from fastapi.testclient import TestClient
 
-from node_rotation_airflow.web.app import app
+from node_rotation_airflow.web.app import app, root
 
 
 @pytest.fixture
@@ -32,3 +32,20 @@ def test_who_has_not_logged_in_sees_no_run() -> None:
 
     assert anonymous.get("/run", params=asked).status_code == 401
     assert anonymous.get("/run", params=asked, headers={"Authorization": "Bearer forged"}).status_code in (401, 403)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "path"),
+    [
+        ("", ""),
+        ("https://airflow.example", ""),
+        ("https://airflow.example/", ""),
+        ("https://tools.example/airflow", "/airflow"),
+        ("https://tools.example/team/airflow/", "/team/airflow"),
+    ],
+)
+def test_links_begin_with_the_path_of_airflow_s_own_address(
+    base_url: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base_url)
+    assert root() == path

@@ -35,6 +35,14 @@ def test_what_waits_leads_to_the_log_that_says_on_what() -> None:
     assert "detect" not in page, "what is done and no batch's is no news"
 
 
+def test_links_stay_below_the_path_that_airflow_is_served_at() -> None:
+    page = board(RUN, [*DONE, *ADMITTED, *DRAINS], goes_on=True, root="/airflow")
+
+    links = re.findall('href="(.*?)"', page)
+    assert len(links) == 5
+    assert all(link.startswith("/airflow/dags/rotate_nodes/runs/") for link in links), links
+
+
 def test_it_reloads_itself_only_while_the_run_goes_on() -> None:
     assert 'http-equiv="refresh"' in board(RUN, DONE, goes_on=True)
     ended = board(RUN, DONE, goes_on=False)
