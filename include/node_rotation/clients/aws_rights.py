@@ -43,9 +43,10 @@ class Rights:
         """Whether these actions are allowed on a group, its machines, its template and its target groups."""
         tries = {**self._reads(group), **self._machine(group), **self._template(group), **self._targets(group)}
         told = {action: _answer(tries[action]) for action in actions if action in tries}
-        left = [action for action in actions if action not in tries and not action.startswith(BALANCING)]
-        name = f"autoScalingGroup:*:autoScalingGroupName/{group.name}"
-        told |= self._simulated(left, "autoscaling", name, group.tags)
+        by_service = {"autoscaling": f"autoScalingGroup:*:autoScalingGroupName/{group.name}", "ec2": "instance/*"}
+        for service, resource in by_service.items():
+            left = [action for action in actions if action not in tries and action.startswith(f"{service}:")]
+            told |= self._simulated(left, service, resource, group.tags)
         left = [action for action in actions if action not in told]
         for target_group in group.target_groups:  # what is denied on one of them is denied
             found = self._simulated(left, BALANCING, target_group.split(":", 5)[5], {})
@@ -85,10 +86,13 @@ class Rights:
 
     def _machine(self, group: ScalingGroup) -> Tries:
         ec2, machine = self._calls.ec2_once, group.members[0].instance_id if group.members else NOBODY
-        tag = {"Resources": [machine], "Tags": [{"Key": "node-rotation/run", "Value": "doctor"}], "DryRun": True}
         protection = {"InstanceId": machine, "Attribute": "disableApiTermination", "DryRun": True}
+        read = {"ec2:DescribeInstanceAttribute": lambda: ec2.describe_instance_attribute(**protection)}
+        if not group.members:  # a machine that is not there has no tags: where they count, all would be denied
+            return read
+        tag = {"Resources": [machine], "Tags": [{"Key": "node-rotation/run", "Value": "doctor"}], "DryRun": True}
         return {
-            "ec2:DescribeInstanceAttribute": lambda: ec2.describe_instance_attribute(**protection),
+            **read,
             "ec2:CreateTags": lambda: ec2.create_tags(**tag),
             "ec2:DeleteTags": lambda: ec2.delete_tags(**tag),
             "ec2:TerminateInstances": lambda: ec2.terminate_instances(InstanceIds=[machine], DryRun=True),

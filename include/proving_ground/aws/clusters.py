@@ -44,3 +44,10 @@ class ClusterPhysics(NodegroupPhysics, EKSResponse):  # type: ignore[misc]
 
 class TokenPhysics(Physics, TokenResponse):  # type: ignore[misc]
     """STS: moto's own answers, with faults, expired keys and the log."""
+
+    def assume_role(self) -> ActionResult:
+        result = super().assume_role()
+        answer: Any = result.result
+        key, arn = answer["Credentials"].access_key_id, answer["AssumedRoleUser"]["Arn"]
+        self.world.identities.assumed(key, arn, self.asked()["RoleArn"])
+        return result

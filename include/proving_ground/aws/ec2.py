@@ -28,13 +28,11 @@ _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "s
 class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
     """Instead of moto's own."""
 
-    def _act(self, call: Any) -> Any:
-        # A dry run is answered before anything else of the request is looked at, for every action.
+    def _perform(self, call: Any) -> Any:
+        # Once it is allowed, a dry run is answered before anything else of the request is looked at, for every action.
         if str(call.parameters.get("DryRun", "")).lower() == "true":
-            return self.failed(
-                AwsFault("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
-            )
-        return super()._act(call)
+            raise AwsFault("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+        return super()._perform(call)
 
     # Instances
 
@@ -132,7 +130,14 @@ class Ec2Physics(Physics, EC2Response):  # type: ignore[misc]
 
     def create_launch_template(self) -> ActionResult:
         asked = self.asked()
-        return self._repeated(asked) or self._remember(asked, super().create_launch_template())
+        if known := self._repeated(asked):
+            return known
+        result = super().create_launch_template()
+        # moto takes the template's own tags for tags of what is launched from it.
+        data = self.world.machines.template(TemplateRef(template_name=asked["LaunchTemplateName"])).versions[0].data
+        tagged = [spec for spec in data.pop("TagSpecifications", ()) if spec["ResourceType"] != "launch-template"]
+        data.update({"TagSpecifications": tagged} if tagged else {})
+        return self._remember(asked, result)
 
     def create_launch_template_version(self) -> ActionResult:
         asked = self.asked()

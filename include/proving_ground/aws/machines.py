@@ -192,6 +192,11 @@ class Machines:
         """Its tags by key."""
         return {tag["key"]: tag["value"] for tag in self._machine(instance_id).record.get_tags()}
 
+    def tags_of(self, resource_id: str) -> dict[str, str]:
+        """The tags of anything of EC2's by key; none if it is not there."""
+        found = self._backend.describe_tags(filters={"resource-id": [resource_id]})
+        return {tag["key"]: tag["value"] for tag in found}
+
     def current(self) -> list[InstanceEvent]:
         """Every instance that is not terminated, as the event of the state it is in."""
         states: dict[str, Kind] = {"pending": "launched"}

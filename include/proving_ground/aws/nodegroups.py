@@ -9,7 +9,6 @@ own and makes no Auto Scaling group.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import NAMESPACE_URL, uuid5
 
 from botocore.exceptions import ClientError
 from moto.core.exceptions import ServiceException
@@ -17,6 +16,7 @@ from moto.core.exceptions import ServiceException
 from node_rotation.managed.ami_types import AMI_TYPES
 from node_rotation.testing.managed_values import Nodegroup, UpdateRecord
 from node_rotation.testing.scaling_values import AwsFault, GroupChange, LaunchFailed, TemplateRef
+from proving_ground.aws import arns
 from proving_ground.aws.physics import ActionResult, Physics
 from proving_ground.aws.scaling_shapes import moment
 
@@ -88,11 +88,10 @@ class NodegroupPhysics(Physics):
 
     def _nodegroup_shape(self, group: Nodegroup) -> dict[str, Any]:
         sizes = self.world.autoscaling.group(group.asg)
-        resource = f"{self.region}:{self.current_account}:nodegroup/{group.cluster}/{group.name}"
         found: dict[str, Any] = {
             "nodegroupName": group.name,
             "clusterName": group.cluster,
-            "nodegroupArn": f"arn:aws:eks:{resource}/{uuid5(NAMESPACE_URL, resource)}",
+            "nodegroupArn": arns.nodegroup(self.region, self.current_account, group.cluster, group.name),
             "version": group.version,
             "status": group.status,
             "amiType": group.ami_type,

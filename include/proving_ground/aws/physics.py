@@ -18,7 +18,7 @@ from moto.core.exceptions import ServiceException
 from moto.core.responses import ActionResult, EmptyResult
 
 from node_rotation.testing.scaling_values import AwsFault
-from proving_ground.aws import faults
+from proving_ground.aws import faults, identities
 from proving_ground.aws.request_log import OK, Request, mutates
 
 if TYPE_CHECKING:
@@ -128,10 +128,21 @@ class Physics:
             refused = refused or faults.as_answer(fault)
         return self.failed(refused) if refused else None
 
+    def _allowed(self, call: _Call) -> None:
+        """:raises AwsFault: if whoever calls is held to a policy that does not allow this call."""
+        denied = identities.refusal(self.world, call.access_key, call.service, call.action, call.parameters)
+        if denied:
+            raise denied
+
+    def _perform(self, call: _Call) -> Answer:
+        """What is allowed, done."""
+        return super().call_action()  # type: ignore[misc, no-any-return]
+
     def _act(self, call: _Call) -> Answer:
         with self.world.lock:
             try:
-                return super().call_action()  # type: ignore[misc, no-any-return]
+                self._allowed(call)
+                return self._perform(call)
             except AwsFault as fault:
                 return self.failed(fault)
             except NotImplementedError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from node_rotation.testing.scaling_values import (
     Place,
     TemplateRef,
 )
+from proving_ground.aws import arns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -122,13 +122,10 @@ def tag_of(tag: Mapping[str, Any]) -> GroupTag:
 
 def group_shape(group: Group, account: str, region: str) -> dict[str, Any]:
     """A group as DescribeAutoScalingGroups shows it."""
-    unique = uuid.uuid5(uuid.NAMESPACE_URL, group.name)
     subnets = [place.subnet_id for place in group.places if place.subnet_id]
     shape: dict[str, Any] = {
         "AutoScalingGroupName": group.name,
-        "AutoScalingGroupARN": (
-            f"arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{unique}:autoScalingGroupName/{group.name}"
-        ),
+        "AutoScalingGroupARN": arns.group(region, account, group.name),
         **group.attributes,
         **_source_shape(group.source),
         "MinSize": group.min_size,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from proving_ground.scenario import Cluster, Image, NodeGroup, Override, Scenario, TargetGroup
 
 _LAUNCH_DEADLINE_S = 60.0
+_OWNED = "kubernetes.io/cluster/"
 
 
 def seed(world: AwsWorld, scenario: Scenario) -> None:
@@ -109,7 +110,7 @@ class _Seeder:
         source = (
             self._configuration(name, group)
             if group.template == "launch_configuration"
-            else self._template(name, group)
+            else self._template(cluster, name, group)
         )
         self._autoscaling.create_auto_scaling_group(
             AutoScalingGroupName=name,
@@ -147,7 +148,9 @@ class _Seeder:
         template = None
         if group.ami_type == CUSTOM:
             data = {"ImageId": self._images[group.image], "InstanceType": group.instance_type}
-            answer = self._ec2.create_launch_template(LaunchTemplateName=f"{name}-user", LaunchTemplateData=data)
+            answer = self._ec2.create_launch_template(
+                LaunchTemplateName=f"{name}-user", LaunchTemplateData=data, TagSpecifications=_template_tags(cluster)
+            )
             template = TemplateRef(answer["LaunchTemplate"]["LaunchTemplateId"], f"{name}-user", "1")
         with self._world.lock:
             self._world.eks.create(
@@ -173,11 +176,12 @@ class _Seeder:
         )
         return {"LaunchConfigurationName": name}
 
-    def _template(self, name: str, group: NodeGroup) -> dict[str, Any]:
+    def _template(self, cluster: Cluster, name: str, group: NodeGroup) -> dict[str, Any]:
         image = RESOLVE + group.resolve_ssm if group.resolve_ssm else self._images[group.image]
         self._ec2.create_launch_template(
             LaunchTemplateName=name,
             LaunchTemplateData={"ImageId": image, "InstanceType": group.instance_type},
+            TagSpecifications=_template_tags(cluster),
         )
         spec = {"LaunchTemplateName": name, "Version": group.version}
         if group.template == "launch_template":
@@ -224,8 +228,14 @@ def _override(template: str, override: Override) -> dict[str, Any]:
     return entry
 
 
+def _template_tags(cluster: Cluster) -> list[dict[str, Any]]:
+    """As docs/connections.md asks for them."""
+    tags = [{"Key": f"{_OWNED}{cluster.name}", "Value": "owned"}]
+    return [{"ResourceType": "launch-template", "Tags": tags}]
+
+
 def _tags(cluster: Cluster, group: NodeGroup) -> dict[str, str]:
-    tags = {f"kubernetes.io/cluster/{cluster.name}": "owned", "Name": f"{cluster.name}-{group.name}"}
+    tags = {f"{_OWNED}{cluster.name}": "owned", "Name": f"{cluster.name}-{group.name}"}
     if group.kind == "kops":
         role = "node" if group.role == "worker" else "control-plane"
         tags |= {

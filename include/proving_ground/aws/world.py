@@ -15,6 +15,7 @@ from node_rotation.testing.targets import Targets
 from proving_ground.aws.clock import RealClock
 from proving_ground.aws.events import EventStream, InstanceEvent
 from proving_ground.aws.faults import FaultBook
+from proving_ground.aws.identities import Identities
 from proving_ground.aws.images import PUBLIC, Images, iso
 from proving_ground.aws.intake import Intakes
 from proving_ground.aws.machines import Machines
@@ -53,6 +54,7 @@ class AwsWorld:
         self.lock = threading.RLock()
         self.clock = RealClock(self.lock)
         self.faults = FaultBook(scenario.faults, scenario.region)
+        self.identities = Identities(scenario.account)
         self.intakes = Intakes()
         self.requests = RequestLog(directory / REQUEST_LOG)
         self.events = EventStream(directory / EVENT_LOG)

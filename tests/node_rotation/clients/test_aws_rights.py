@@ -14,6 +14,7 @@ import pytest
 from node_rotation.checkup.rights import (
     FREEZE_CHANGES,
     FREEZE_READS,
+    MACHINE_CHANGES,
     NODEGROUP_ACTIONS,
     TARGET_ACTIONS,
     Answer,
@@ -93,10 +94,15 @@ def simulated(server: AwsServer, action: str) -> str:
     return str(resource)
 
 
+def filled() -> str:
+    """docs/iam-policy.json for the cluster dev."""
+    text = POLICY.read_text().replace("ACCOUNT", ACCOUNT).replace("CLUSTER", "dev").replace("TARGET_GROUPS", "dev-*")
+    return text.replace("NODE_ROLE", "nodes")
+
+
 def granted(action: str, resource: str) -> bool:
     """Whether docs/iam-policy.json allows an action on a resource of the cluster dev."""
-    text = POLICY.read_text().replace("ACCOUNT", ACCOUNT).replace("CLUSTER", "dev").replace("TARGET_GROUPS", "dev-*")
-    statements = [s for s in json.loads(text)["Statement"] if action in s["Action"]]
+    statements = [s for s in json.loads(filled())["Statement"] if action in s["Action"]]
     patterns = (p for s in statements for p in ([s["Resource"]] if isinstance(s["Resource"], str) else s["Resource"]))
     return any(fnmatchcase(resource, pattern) for pattern in patterns)
 
@@ -154,6 +160,27 @@ def test_each_denial_of_load_balancing_is_told(
     group = AwsCloud(session).groups(["dev-served"])["dev-served"]
     denied(server, action)
     assert those(account.may(TARGET_ACTIONS, group), Answer.DENIED) == {action}
+
+
+def test_a_group_without_machines_is_asked_about_by_its_own_tags(server: AwsServer, session: boto3.Session) -> None:
+    """A machine that is not there has no tags, so that a policy by tags would allow nothing on it."""
+    iam, trust = session.client("iam"), json.dumps({"Version": "2012-10-17", "Statement": []})
+    iam.create_role(RoleName="node-rotation", AssumeRolePolicyDocument=trust)
+    role = {"RoleName": "node-rotation", "PolicyName": "published"}
+    iam.put_role_policy(**role, PolicyDocument=filled())
+    arn = f"arn:aws:iam::{ACCOUNT}:role/node-rotation"
+    given = session.client("sts").assume_role(RoleArn=arn, RoleSessionName="doctor")["Credentials"]
+    keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
+    held = boto3.Session(*keys, region_name=server.world.region)
+    group = AwsCloud(held).groups(["dev-served"])["dev-served"]
+    assert not group.members
+    actions = aws_actions(group, image_step=True)
+    assert set(MACHINE_CHANGES) <= set(actions)
+    assert AwsAccount(held).may(actions, group) == dict.fromkeys(actions, Answer.ALLOWED)
+    document = json.loads(filled())
+    kept = [s for s in document["Statement"] if s["Sid"] != "TerminateAndMarkMachinesOfThisCluster"]
+    iam.put_role_policy(**role, PolicyDocument=json.dumps({**document, "Statement": kept}))
+    assert those(AwsAccount(held).may(actions, group), Answer.DENIED) == set(MACHINE_CHANGES)
 
 
 def test_the_record_of_frozen_images_is_read_and_nothing_is_written_there(
