@@ -10,6 +10,7 @@ from tests.node_rotation.eks_world import NEW, NEW_RELEASE, OLD, nodegroup, worl
 
 from node_rotation import engine
 from node_rotation.model import StepName
+from node_rotation.outcome import Done
 from node_rotation.report import report
 from node_rotation.steps import STEPS
 from node_rotation.steps.freezing import frozen_targets
@@ -33,6 +34,23 @@ def clean(memory: MemoryWorld) -> bool:
 
 def foreign_update(memory: MemoryWorld, name: str = "workers") -> str:
     return memory.eks.update_version("dev", name, release=NEW_RELEASE, token="a person").id
+
+
+def disturbed(memory: MemoryWorld, batch: str, step: StepName) -> tuple[engine.Result, str, list[str]]:
+    """Somebody updates group ``large`` when a batch comes to a step: the result, the update, what was waited for.
+
+    EKS takes longer for its five machines than FAST's ``launch_timeout``.
+    """
+    begun: list[str] = []
+    said: list[str] = []
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and (event.batch, event.step) == (batch, step):
+            begun.append(foreign_update(memory, "large"))
+        if isinstance(event, engine.BatchWaits):
+            said.extend(event.reasons)
+
+    return engine.rotate(run_for(memory), hear), begun[0], said
 
 
 def close(memory: MemoryWorld) -> None:
@@ -216,22 +234,36 @@ def test_an_update_that_somebody_starts_after_the_plan_blocks_prepare() -> None:
 
 
 def test_an_update_that_somebody_starts_after_prepare_is_waited_for_by_name() -> None:
-    memory = world(nodegroup("small", 2), nodegroup("large", 3), replicas=4)
-    said: list[str] = []
-    started: list[str] = []
-
-    def hear(event: engine.Event) -> None:
-        if isinstance(event, engine.BatchMoved) and event.batch == "small/1" and not started:
-            started.append(foreign_update(memory, "large"))
-        if isinstance(event, engine.BatchWaits):
-            said.extend(event.reasons)
-
-    result = engine.rotate(run_for(memory, launch_timeout="1h"), hear)
+    memory = world(nodegroup("small", 2), nodegroup("large", 5), replicas=4)
+    result, update, said = disturbed(memory, "small/1", StepName.GATE)
     assert result.ok
-    assert any(started[0] in reason and "somebody else's" in reason for reason in said)
+    assert any(update in reason and "somebody else's" in reason for reason in said)
     assert asked(memory).count(UPDATE) == 1  # the other one did large's work meanwhile
     assert result.ledger is not None
-    assert f"update {started[0]} was begun" in {heard.what for heard in result.ledger.others}
+    assert f"update {update} was begun" in {heard.what for heard in result.ledger.others}
+
+
+def test_so_is_one_that_comes_first_by_a_moment_after_the_batch_was_admitted() -> None:
+    memory = world(nodegroup("small", 2), nodegroup("large", 5), replicas=4)
+    result, update, said = disturbed(memory, "large/1", StepName.LAUNCH)
+    assert result.ok
+    assert any(update in reason and "somebody else's" in reason for reason in said)
+    assert list(memory.eks.group("dev", "large").updates) == [update]
+
+
+def test_its_own_update_is_taken_up_by_a_batch_that_is_cleared_while_eks_goes_on() -> None:
+    memory = world()
+    run = run_for(memory)
+    prepare(run, "workers")
+    (batch,) = run.plan.batches
+    STEPS[StepName.ADMIT].act(run, batch)
+    STEPS[StepName.LAUNCH].act(run, batch)
+    heal(run, batch, "cleared meanwhile")
+
+    STEPS[StepName.ADMIT].act(run, batch)
+
+    assert isinstance(STEPS[StepName.ADMIT].look(run, batch), Done)
+    assert isinstance(STEPS[StepName.LAUNCH].look(run, batch), Done)
 
 
 def test_stopped_it_starts_no_further_update_and_says_what_goes_on() -> None:
