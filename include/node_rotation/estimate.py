@@ -178,7 +178,11 @@ class _Queue:
     def _conflicts(self, batch: Batch) -> bool:
         if self.sharing is None:
             return False
-        return any(self.sharing.conflict(_ids(batch), running.machines) for running in self._running)
+        mine, slots = _ids(batch), self._slots(batch)
+        return any(
+            self.sharing.conflict(mine, running.machines, mine_at_once=slots, theirs_at_once=running.slots)
+            for running in self._running
+        )
 
     def _pause_s(self, batch: Batch) -> float:
         """When ``wait_between_rotations`` is over."""

@@ -338,3 +338,26 @@ def test_a_managed_and_a_self_managed_group_in_one_run() -> None:
     assert result.passed[0] == "mine/1"  # one machine is less to lose than a group
     assert "workers/1" in result.passed
     assert clean(memory)
+
+
+def test_a_budget_that_the_machines_eks_takes_at_once_use_up_keeps_other_groups_waiting() -> None:
+    mine = seeds.Group("mine", image="base-old", next_image="base-new", desired=3, max=9)
+    images = (
+        seeds.Image("base-old", created="2026-11-01T06:00:00Z"),
+        seeds.Image("base-new", created="2026-11-08T06:00:00Z"),
+    )
+    two = seeds.DisruptionBudget(max_unavailable=2)
+    memory = world(nodegroup("apps", 4, max_unavailable=2), mine, images=images, replicas=7, budget=two)
+    flying: set[str] = set()
+    together: set[str] = set()
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.LAUNCH:
+            flying.add(event.batch)
+        elif isinstance(event, engine.BatchMoved) and event.step is None:
+            flying.discard(event.batch)
+        if "apps/1" in flying:
+            together.update(flying)
+
+    assert engine.rotate(run_for(memory, canary=False), hear).ok
+    assert together == {"apps/1"}
