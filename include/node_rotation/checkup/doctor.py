@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
 from node_rotation.drift import PROVIDER_ID, foreign_provisioner
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
-from node_rotation.model import Blocker, DriftedMachine, DriftReason, GroupDrift, GroupPlan, Plan, Value
+from node_rotation.model import (
+    Blocker,
+    DriftedMachine,
+    DriftReason,
+    GroupDrift,
+    GroupPlan,
+    Image,
+    Plan,
+    Target,
+    TemplateVersion,
+    Value,
+)
 from node_rotation.outcome import Blocked
 from node_rotation.world.aws import LEFT_ALONE, ScalingGroup
 from node_rotation.world.snapshot import Snapshot
@@ -169,6 +182,8 @@ def halves(cluster: str, snapshot: Snapshot, asgs: Iterable[str]) -> Iterator[Fi
 def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift:
     """The group as it would be if a new image came tonight: every machine is to be replaced.
 
+    Where no image may be rolled out yet, it is examined as if for the one that most of its machines run.
+
     :param now: epoch seconds.
     """
     nodes = {node.instance_id: node for node in snapshot.nodes if node.instance_id}
@@ -188,14 +203,31 @@ def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift
                     reasons=(DriftReason.MARKED,),
                 )
             )
-    return drift.model_copy(update={"drifted": tuple(machines)})
+    target = drift.target or _assumed(machines, snapshot.groups[drift.asg], now)
+    return drift.model_copy(update={"drifted": tuple(machines), "target": target})
+
+
+def _assumed(machines: Sequence[DriftedMachine], scaling: ScalingGroup, now: float) -> Target | None:
+    """Stands in for a target that there is not: nobody rolls it out, the group's own template counts as its."""
+    running = Counter(machine.image_id for machine in machines)
+    if not running:
+        return None
+    ((image_id, _),) = running.most_common(1)
+    image = Image(id=image_id, name=image_id, owner="", created=datetime.fromtimestamp(now, UTC))
+    spec = scaling.template
+    template = TemplateVersion(name=spec.name, id=spec.id, version=spec.version)
+    return Target(image=image, template=template, source="what most machines run")
 
 
 def obstacles(cluster: str, plan: Plan) -> Iterator[Finding]:
-    """What would block a rotation of every machine: budgets, sizes, PDBs that can never allow, pods, other actors."""
+    """What would block a rotation of every machine: budgets, sizes, PDBs that can never allow, pods, other actors.
+
+    An image that still soaks is a warning: nothing is broken, and it passes by itself.
+    """
     for blocker in plan.blockers:
         named = ", ".join(blocker.objects) or cluster
-        yield _finding(cluster, _about(blocker), Severity.BLOCKING, blocker.reason, named, blocker.remedy)
+        severity = Severity.WARNING if blocker.held_back else Severity.BLOCKING
+        yield _finding(cluster, _about(blocker), severity, blocker.reason, named, blocker.remedy)
 
 
 def on_top(group: GroupPlan) -> int:

@@ -185,6 +185,29 @@ def test_a_budget_that_can_never_allow_is_found_before_the_night() -> None:
     assert "pdb default/api" in finding.object
 
 
+def test_while_an_image_soaks_the_group_is_examined_all_the_same_and_the_soak_is_a_warning() -> None:
+    world = MemoryWorld.simple(2)
+    world.add_workload(seeds.Workload("api", replicas=2, budget=seeds.DisruptionBudget(min_available=2)))
+    world.clock.run_until(world.settled, 600.0)
+    account = MemoryAccount(free=(0, 0))
+    soaks, pdb, addresses = findings(world, account, image={"template": True, "soak": "30d"})
+    assert (soaks.check, soaks.severity, "soaks until" in soaks.what) == (Check.ROTATION, Severity.WARNING, True)
+    assert (pdb.check, pdb.severity) == (Check.DISRUPTION_BUDGETS, Severity.BLOCKING)
+    assert (addresses.check, addresses.severity) == (Check.SUBNETS, Severity.BLOCKING)
+
+
+def test_a_group_that_no_image_is_found_for_is_examined_all_the_same_and_that_blocks() -> None:
+    missing, addresses = findings(MemoryWorld.simple(2), MemoryAccount(free=(0, 0)), image={"ssm": "/images/nobody"})
+    assert (missing.check, missing.severity) == (Check.ROTATION, Severity.BLOCKING)
+    assert "/images/nobody" in missing.what
+    assert addresses.check is Check.SUBNETS
+
+
+def test_so_is_a_managed_group_whose_image_soaks() -> None:
+    soaks, quota = findings(managed_world(), MemoryAccount(limit=12.0, used=12), image={"soak": "365d"})
+    assert (soaks.severity, quota.check) == (Severity.WARNING, Check.QUOTAS)
+
+
 def test_surge_that_is_impossible_is_found() -> None:
     world = MemoryWorld.simple(2)
     world.cloud.set_sizes(world.asg("workers"), max=2)
