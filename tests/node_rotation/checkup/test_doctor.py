@@ -232,9 +232,45 @@ def test_quotas(limit: float | None, severity: Severity) -> None:
     assert findings(MemoryWorld.simple(4), MemoryAccount(limit=16.0, used=12), budget={"max_surge": 2}) == ()
 
 
-def test_groups_share_their_quota() -> None:
-    groups = [seeds.Group(name=name, image="base-old", min=1, max=4, desired=2) for name in ("a", "b")]
+def several(*names: str) -> MemoryWorld:
+    groups = [seeds.Group(name=name, image="base-old", min=1, max=9, desired=4) for name in names]
     images = (seeds.Image("base-old", "2026-11-01T06:00:00.000Z"),)
-    world = MemoryWorld(seeds.WorldSeed(groups=tuple(groups), images=images))
-    finding = only(findings(world, MemoryAccount(limit=15.0, used=12)))
+    return MemoryWorld(seeds.WorldSeed(groups=tuple(groups), images=images))
+
+
+def test_groups_share_their_quota() -> None:
+    finding = only(findings(several("a", "b"), MemoryAccount(limit=15.0, used=12)))
     assert finding.what == "12 of 15 vCPUs run already, a rotation needs 4 more"
+
+
+def test_groups_share_their_subnets() -> None:
+    finding = only(findings(several("a", "b", "c"), MemoryAccount(free=(2, 2)), budget={"max_surge": 2}))
+    assert (finding.check, finding.severity) == (Check.SUBNETS, Severity.BLOCKING)
+    assert finding.what == "4 free addresses for 6 machines at once"
+    assert finding.object == "group a, group b, group c: subnet subnet-a, subnet subnet-b"
+    assert "cluster_slots" in finding.remedy
+    assert findings(several("a", "b", "c"), MemoryAccount(free=(3, 3)), budget={"max_surge": 2}) == ()
+
+
+def test_no_more_machines_come_at_once_than_the_cluster_has_slots() -> None:
+    budget = {"max_surge": 2, "cluster_slots": 2}
+    assert findings(several("a", "b", "c"), MemoryAccount(free=(2, 2), limit=16.0, used=12), budget=budget) == ()
+    short = MemoryAccount(free=(1, 0), limit=15.0, used=12)
+    addresses, quota = findings(several("a", "b", "c"), short, budget=budget)
+    assert addresses.what == "1 free addresses for 2 machines at once"
+    assert quota.what == "12 of 15 vCPUs run already, a rotation needs 4 more"
+
+
+def test_where_the_old_machine_goes_first_no_room_is_needed() -> None:
+    account = MemoryAccount(free=(0, 0), limit=12.0, used=12)
+    assert findings(MemoryWorld.simple(3, replicas=3), account, strategy="terminate_first") == ()
+
+
+def test_what_is_said_to_do_about_too_little_room_would_help() -> None:
+    account = MemoryAccount(free=(0, 0), limit=12.0, used=12)
+    for finding in findings(MemoryWorld.simple(3, replicas=3), account, budget={"max_surge": 2}):
+        assert finding.remedy.endswith("or lower budget.max_surge.")
+    for finding in findings(MemoryWorld.simple(3, replicas=3), account, budget={"max_surge": 1}):
+        assert finding.remedy.endswith("or set strategy: terminate_first.")
+    for finding in findings(managed_world(), account):
+        assert finding.remedy.endswith("or give the managed node groups the update strategy MINIMAL.")
