@@ -18,6 +18,7 @@ from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing import seeds
 from node_rotation.testing.managed_values import UpdateFailed
+from node_rotation.testing.scaling_values import GroupChange
 from node_rotation.testing.world import MemoryWorld
 
 UPDATE = "UpdateNodegroupVersion"
@@ -126,6 +127,38 @@ def test_after_fifteen_minutes_eks_gives_up_and_pod_and_budget_are_named() -> No
     assert not why.image_fault
     assert asked(memory) == [UPDATE]
     assert not memory.monitor.violations
+
+
+def test_what_eks_leaves_of_an_update_that_failed_is_a_problem_by_name_with_what_to_do() -> None:
+    memory = world(replicas=3)
+    run = run_for(memory)
+    close(memory)
+    larger, cordoned = report(run.plan, engine.rotate(run))["verdict"]["problems"]
+    old = [node for node in memory.cluster.nodes() if node.unschedulable]
+    assert len(old) == 3
+    desired = memory.scaling.group(memory.asg("workers")).desired
+    assert larger.startswith(f"node group dev/workers has desired {desired}, 3 when it was planned")
+    assert all(machine in larger for machine in memory.on_image(NEW))
+    assert "--scaling-config desiredSize=3" in larger
+    assert cordoned.startswith("nodes of node group dev/workers are cordoned: ")
+    assert f"kubectl uncordon {' '.join(sorted(node.name for node in old))}" in cordoned
+    assert "exclude-from-external-load-balancers-" in cordoned
+
+
+def test_a_group_that_eks_has_updated_is_no_problem_though_somebody_scaled_it_up_or_cordoned_a_node() -> None:
+    memory = world(nodegroup(machines=2), replicas=2)
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.GATE:
+            asg = memory.asg("workers")
+            memory.scaling.update(asg, GroupChange(desired=memory.scaling.group(asg).desired + 1))
+            node = memory.cluster.nodes()[0]
+            memory.cluster.cordon(node.name, node.uid)
+
+    result = engine.rotate(run_for(memory), hear)
+    assert result.ok
+    assert result.verdict is not None
+    assert result.verdict.problems == ()
 
 
 def test_pods_are_deleted_past_their_budget_only_by_policy() -> None:
