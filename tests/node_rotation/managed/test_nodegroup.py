@@ -81,7 +81,7 @@ def test_a_group_is_rolled_under_its_own_update_configuration() -> None:
 
 
 def test_minimal_adds_no_machine() -> None:
-    memory = world(nodegroup(machines=3, update_strategy="MINIMAL"))
+    memory = world(nodegroup(machines=3, update_strategy="MINIMAL"), replicas=3)
     assert rotate(memory).ok
     assert memory.monitor.max_extra[memory.asg("workers")] == 0
     assert memory.on_image(OLD) == ()
