@@ -83,6 +83,14 @@ class _Desk:
         return claim.state if claim else ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    """Machines of a batch on their way, and how many of them are drained at once."""
+
+    machines: tuple[str, ...]
+    at_once: int
+
+
 def decide(
     plan: Plan,
     batch: str,
@@ -229,28 +237,43 @@ def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
             if _conflict(desk, batch, flying) is None:
                 pools[pool] += need
                 cluster += need
-                flying[batch.name] = _machines(batch)
+                flying[batch.name] = _flight(desk, batch)
         elif not broken:
             return Wait((f"batch {batch.name} is first in line for the cluster's {desk.plan.slots} slots",))
     return Admit()
 
 
-def _flying(desk: _Desk) -> dict[str, tuple[str, ...]]:
-    """Batch name → instance ids, of those in flight."""
-    return {c.batch: tuple(c.machines) for c in desk.claims.values() if c.state in IN_FLIGHT_STATES}
+def _flying(desk: _Desk) -> dict[str, _Flight]:
+    """Batch name → what is on its way."""
+    groups = {batch.name: desk.plan.group(batch.group) for batch in desk.plan.batches}
+    flights = {}
+    for claim in desk.claims.values():
+        if claim.state in IN_FLIGHT_STATES:
+            machines, group = tuple(claim.machines), groups.get(claim.batch)
+            flights[claim.batch] = _Flight(machines, taken(group, len(machines)) if group else len(machines))
+    return flights
 
 
-def _apart(desk: _Desk, asking: Batch, flying: Mapping[str, tuple[str, ...]]) -> Wait | Admit:
+def _flight(desk: _Desk, batch: Batch) -> _Flight:
+    machines = tuple(machine.instance_id for machine in batch.machines)
+    return _Flight(machines, taken(desk.plan.group(batch.group), len(machines)))
+
+
+def _apart(desk: _Desk, asking: Batch, flying: Mapping[str, _Flight]) -> Wait | Admit:
     found = _conflict(desk, asking, flying)
     return Admit() if found is None else Wait((f"{found[1]} (batch {found[0]})",), others_may_go=True)
 
 
-def _conflict(desk: _Desk, batch: Batch, flying: Mapping[str, tuple[str, ...]]) -> tuple[str, Conflict] | None:
+def _conflict(desk: _Desk, batch: Batch, flying: Mapping[str, _Flight]) -> tuple[str, Conflict] | None:
     """The first batch in flight, and why this one can't go beside it."""
     if desk.sharing is None:
         return None
-    for name, machines in flying.items():
-        if name != batch.name and (found := desk.sharing.conflict(_machines(batch), machines)):
+    mine = _flight(desk, batch)
+    for name, theirs in flying.items():
+        if name == batch.name:
+            continue
+        at_once = {"mine_at_once": mine.at_once, "theirs_at_once": theirs.at_once}
+        if found := desk.sharing.conflict(mine.machines, theirs.machines, **at_once):
             return name, found
     return None
 
@@ -316,10 +339,6 @@ def _is_broken(desk: _Desk, asking: Batch) -> bool:
     """
     broken = desk.foreign.get(asking.group)
     return broken is not None and _ids(asking) <= broken.keys()
-
-
-def _machines(batch: Batch) -> tuple[str, ...]:
-    return tuple(machine.instance_id for machine in batch.machines)
 
 
 def _ids(batch: Batch) -> frozenset[str]:

@@ -36,7 +36,18 @@ class Timing:
 USUAL = Timing()
 
 
-def estimate(
+@dataclass(frozen=True, slots=True)
+class Played:
+    """A plan played through.
+
+    :param extra_h: batch name → instance-hours on top of what runs anyway.
+    """
+
+    estimate: Estimate
+    extra_h: Mapping[str, float]
+
+
+def play(
     groups: Sequence[GroupPlan],
     batches: Sequence[Batch],
     policies: Mapping[str, Policy],
@@ -44,8 +55,8 @@ def estimate(
     cluster_slots: int,
     timing: Timing = USUAL,
     sharing: Sharing | None = None,
-) -> Estimate:
-    """Estimate duration and cost of a plan: the admission rules played through with usual times.
+) -> Played:
+    """Estimate how long a plan takes and what runs on top: the admission rules played through with usual times.
 
     Without waits and tight budgets, one machine per batch and one group that is ``L + ceil((N - 1) / slots) * L``.
 
@@ -56,11 +67,13 @@ def estimate(
     known = {group.name: group for group in groups}
     queue = _Queue(known, policies, max(cluster_slots, 1), timing, sharing)
     queue.play(batches)
-    extra_s = queue.idle_s + sum(_extra_s(known[batch.group], len(batch.machines), timing) for batch in batches)
-    return Estimate(
-        duration_s=round(queue.end_s, 1),
-        extra_instance_hours=round(extra_s / HOUR_S, 2),
-    )
+    extra_h = {
+        batch.name: (queue.idle_s.get(batch.name, 0.0) + _extra_s(known[batch.group], len(batch.machines), timing))
+        / HOUR_S
+        for batch in batches
+    }
+    total = Estimate(duration_s=round(queue.end_s, 1), extra_instance_hours=round(sum(extra_h.values()), 2))
+    return Played(total, extra_h)
 
 
 def batch_s(machines: int, policy: Policy, timing: Timing = USUAL, managed: ManagedPlan | None = None) -> float:
@@ -99,7 +112,8 @@ class _Queue:
 
     Blockers may leave groups without slots: an estimate is made all the same.
 
-    :param idle_s: machine-seconds that replacements wait for ``wait_between_drains`` beside the machines they replace.
+    :param idle_s: batch name → machine-seconds that replacements wait for ``wait_between_drains`` beside the machines
+        they replace.
     """
 
     groups: Mapping[str, GroupPlan]
@@ -108,7 +122,7 @@ class _Queue:
     timing: Timing
     sharing: Sharing | None
     end_s: float = 0.0
-    idle_s: float = 0.0
+    idle_s: dict[str, float] = field(default_factory=dict)
     _clock_s: float = 0.0
     _ended_s: float = 0.0
     _drained_s: float | None = None
@@ -159,7 +173,7 @@ class _Queue:
         wait_s, last_s = self.policies[batch.group].wait_between_drains, self._drained_s
         drain_s = ready_s if last_s is None or not wait_s else max(ready_s, last_s + wait_s)
         self._drained_s = drain_s if last_s is None else max(drain_s, last_s)
-        self.idle_s += 0.0 if first else (drain_s - ready_s) * len(batch.machines)
+        self.idle_s[batch.name] = 0.0 if first else (drain_s - ready_s) * len(batch.machines)
         return drain_s - ready_s
 
     def _slots(self, batch: Batch) -> int:
@@ -178,7 +192,11 @@ class _Queue:
     def _conflicts(self, batch: Batch) -> bool:
         if self.sharing is None:
             return False
-        return any(self.sharing.conflict(_ids(batch), running.machines) for running in self._running)
+        mine, slots = _ids(batch), self._slots(batch)
+        return any(
+            self.sharing.conflict(mine, running.machines, mine_at_once=slots, theirs_at_once=running.slots)
+            for running in self._running
+        )
 
     def _pause_s(self, batch: Batch) -> float:
         """When ``wait_between_rotations`` is over."""

@@ -73,7 +73,8 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     total_slots = cluster_slots(settings, groups)
     sharing = Sharing(snapshot)
     batches = _batches(subjects, total_slots, sharing)
-    estimate = estimating.estimate(groups, batches, settings.groups, cluster_slots=total_slots, sharing=sharing)
+    played = estimating.play(groups, batches, settings.groups, cluster_slots=total_slots, sharing=sharing)
+    estimate = played.estimate
     plan = Plan(
         id="",
         environment=settings.environment,
@@ -84,7 +85,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         overrides={key: value for key, value in settings.run.items() if key != "mode"},  # that is whether, not how
         slots=total_slots,
         cluster_machines=snapshot.machines,
-        estimate=priced(estimate, settings.prices, _types(batches, snapshot)),
+        estimate=priced(estimate, settings.prices, _hours(batches, played.extra_h, snapshot)),
         blockers=(
             *blockers(subjects, drifts, snapshot),
             *quorum.blockers(settings, groups, snapshot),
@@ -131,11 +132,15 @@ def content_id(plan: Plan) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def _types(batches: Iterable[Batch], snapshot: Snapshot) -> tuple[str, ...]:
-    """The instance type of each machine of a plan; "" for one that EC2 does not know."""
-    ids = [machine.instance_id for batch in batches for machine in batch.machines]
-    found = [snapshot.instances.get(instance_id) for instance_id in ids]
-    return tuple(instance.instance_type if instance else "" for instance in found)
+def _hours(batches: Iterable[Batch], extra_h: Mapping[str, float], snapshot: Snapshot) -> Mapping[str, float]:
+    """Instance type → extra hours of a plan, those of a batch shared by its machines; "" is one EC2 does not know."""
+    found: dict[str, float] = {}
+    for batch in batches:
+        for machine in batch.machines:
+            instance = snapshot.instances.get(machine.instance_id)
+            name = instance.instance_type if instance else ""
+            found[name] = found.get(name, 0.0) + extra_h[batch.name] / len(batch.machines)
+    return found
 
 
 def _subjects(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot) -> tuple[Subject, ...]:

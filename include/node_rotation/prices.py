@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -59,20 +59,19 @@ def read(path: Path) -> PriceTable:
         raise BadInputError(f"{path}: {where}", problem, remedy) from error
 
 
-def priced(estimate: Estimate, prices: RegionPrices | None, types: Sequence[str]) -> Estimate:
+def priced(estimate: Estimate, prices: RegionPrices | None, hours: Mapping[str, float]) -> Estimate:
     """An estimate with what its extra instance-hours cost; unchanged without a price table.
 
-    :param types: the instance type of each machine that is replaced; its replacement has the same.
+    :param hours: instance type of the machines that are replaced → extra hours; a replacement has the same type.
     """
-    if prices is None or not types:
+    if prices is None or not hours:
         return estimate
-    each_h = estimate.extra_instance_hours / len(types)
-    known = [prices.per_hour[name] for name in types if name in prices.per_hour]
+    known = {name: prices.per_hour[name] * spent for name, spent in hours.items() if name in prices.per_hour}
     cost = Cost(
-        amount=round(sum(known) * each_h, 4),
+        amount=round(sum(known.values()), 4),
         currency=prices.currency,
         as_of=prices.as_of,
-        unpriced=tuple(sorted({name or "(unknown type)" for name in types if name not in prices.per_hour})),
+        unpriced=tuple(sorted(name or "(unknown type)" for name in hours if hours[name] and name not in known)),
     )
     return estimate.model_copy(update={"cost": cost})
 

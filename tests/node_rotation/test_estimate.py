@@ -7,7 +7,7 @@ from tests.node_rotation.builders import Machine, plan, settings, world
 from tests.node_rotation.crashes import run_for
 
 from node_rotation import engine
-from node_rotation.estimate import USUAL, estimate
+from node_rotation.estimate import USUAL, play
 from node_rotation.model import Estimate
 from node_rotation.testing.world import MemoryWorld
 
@@ -17,7 +17,7 @@ L_S = USUAL.overlap_s + 15  # boot, drain, terminate, and the gate's settle time
 def guess(count: int, surge: int, **policy) -> Estimate:
     told = settings(budget={"max_surge": surge}, gate={"settle": "15s"}, **policy)
     made = plan(told, world({"dev-workers": [Machine(f"i-{n:02}") for n in range(count)]}))
-    return estimate(made.groups, made.batches, told.groups, cluster_slots=made.slots)
+    return play(made.groups, made.batches, told.groups, cluster_slots=made.slots).estimate
 
 
 @pytest.mark.parametrize(("count", "surge", "rounds"), [(1, 1, 1), (3, 1, 3), (7, 3, 3), (13, 4, 4), (60, 6, 11)])
@@ -64,7 +64,7 @@ def test_each_machine_runs_beside_its_replacement_for_a_while():
 
 
 def test_nothing_takes_no_time():
-    assert estimate((), (), {}, cluster_slots=0) == Estimate(duration_s=0, extra_instance_hours=0)
+    assert play((), (), {}, cluster_slots=0).estimate == Estimate(duration_s=0, extra_instance_hours=0)
 
 
 def test_workers_start_when_the_control_plane_is_done():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
+from tests.node_rotation.builders import Machine, plan, settings, world
 from tests.node_rotation.crashes import plan_for
 from tests.node_rotation.test_fleet import GOOD
 
 from node_rotation import detect, fleet
 from node_rotation.errors import BadInputError
+from node_rotation.estimate import USUAL
 from node_rotation.model import Cost, Estimate
 from node_rotation.planning import content_id, make_plan
 from node_rotation.prices import PriceTable, RegionPrices, priced, read, say
@@ -22,43 +26,59 @@ TABLE = RegionPrices(currency="USD", as_of=date(2026, 11, 1), per_hour={"m6i.lar
 SIX_HOURS = Estimate(duration_s=60.0, extra_instance_hours=6.0)
 
 
-def cost(*types: str) -> Cost:
-    found = priced(SIX_HOURS, TABLE, types).cost
+def cost(hours: Mapping[str, float]) -> Cost:
+    found = priced(SIX_HOURS, TABLE, hours).cost
     assert found is not None
     return found
 
 
-def test_each_machine_takes_its_share_of_the_hours_at_its_own_price() -> None:
-    assert cost("m6i.large", "m6i.large", "c6i.large").amount == pytest.approx(2 * 2 * 0.1 + 2 * 0.05)
+def test_hours_cost_what_their_own_type_costs() -> None:
+    assert cost({"m6i.large": 4.0, "c6i.large": 2.0}).amount == pytest.approx(4 * 0.1 + 2 * 0.05)
 
 
 def test_a_type_without_price_is_named_and_not_in_the_amount() -> None:
-    found = cost("m6i.large", "x9.huge", "x9.huge")
+    found = cost({"m6i.large": 2.0, "x9.huge": 4.0})
     assert (found.amount, found.unpriced) == (0.2, ("x9.huge",))
     assert say(found) == "0.20 USD by prices of 2026-11-01, without x9.huge: no price"
 
 
-def test_a_machine_that_ec2_does_not_know_has_no_price() -> None:
-    assert cost("").unpriced == ("(unknown type)",)
+def test_a_machine_that_ec2_does_not_know_has_no_price_and_one_that_needs_no_hours_needs_none() -> None:
+    assert cost({"": 6.0, "x9.huge": 0.0}).unpriced == ("(unknown type)",)
 
 
 def test_without_a_table_there_is_no_cost() -> None:
-    assert priced(SIX_HOURS, None, ["m6i.large"]) == SIX_HOURS
+    assert priced(SIX_HOURS, None, {"m6i.large": 6.0}) == SIX_HOURS
 
 
 def test_an_empty_plan_costs_nothing() -> None:
-    assert priced(SIX_HOURS, TABLE, []).cost is None
+    assert priced(SIX_HOURS, TABLE, {}).cost is None
+
+
+def test_groups_cost_what_their_own_machines_on_top_cost() -> None:
+    """Masters of a dear type go first and cost nothing on top; workers of a cheap one cost their own hours."""
+    masters = [Machine(f"i-master-{n}") for n in range(3)]
+    workers = [Machine(f"i-worker-{n}") for n in range(3)]
+    snapshot = world({"dev-masters": masters, "dev-workers": workers})
+    types = {m.id: "m6i.4xlarge" for m in masters} | {m.id: "t3.medium" for m in workers}
+    instances = {id_: replace(found, instance_type=types[id_]) for id_, found in snapshot.instances.items()}
+    prices = RegionPrices(currency="USD", as_of=date(2026, 11, 1), per_hour={"t3.medium": 0.048})
+    masters_group = {"name": "masters", "policy": {"strategy": "terminate_first", "budget": {"max_unavailable": 1}}}
+    told = settings([masters_group, {"name": "workers"}]).model_copy(update={"prices": prices})
+    made = plan(told, replace(snapshot, instances=instances))
+    assert made.estimate.cost is not None
+    assert made.estimate.cost.amount == pytest.approx(3 * USUAL.overlap_s / 3600 * 0.048, abs=0.0001)
+    assert made.estimate.cost.unpriced == ()
 
 
 def test_a_plan_has_the_cost_of_its_own_machines_and_keeps_its_id() -> None:
-    world = MemoryWorld.simple(3)
-    plain, settings = plan_for(world)
+    memory = MemoryWorld.simple(3)
+    plain, told = plan_for(memory)
     prices = TABLE.model_copy(update={"per_hour": {"m6i.large": 1.0}})
-    snapshot = detect.observe(settings, world.cloud, world.cluster, world.clock)
-    drift = detect.detect(settings, "workers", world.cloud, world.cluster, world.clock, snapshot=snapshot)
-    made = make_plan(settings.model_copy(update={"prices": prices}), [drift], snapshot, world.clock.now())
+    snapshot = detect.observe(told, memory.cloud, memory.cluster, memory.clock)
+    drift = detect.detect(told, "workers", memory.cloud, memory.cluster, memory.clock, snapshot=snapshot)
+    made = make_plan(told.model_copy(update={"prices": prices}), [drift], snapshot, memory.clock.now())
     assert made.estimate.cost is not None
-    assert made.estimate.cost.amount == pytest.approx(made.estimate.extra_instance_hours)
+    assert made.estimate.cost.amount == pytest.approx(made.estimate.extra_instance_hours, abs=0.01)
     assert content_id(made) == content_id(plain) == plain.id
 
 

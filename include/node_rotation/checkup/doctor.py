@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from node_rotation.checkup.rights import Answer, Quota, Right, Subnet, see_to_the_tag
+from node_rotation.checkup.room import Need, at_most, fewer, on_top
 from node_rotation.drift import PROVIDER_ID, foreign_provisioner
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
-from node_rotation.model import Blocker, DriftedMachine, DriftReason, GroupDrift, GroupPlan, Plan, Value
+from node_rotation.model import (
+    Blocker,
+    DriftedMachine,
+    DriftReason,
+    GroupDrift,
+    GroupPlan,
+    Image,
+    Plan,
+    Target,
+    TemplateVersion,
+    Value,
+)
 from node_rotation.outcome import Blocked
 from node_rotation.world.aws import LEFT_ALONE, ScalingGroup
 from node_rotation.world.snapshot import Snapshot
@@ -170,6 +184,8 @@ def halves(cluster: str, snapshot: Snapshot, asgs: Iterable[str]) -> Iterator[Fi
 def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift:
     """The group as it would be if a new image came tonight: every machine is to be replaced.
 
+    Where no image may be rolled out yet, it is examined as if for the one that most of its machines run.
+
     :param now: epoch seconds.
     """
     nodes = {node.instance_id: node for node in snapshot.nodes if node.instance_id}
@@ -189,63 +205,89 @@ def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift
                     reasons=(DriftReason.MARKED,),
                 )
             )
-    return drift.model_copy(update={"drifted": tuple(machines)})
+    target = drift.target or _assumed(machines, snapshot.groups[drift.asg], now)
+    return drift.model_copy(update={"drifted": tuple(machines), "target": target})
+
+
+def _assumed(machines: Sequence[DriftedMachine], scaling: ScalingGroup, now: float) -> Target | None:
+    """Stands in for a target that there is not: nobody rolls it out, the group's own template counts as its."""
+    running = Counter(machine.image_id for machine in machines)
+    if not running:
+        return None
+    ((image_id, _),) = running.most_common(1)
+    image = Image(id=image_id, name=image_id, owner="", created=datetime.fromtimestamp(now, UTC))
+    spec = scaling.template
+    template = TemplateVersion(name=spec.name, id=spec.id, version=spec.version)
+    return Target(image=image, template=template, source="what most machines run")
 
 
 def obstacles(cluster: str, plan: Plan) -> Iterator[Finding]:
-    """What would block a rotation of every machine: budgets, sizes, PDBs that can never allow, pods, other actors."""
+    """What would block a rotation of every machine: budgets, sizes, PDBs that can never allow, pods, other actors.
+
+    An image that still soaks is a warning: nothing is broken, and it passes by itself.
+    """
     for blocker in plan.blockers:
         named = ", ".join(blocker.objects) or cluster
-        yield _finding(cluster, _about(blocker), Severity.BLOCKING, blocker.reason, named, blocker.remedy)
+        severity = Severity.WARNING if blocker.held_back else Severity.BLOCKING
+        yield _finding(cluster, _about(blocker), severity, blocker.reason, named, blocker.remedy)
 
 
-def on_top(group: GroupPlan) -> int:
-    """How many machines a rotation runs on top of a group at once: of a managed group as many as EKS adds."""
-    return group.slots if group.managed is None else group.managed.extra
-
-
-def subnets(cluster: str, group: GroupPlan, found: Sequence[Subnet]) -> Iterator[Finding]:
-    """Whether the machines on top find addresses.
+def subnets(
+    cluster: str, found: Mapping[str, Sequence[Subnet]], groups: Sequence[GroupPlan], slots: int
+) -> Iterator[Finding]:
+    """Whether the machines on top find addresses, those of all groups that share subnets.
 
     Auto Scaling spreads launches over the subnets' zones; without an address a launch fails
     (Auto Scaling user guide, "Troubleshoot EC2 instance launch failures").
 
-    :param found: the subnets of the group.
+    :param found: group → its subnets, of those that could be asked for.
+    :param groups: the plan's.
+    :param slots: of the cluster.
     """
-    free, more = sum(subnet.free for subnet in found), on_top(group)
-    if found and free < more:
-        what = f"{free} free addresses for {more} machines at once"
-        names = ", ".join(f"subnet {s.id}" for s in found)
-        remedy = f"Free addresses, add a subnet, or {_fewer(group)}."
-        yield _finding(cluster, Check.SUBNETS, Severity.BLOCKING, what, f"group {group.name}: {names}", remedy)
-        return
-    share = math.ceil(more / max(len(found), 1))
-    for subnet in found:
+    takers = [group for group in groups if found.get(group.name) and on_top(group)]
+    known = {subnet.id: subnet for group in takers for subnet in found[group.name]}
+    ids = {group.name: frozenset(subnet.id for subnet in found[group.name]) for group in takers}
+    full: set[str] = set()
+    for among in dict.fromkeys(ids.values()):
+        sharing = [group for group in takers if ids[group.name] <= among]
+        free, more = sum(known[id_].free for id_ in among), at_most(map(Need, sharing), slots)
+        if free < more:
+            full |= among
+            what = f"{free} free addresses for {more} machines at once"
+            object_ = f"{_named(sharing)}: {', '.join(f'subnet {id_}' for id_ in known if id_ in among)}"
+            remedy = f"Free addresses, add a subnet, or {fewer(sharing)}."
+            yield _finding(cluster, Check.SUBNETS, Severity.BLOCKING, what, object_, remedy)
+    for subnet in (s for s in known.values() if s.id not in full):
+        users = [group for group in takers if subnet.id in ids[group.name]]
+        share = sum(math.ceil(on_top(group) / len(ids[group.name])) for group in users)
+        share = min(share, at_most(map(Need, users), slots))
         if subnet.free < share:
             what = f"{subnet.free} free addresses in {subnet.zone}, {share} may be needed at once"
             remedy = "Free addresses there, or expect its zone to be passed over."
-            object_ = f"group {group.name}: subnet {subnet.id}"
+            object_ = f"{_named(users)}: subnet {subnet.id}"
             yield _finding(cluster, Check.SUBNETS, Severity.WARNING, what, object_, remedy)
 
 
-def quotas(cluster: str, needed: Mapping[Quota, int]) -> Iterator[Finding]:
+def quotas(cluster: str, needed: Mapping[Quota, Sequence[Need]], slots: int) -> Iterator[Finding]:
     """Whether the machines on top fit below the account's quotas of running On-Demand vCPUs.
 
-    :param needed: quota → vCPUs that all groups together launch on top.
+    :param needed: quota → the groups that launch below it, with the vCPUs of each machine.
+    :param slots: of the cluster.
     """
-    for quota, more in needed.items():
+    for quota, needs in needed.items():
+        more = at_most(needs, slots)
         if quota.limit is None:
             remedy = "Allow servicequotas:GetServiceQuota, or look into the Service Quotas console."
             what = f"can't be read: {quota.why}"
             yield _finding(cluster, Check.QUOTAS, Severity.UNKNOWN, what, f"quota {quota.name}", remedy)
-        elif quota.used + more > quota.limit:
+        elif more and quota.used + more > quota.limit:
             what = f"{quota.used} of {quota.limit:.0f} vCPUs run already, a rotation needs {more} more"
-            remedy = "Ask for a higher quota, or lower budget.max_surge (a managed group: update strategy MINIMAL)."
+            remedy = f"Ask for a higher quota, or {fewer([need.group for need in needs if need.whole])}."
             yield _finding(cluster, Check.QUOTAS, Severity.BLOCKING, what, f"quota {quota.name}", remedy)
 
 
-def _fewer(group: GroupPlan) -> str:
-    return "lower budget.max_surge" if group.managed is None else "give the node group the update strategy MINIMAL"
+def _named(groups: Sequence[GroupPlan]) -> str:
+    return ", ".join(f"group {group.name}" for group in groups)
 
 
 def types_of(group: ScalingGroup) -> tuple[str, ...]:

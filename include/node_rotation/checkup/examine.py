@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -10,12 +10,13 @@ from typing import TypeVar
 from node_rotation.checkup import doctor, outside
 from node_rotation.checkup import rights as checkup
 from node_rotation.checkup.doctor import Check, Finding, Severity
-from node_rotation.checkup.rights import Access, Account, Answer, Quota, Right
+from node_rotation.checkup.rights import Access, Account, Answer, Quota, Right, Subnet
+from node_rotation.checkup.room import Need
 from node_rotation.clearance import freeze
 from node_rotation.detect import asg_name, detect, observe
 from node_rotation.errors import BadInputError, RotationError
 from node_rotation.fleet import NodeGroup, Settings
-from node_rotation.model import GroupPlan, ImageStep, Kind
+from node_rotation.model import GroupPlan, ImageStep, Kind, Plan
 from node_rotation.outside import Outside
 from node_rotation.planning import make_plan
 from node_rotation.world.aws import ScalingGroup
@@ -181,22 +182,25 @@ class _Examination:
                 drifts.append(doctor.all_drifted(drift, snapshot, now))
         plan = make_plan(settings, drifts, snapshot, now)
         self.found += doctor.obstacles(self.name, plan)
-        needed: dict[Quota, int] = {}
-        for group_plan in plan.groups:
-            self._subnets(group_plan)
-            self._quota(group_plan, snapshot, needed)
-        self.found += doctor.quotas(self.name, needed)
+        found = {group.name: self._subnets(group) for group in plan.groups}
+        self.found += doctor.subnets(self.name, found, plan.groups, plan.slots)
+        self.found += doctor.quotas(self.name, self._quotas(plan, snapshot), plan.slots)
 
-    def _subnets(self, group: GroupPlan) -> None:
-        subnets = self._tried(Check.SUBNETS, f"asg {group.asg}", partial(self.patient.account.subnets, group.asg))
-        self.found += doctor.subnets(self.name, group, subnets or ())
+    def _subnets(self, group: GroupPlan) -> tuple[Subnet, ...]:
+        ask = partial(self.patient.account.subnets, group.asg)
+        return self._tried(Check.SUBNETS, f"asg {group.asg}", ask) or ()
 
-    def _quota(self, group: GroupPlan, snapshot: Snapshot, needed: dict[Quota, int]) -> None:
-        account, types = self.patient.account, doctor.types_of(snapshot.groups[group.asg])
-        vcpus = self._tried(Check.QUOTAS, f"group {group.name}", partial(account.vcpus, types)) or {}
-        if not vcpus:
-            return
-        largest = max(vcpus, key=lambda name: vcpus[name])
-        quota = self._tried(Check.QUOTAS, f"group {group.name}", partial(account.quota, largest))
-        if quota is not None:
-            needed[quota] = needed.get(quota, 0) + doctor.on_top(group) * vcpus[largest]
+    def _quotas(self, plan: Plan, snapshot: Snapshot) -> Mapping[Quota, Sequence[Need]]:
+        """Quota → who launches below it; a group by the largest type that it may launch."""
+        account = self.patient.account
+        needed: dict[Quota, list[Need]] = {}
+        for group in plan.groups:
+            types, what = doctor.types_of(snapshot.groups[group.asg]), f"group {group.name}"
+            vcpus = self._tried(Check.QUOTAS, what, partial(account.vcpus, types)) or {}
+            if not vcpus:
+                continue
+            largest = max(vcpus, key=lambda name: vcpus[name])
+            quota = self._tried(Check.QUOTAS, what, partial(account.quota, largest))
+            if quota is not None:
+                needed.setdefault(quota, []).append(Need(group, vcpus[largest]))
+        return needed

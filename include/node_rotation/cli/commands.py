@@ -148,7 +148,7 @@ def _rotate(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitC
     run = session.run(run_id, made)
     out = render.console(stderr=output is Output.JSON)
     render.show_plan(out, made)
-    approved_by = approve(made, session.settings.policy.approval, out, yes=yes)
+    approved_by = approve(made, session.settings.policy.approval, session.clock, out, yes=yes)
     notices = Notices.of(run)
     with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
         result = notices.rotated(on_event)

@@ -53,7 +53,8 @@ def managed_notes(plan: GroupPlan, group: ManagedGroup) -> Iterator[str]:
     """What somebody should know before EKS begins."""
     if plan.managed is None:
         return
-    extra = f"adds {plan.managed.extra} machines, " if plan.managed.extra else "adds no machine (MINIMAL), "
+    none = "adds no machine (MINIMAL), cordons all old ones in the beginning, "
+    extra = f"adds {plan.managed.extra} machines, " if plan.managed.extra else none
     version = plan.target.template.version if plan.target.template else ""
     what = f"launch template version {version}" if group.ami_type == CUSTOM else f"release {plan.target.release}"
     yield (

@@ -16,7 +16,7 @@ from node_rotation.model import Batch, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.heal import heal_claim
-from node_rotation.steps.managed import update_in_flight
+from node_rotation.steps.managed import others_update, update_in_flight
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import gone, ledger_of, machines_gone, over, staying, without_group
@@ -182,10 +182,12 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
 
 
 def _refreshed(run: Run, batch: Batch) -> str:
-    """An instance refresh that somebody has started meanwhile: what it replaces need not be replaced again."""
-    group = run.look().groups.get(run.group(batch).asg)
-    refresh = group.refresh_in_progress if group else ""
-    return f"instance refresh {refresh} is replacing the machines of {run.group(batch).asg}" if refresh else ""
+    """An instance refresh or EKS update that somebody has begun meanwhile: what it replaces needs no second time."""
+    snapshot, asg = run.look(), run.group(batch).asg
+    group = snapshot.groups.get(asg)
+    if refresh := group.refresh_in_progress if group else "":
+        return f"instance refresh {refresh} is replacing the machines of {asg}"
+    return others_update(snapshot, ledger_of(snapshot.lease, run.id), batch, asg)
 
 
 def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:

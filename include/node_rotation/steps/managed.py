@@ -53,7 +53,7 @@ class StartUpdate:
         run.look.forget()
 
     def look(self, run: Run, batch: Batch) -> Outcome:
-        """Done, or whose update EKS works on; Blocked if that takes longer than ``launch_timeout``."""
+        """Done, or whose update EKS works on: somebody else's is waited for, EKS refuses a second one."""
         if over(run, batch):
             return Done("the old machines are gone")
         place = scene(run, batch)
@@ -64,18 +64,12 @@ class StartUpdate:
             return Done("the old machines are gone")
         if claim.update:
             return broken(place, group) or Done(f"EKS works on update {claim.update} of {group.label}")
-        foreign = group.in_flight
-        waited = place.now - claim.since
-        if foreign is not None and waited > run.policy(batch).launch_timeout:
-            objects = (f"node group {group.label}", f"update {foreign.id}")
-            remedy = "Wait until EKS has ended it, then clear this batch; nobody can stop it."
-            return Blocked(f"{busy(group)}, somebody else's, for {span(waited)}", objects, remedy)
-        why = f"{busy(group)}, somebody else's" if foreign is not None else f"EKS is asked to update {group.label}"
+        why = _of_others(group) or f"EKS is asked to update {group.label}"
         return Waiting((why,), run.policy(batch).poll)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
-        """The policy's ``launch_timeout`` and a margin."""
-        return run.policy(batch).launch_timeout + MARGIN_S
+        """As long as EKS may take for an update that somebody else began meanwhile, and a margin."""
+        return _limit_s(run, batch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +203,21 @@ def update_in_flight(snapshot: Snapshot, ledger: Ledger, claim: Claim) -> Update
     return update if update is not None and update.in_flight else None
 
 
+def others_update(snapshot: Snapshot, ledger: Ledger | None, batch: Batch, asg: str) -> str:
+    """The update that somebody else has EKS work on, for messages; "" if there is none, or it is this batch's own."""
+    group = snapshot.managed.get(asg)
+    claim = ledger.claim(batch.name) if ledger else None
+    ours = ledger is not None and claim is not None and update_in_flight(snapshot, ledger, claim) is not None
+    return "" if group is None or ours else _of_others(group)
+
+
 def eks_of(place: Scene) -> ManagedGroup:
     """The batch's group as EKS describes it."""
     return place.snapshot.managed[place.baseline.asg]
+
+
+def _of_others(group: ManagedGroup) -> str:
+    return f"{busy(group)}, somebody else's" if group.in_flight is not None else ""
 
 
 def _old(place: Scene) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from node_rotation import intake, names
 from node_rotation.ledger import ClaimState
 from node_rotation.lock import expired
+from node_rotation.managed.leftovers import left_behind
 from node_rotation.managed.planning import busy
 from node_rotation.model import GroupPlan, Strategy
 from node_rotation.run import Run
@@ -25,7 +26,7 @@ class Verdict:
     :param orphans: machines out of every group, still running.
     :param residue: the lock, a closed intake, our tags on groups and machines, our marks on Nodes. A group's sizes
         and processes are not as before as long as its baseline tag is there: it goes last.
-    :param problems: batches that did not pass, updates that EKS goes on with.
+    :param problems: batches that did not pass, updates that EKS goes on with, and what one that failed left behind.
     """
 
     drift: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ def orphans(snapshot: Snapshot) -> Iterator[str]:
 
 def _drift(run: Run, snapshot: Snapshot) -> Iterator[str]:
     for plan in run.plan.groups:
-        planned = {m.instance_id for b in run.plan.batches if b.group == plan.name for m in b.machines}
+        planned = _planned(run, plan)
         group = snapshot.groups.get(_asg(plan, snapshot))
         members = {m.instance_id for m in group.members if stays(m.lifecycle)} if group else set()
         for machine in sorted(members | planned):
@@ -76,6 +77,11 @@ def _drift(run: Run, snapshot: Snapshot) -> Iterator[str]:
                 yield f"instance {machine} of group {plan.name} runs {instance.image_id}"
         if group is not None and plan.strategy is not Strategy.MANAGED:
             yield from (f"warm machine {m} of group {plan.name} is on another image" for m in stale(run, group))
+
+
+def _planned(run: Run, plan: GroupPlan) -> frozenset[str]:
+    """Instance ids of the machines of a group that were to be replaced."""
+    return frozenset(m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines)
 
 
 def _asg(plan: GroupPlan, snapshot: Snapshot) -> str:
@@ -120,6 +126,10 @@ def _problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
     for claim in ledger.claims if ledger else ():
         if claim.state is not ClaimState.PASSED:
             yield f"batch {claim.batch} is {claim.state}{f': {claim.why}' if claim.why else ''}"
-    for group in (snapshot.managed.get(plan.asg) for plan in run.plan.groups):
-        if group is not None and group.in_flight is not None:
+    for plan in run.plan.groups:
+        group = snapshot.managed.get(plan.asg)
+        if group is None:
+            continue
+        if group.in_flight is not None:
             yield f"{busy(group)}: EKS goes on with it, it can't be stopped or rolled back"
+        yield from left_behind(plan, group, _planned(run, plan), run.plan.created.timestamp(), snapshot)

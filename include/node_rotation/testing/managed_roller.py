@@ -1,7 +1,8 @@
 """How EKS rolls a managed node group: setup, scale up, upgrade, scale down, each phase as its user guide says.
 
 Source: https://docs.aws.amazon.com/eks/latest/userguide/managed-node-update-behavior.html. What the guide leaves
-open and is assumed here: after a failure machines and sizes stay as they are, and the next update takes them up.
+open and is assumed here: after a failure machines and sizes stay as they are, and the next update takes them up. Of
+"all nodes of the node group" that MINIMAL cordons in the beginning, none is one that such an update has brought.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class Roller:
 
         :raises UpdateFailed: with EKS' code.
         """
-        if group.strategy != MINIMAL:
+        if group.strategy == MINIMAL:
+            self._cordon(self._old(group, image_id))
+        else:
             yield from self._scale_up(group, image_id)
         while old := self._old(group, image_id):
             chosen = self._choose(group, old)
@@ -107,12 +110,15 @@ class Roller:
                 chosen.append(fullest)
             return chosen
 
-    def _empty(self, machines: Sequence[str], *, force: bool) -> Iterator[float]:
-        """Cordon, then evict until only DaemonSet pods are left."""
+    def _cordon(self, machines: Sequence[str]) -> None:
         for node in self._nodes():
             if node.instance_id in machines and not node.unschedulable:
                 with suppress(GoneError):
                     self._kubernetes.cordon(node.name, node.uid)
+
+    def _empty(self, machines: Sequence[str], *, force: bool) -> Iterator[float]:
+        """Cordon, then evict until only DaemonSet pods are left."""
+        self._cordon(machines)
         waited = 0.0
         while pods := self._pods(machines):
             if waited >= self._pace.eviction and not force:

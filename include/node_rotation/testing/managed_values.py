@@ -28,12 +28,12 @@ class UpdateFailed(Exception):  # noqa: N818 - the end of an update, not a misha
 
 @dataclass(frozen=True)
 class Pace:
-    """How EKS takes its time, seconds; the first three are the user guide's, ``nodes`` is an assumption.
+    """How EKS takes its time, seconds, as its user guide says; ``look`` it does not say.
 
     :param eviction: until an update fails over a machine that does not get empty.
     :param pause: between an empty machine and its termination.
     :param look: between two looks at the world.
-    :param nodes: until an update fails because new nodes don't get Ready.
+    :param nodes: until an update fails because new nodes don't get Ready: each must bootstrap within 15 minutes.
     :param waits: for the replacements of what it terminated before it chooses the next; the guide does not say.
     """
 

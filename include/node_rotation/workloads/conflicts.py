@@ -40,11 +40,21 @@ class Conflict:
 
 @dataclass(slots=True)
 class _Stake:
-    """What a node, or the heaviest node of a batch, has under one budget."""
+    """What a node, or the nodes of a batch that go at once, have under one budget.
+
+    :param node: the one with most pods.
+    """
 
     pods: int
     node: str
     workloads: set[str] = field(default_factory=set)
+
+
+def _together(stakes: Sequence[_Stake], at_once: int | None) -> _Stake:
+    """The worst that can be asked of one budget: the heaviest go together."""
+    heaviest = sorted(stakes, key=lambda stake: -stake.pods)
+    pods = sum(stake.pods for stake in heaviest[:at_once])
+    return _Stake(pods, heaviest[0].node, {workload for stake in stakes for workload in stake.workloads})
 
 
 _Stakes = Mapping[str, _Stake]
@@ -98,15 +108,24 @@ class Sharing:
         self._snapshot = snapshot
         self._evicted = evicted or {}
         self._single: dict[str, _Stakes] = {}
-        self._several: dict[tuple[str, ...], _Stakes] = {}
+        self._several: dict[tuple[int | None, tuple[str, ...]], _Stakes] = {}
 
-    def conflict(self, asking: Sequence[str], flying: Sequence[str]) -> Conflict | None:
+    def conflict(
+        self,
+        asking: Sequence[str],
+        flying: Sequence[str],
+        *,
+        mine_at_once: int | None = None,
+        theirs_at_once: int | None = None,
+    ) -> Conflict | None:
         """Why machines can't be in flight together, or None if they can.
 
         :param asking: instance ids that want to go.
         :param flying: instance ids that are on their way.
+        :param mine_at_once: so many of ``asking`` are drained at once; None: all.
+        :param theirs_at_once: so many of ``flying``.
         """
-        mine, theirs = self._stakes(asking), self._stakes(flying)
+        mine, theirs = self._stakes(asking, mine_at_once), self._stakes(flying, theirs_at_once)
         shared = sorted(mine.keys() & theirs.keys())
         for key in shared:
             if mine[key].pods + theirs[key].pods > self._allowed[key]:
@@ -167,20 +186,18 @@ class Sharing:
                     return Conflict(key, stake.node, self._name(machine), self._allowed[key])
         return None
 
-    def _stakes(self, machines: Sequence[str]) -> _Stakes:
-        """By budget, the node that needs most of it."""
+    def _stakes(self, machines: Sequence[str], at_once: int | None) -> _Stakes:
+        """By budget, what the nodes that need most of it need, as many as go at once."""
         if len(machines) == 1:
             return self._stakes_of(machines[0])
-        ids = tuple(machines)
-        if ids not in self._several:
-            heaviest: dict[str, _Stake] = {}
-            for machine in ids:
+        asked = at_once, tuple(machines)
+        if asked not in self._several:
+            found: dict[str, list[_Stake]] = {}
+            for machine in machines:
                 for key, stake in self._stakes_of(machine).items():
-                    known = heaviest.get(key)
-                    if known is None or known.pods < stake.pods:
-                        heaviest[key] = stake
-            self._several[ids] = heaviest
-        return self._several[ids]
+                    found.setdefault(key, []).append(stake)
+            self._several[asked] = {key: _together(stakes, at_once) for key, stakes in found.items()}
+        return self._several[asked]
 
     def _stakes_of(self, machine: str) -> _Stakes:
         if machine not in self._single:

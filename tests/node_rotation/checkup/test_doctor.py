@@ -195,6 +195,29 @@ def test_a_budget_that_can_never_allow_is_found_before_the_night() -> None:
     assert "pdb default/api" in finding.object
 
 
+def test_while_an_image_soaks_the_group_is_examined_all_the_same_and_the_soak_is_a_warning() -> None:
+    world = MemoryWorld.simple(2)
+    world.add_workload(seeds.Workload("api", replicas=2, budget=seeds.DisruptionBudget(min_available=2)))
+    world.clock.run_until(world.settled, 600.0)
+    account = MemoryAccount(free=(0, 0))
+    soaks, pdb, addresses = findings(world, account, image={"template": True, "soak": "30d"})
+    assert (soaks.check, soaks.severity, "soaks until" in soaks.what) == (Check.ROTATION, Severity.WARNING, True)
+    assert (pdb.check, pdb.severity) == (Check.DISRUPTION_BUDGETS, Severity.BLOCKING)
+    assert (addresses.check, addresses.severity) == (Check.SUBNETS, Severity.BLOCKING)
+
+
+def test_a_group_that_no_image_is_found_for_is_examined_all_the_same_and_that_blocks() -> None:
+    missing, addresses = findings(MemoryWorld.simple(2), MemoryAccount(free=(0, 0)), image={"ssm": "/images/nobody"})
+    assert (missing.check, missing.severity) == (Check.ROTATION, Severity.BLOCKING)
+    assert "/images/nobody" in missing.what
+    assert addresses.check is Check.SUBNETS
+
+
+def test_so_is_a_managed_group_whose_image_soaks() -> None:
+    soaks, quota = findings(managed_world(), MemoryAccount(limit=12.0, used=12), image={"soak": "365d"})
+    assert (soaks.severity, quota.check) == (Severity.WARNING, Check.QUOTAS)
+
+
 def test_surge_that_is_impossible_is_found() -> None:
     world = MemoryWorld.simple(2)
     world.cloud.set_sizes(world.asg("workers"), max=2)
@@ -219,9 +242,45 @@ def test_quotas(limit: float | None, severity: Severity) -> None:
     assert findings(MemoryWorld.simple(4), MemoryAccount(limit=16.0, used=12), budget={"max_surge": 2}) == ()
 
 
-def test_groups_share_their_quota() -> None:
-    groups = [seeds.Group(name=name, image="base-old", min=1, max=4, desired=2) for name in ("a", "b")]
+def several(*names: str) -> MemoryWorld:
+    groups = [seeds.Group(name=name, image="base-old", min=1, max=9, desired=4) for name in names]
     images = (seeds.Image("base-old", "2026-11-01T06:00:00.000Z"),)
-    world = MemoryWorld(seeds.WorldSeed(groups=tuple(groups), images=images))
-    finding = only(findings(world, MemoryAccount(limit=15.0, used=12)))
+    return MemoryWorld(seeds.WorldSeed(groups=tuple(groups), images=images))
+
+
+def test_groups_share_their_quota() -> None:
+    finding = only(findings(several("a", "b"), MemoryAccount(limit=15.0, used=12)))
     assert finding.what == "12 of 15 vCPUs run already, a rotation needs 4 more"
+
+
+def test_groups_share_their_subnets() -> None:
+    finding = only(findings(several("a", "b", "c"), MemoryAccount(free=(2, 2)), budget={"max_surge": 2}))
+    assert (finding.check, finding.severity) == (Check.SUBNETS, Severity.BLOCKING)
+    assert finding.what == "4 free addresses for 6 machines at once"
+    assert finding.object == "group a, group b, group c: subnet subnet-a, subnet subnet-b"
+    assert "cluster_slots" in finding.remedy
+    assert findings(several("a", "b", "c"), MemoryAccount(free=(3, 3)), budget={"max_surge": 2}) == ()
+
+
+def test_no_more_machines_come_at_once_than_the_cluster_has_slots() -> None:
+    budget = {"max_surge": 2, "cluster_slots": 2}
+    assert findings(several("a", "b", "c"), MemoryAccount(free=(2, 2), limit=16.0, used=12), budget=budget) == ()
+    short = MemoryAccount(free=(1, 0), limit=15.0, used=12)
+    addresses, quota = findings(several("a", "b", "c"), short, budget=budget)
+    assert addresses.what == "1 free addresses for 2 machines at once"
+    assert quota.what == "12 of 15 vCPUs run already, a rotation needs 4 more"
+
+
+def test_where_the_old_machine_goes_first_no_room_is_needed() -> None:
+    account = MemoryAccount(free=(0, 0), limit=12.0, used=12)
+    assert findings(MemoryWorld.simple(3, replicas=3), account, strategy="terminate_first") == ()
+
+
+def test_what_is_said_to_do_about_too_little_room_would_help() -> None:
+    account = MemoryAccount(free=(0, 0), limit=12.0, used=12)
+    for finding in findings(MemoryWorld.simple(3, replicas=3), account, budget={"max_surge": 2}):
+        assert finding.remedy.endswith("or lower budget.max_surge.")
+    for finding in findings(MemoryWorld.simple(3, replicas=3), account, budget={"max_surge": 1}):
+        assert finding.remedy.endswith("or set strategy: terminate_first.")
+    for finding in findings(managed_world(), account):
+        assert finding.remedy.endswith("or give the managed node groups the update strategy MINIMAL.")

@@ -56,6 +56,48 @@ def test_a_person_declines_after_having_seen_the_plan(cli: Cli, name: str, world
     assert world.mutations == []
 
 
+@pytest.fixture
+def late_answer(world: MemoryWorld, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Have a person on the terminal who says yes after so many seconds."""
+
+    class Terminal(io.StringIO):
+        after: float
+
+        def isatty(self) -> bool:
+            return True
+
+        def readline(self, size: int | None = -1, /) -> str:
+            world.clock.wait(self.after)
+            return super().readline(-1 if size is None else size)
+
+    def sits(after: float) -> None:
+        terminal = Terminal("y\n")
+        terminal.after = after
+        monkeypatch.setattr("sys.stdin", terminal)
+
+    return sits
+
+
+def test_an_answer_that_comes_too_late_approves_nothing(
+    cli: Cli, name: str, world: MemoryWorld, late_answer: Any
+) -> None:
+    late_answer(3600.0 + 1.0)
+    ran = cli("rotate", name, *ASKED, "--set", "approval.timeout=1h")
+    assert ran.code == 3
+    assert "was approved too late" in ran.err
+    assert "approval.timeout" in ran.err
+    assert "nothing was touched" in ran.err
+    assert world.mutations == []
+
+
+def test_one_in_the_last_minute_does(cli: Cli, name: str, world: MemoryWorld, late_answer: Any) -> None:
+    late_answer(3600.0 - 60.0)
+    ran = cli("rotate", name, *ASKED, "--set", "approval.timeout=1h")
+    assert ran.code == 0
+    assert "until 20" in ran.out
+    assert world.on_image("base-old") == ()
+
+
 def test_nobody_is_asked_below_the_blast_radius(cli: Cli, name: str) -> None:
     ran = cli("-o", "json", "rotate", name, "--set", "approval.above.share=6")
     assert (ran.code, ran.document["approved_by"]) == (0, None)

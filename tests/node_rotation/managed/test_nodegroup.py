@@ -10,6 +10,7 @@ from tests.node_rotation.eks_world import NEW, NEW_RELEASE, OLD, nodegroup, worl
 
 from node_rotation import engine
 from node_rotation.model import StepName
+from node_rotation.outcome import Done
 from node_rotation.report import report
 from node_rotation.steps import STEPS
 from node_rotation.steps.freezing import frozen_targets
@@ -17,6 +18,7 @@ from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing import seeds
 from node_rotation.testing.managed_values import UpdateFailed
+from node_rotation.testing.scaling_values import GroupChange
 from node_rotation.testing.world import MemoryWorld
 
 UPDATE = "UpdateNodegroupVersion"
@@ -33,6 +35,23 @@ def clean(memory: MemoryWorld) -> bool:
 
 def foreign_update(memory: MemoryWorld, name: str = "workers") -> str:
     return memory.eks.update_version("dev", name, release=NEW_RELEASE, token="a person").id
+
+
+def disturbed(memory: MemoryWorld, batch: str, step: StepName) -> tuple[engine.Result, str, list[str]]:
+    """Somebody updates group ``large`` when a batch comes to a step: the result, the update, what was waited for.
+
+    EKS takes longer for its five machines than FAST's ``launch_timeout``.
+    """
+    begun: list[str] = []
+    said: list[str] = []
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and (event.batch, event.step) == (batch, step):
+            begun.append(foreign_update(memory, "large"))
+        if isinstance(event, engine.BatchWaits):
+            said.extend(event.reasons)
+
+    return engine.rotate(run_for(memory), hear), begun[0], said
 
 
 def close(memory: MemoryWorld) -> None:
@@ -62,7 +81,7 @@ def test_a_group_is_rolled_under_its_own_update_configuration() -> None:
 
 
 def test_minimal_adds_no_machine() -> None:
-    memory = world(nodegroup(machines=3, update_strategy="MINIMAL"))
+    memory = world(nodegroup(machines=3, update_strategy="MINIMAL"), replicas=3)
     assert rotate(memory).ok
     assert memory.monitor.max_extra[memory.asg("workers")] == 0
     assert memory.on_image(OLD) == ()
@@ -108,6 +127,38 @@ def test_after_fifteen_minutes_eks_gives_up_and_pod_and_budget_are_named() -> No
     assert not why.image_fault
     assert asked(memory) == [UPDATE]
     assert not memory.monitor.violations
+
+
+def test_what_eks_leaves_of_an_update_that_failed_is_a_problem_by_name_with_what_to_do() -> None:
+    memory = world(replicas=3)
+    run = run_for(memory)
+    close(memory)
+    larger, cordoned = report(run.plan, engine.rotate(run))["verdict"]["problems"]
+    old = [node for node in memory.cluster.nodes() if node.unschedulable]
+    assert len(old) == 3
+    desired = memory.scaling.group(memory.asg("workers")).desired
+    assert larger.startswith(f"node group dev/workers has desired {desired}, 3 when it was planned")
+    assert all(machine in larger for machine in memory.on_image(NEW))
+    assert "--scaling-config desiredSize=3" in larger
+    assert cordoned.startswith("nodes of node group dev/workers are cordoned: ")
+    assert f"kubectl uncordon {' '.join(sorted(node.name for node in old))}" in cordoned
+    assert "exclude-from-external-load-balancers-" in cordoned
+
+
+def test_a_group_that_eks_has_updated_is_no_problem_though_somebody_scaled_it_up_or_cordoned_a_node() -> None:
+    memory = world(nodegroup(machines=2), replicas=2)
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.GATE:
+            asg = memory.asg("workers")
+            memory.scaling.update(asg, GroupChange(desired=memory.scaling.group(asg).desired + 1))
+            node = memory.cluster.nodes()[0]
+            memory.cluster.cordon(node.name, node.uid)
+
+    result = engine.rotate(run_for(memory), hear)
+    assert result.ok
+    assert result.verdict is not None
+    assert result.verdict.problems == ()
 
 
 def test_pods_are_deleted_past_their_budget_only_by_policy() -> None:
@@ -216,22 +267,36 @@ def test_an_update_that_somebody_starts_after_the_plan_blocks_prepare() -> None:
 
 
 def test_an_update_that_somebody_starts_after_prepare_is_waited_for_by_name() -> None:
-    memory = world(nodegroup("small", 2), nodegroup("large", 3), replicas=4)
-    said: list[str] = []
-    started: list[str] = []
-
-    def hear(event: engine.Event) -> None:
-        if isinstance(event, engine.BatchMoved) and event.batch == "small/1" and not started:
-            started.append(foreign_update(memory, "large"))
-        if isinstance(event, engine.BatchWaits):
-            said.extend(event.reasons)
-
-    result = engine.rotate(run_for(memory, launch_timeout="1h"), hear)
+    memory = world(nodegroup("small", 2), nodegroup("large", 5), replicas=4)
+    result, update, said = disturbed(memory, "small/1", StepName.GATE)
     assert result.ok
-    assert any(started[0] in reason and "somebody else's" in reason for reason in said)
+    assert any(update in reason and "somebody else's" in reason for reason in said)
     assert asked(memory).count(UPDATE) == 1  # the other one did large's work meanwhile
     assert result.ledger is not None
-    assert f"update {started[0]} was begun" in {heard.what for heard in result.ledger.others}
+    assert f"update {update} was begun" in {heard.what for heard in result.ledger.others}
+
+
+def test_so_is_one_that_comes_first_by_a_moment_after_the_batch_was_admitted() -> None:
+    memory = world(nodegroup("small", 2), nodegroup("large", 5), replicas=4)
+    result, update, said = disturbed(memory, "large/1", StepName.LAUNCH)
+    assert result.ok
+    assert any(update in reason and "somebody else's" in reason for reason in said)
+    assert list(memory.eks.group("dev", "large").updates) == [update]
+
+
+def test_its_own_update_is_taken_up_by_a_batch_that_is_cleared_while_eks_goes_on() -> None:
+    memory = world()
+    run = run_for(memory)
+    prepare(run, "workers")
+    (batch,) = run.plan.batches
+    STEPS[StepName.ADMIT].act(run, batch)
+    STEPS[StepName.LAUNCH].act(run, batch)
+    heal(run, batch, "cleared meanwhile")
+
+    STEPS[StepName.ADMIT].act(run, batch)
+
+    assert isinstance(STEPS[StepName.ADMIT].look(run, batch), Done)
+    assert isinstance(STEPS[StepName.LAUNCH].look(run, batch), Done)
 
 
 def test_stopped_it_starts_no_further_update_and_says_what_goes_on() -> None:
@@ -306,3 +371,26 @@ def test_a_managed_and_a_self_managed_group_in_one_run() -> None:
     assert result.passed[0] == "mine/1"  # one machine is less to lose than a group
     assert "workers/1" in result.passed
     assert clean(memory)
+
+
+def test_a_budget_that_the_machines_eks_takes_at_once_use_up_keeps_other_groups_waiting() -> None:
+    mine = seeds.Group("mine", image="base-old", next_image="base-new", desired=3, max=9)
+    images = (
+        seeds.Image("base-old", created="2026-11-01T06:00:00Z"),
+        seeds.Image("base-new", created="2026-11-08T06:00:00Z"),
+    )
+    two = seeds.DisruptionBudget(max_unavailable=2)
+    memory = world(nodegroup("apps", 4, max_unavailable=2), mine, images=images, replicas=7, budget=two)
+    flying: set[str] = set()
+    together: set[str] = set()
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.LAUNCH:
+            flying.add(event.batch)
+        elif isinstance(event, engine.BatchMoved) and event.step is None:
+            flying.discard(event.batch)
+        if "apps/1" in flying:
+            together.update(flying)
+
+    assert engine.rotate(run_for(memory, canary=False), hear).ok
+    assert together == {"apps/1"}

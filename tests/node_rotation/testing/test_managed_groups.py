@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from tests.node_rotation.eks_world import NEW, NEW_RELEASE, OLD, nodegroup, world
 
+from node_rotation.testing import seeds
 from node_rotation.testing.managed_values import UpdateRecord
 from node_rotation.testing.scaling_values import AwsFault, GroupChange
 from node_rotation.testing.world import MemoryWorld
@@ -100,9 +101,28 @@ def test_by_force_pods_are_deleted_after_fifteen_minutes() -> None:
 
 
 def test_minimal_terminates_before_it_launches() -> None:
-    memory = world(nodegroup(machines=2, update_strategy="MINIMAL"))
+    memory = world(nodegroup(machines=2, update_strategy="MINIMAL"), replicas=2)
     assert ended(memory, update(memory)).status == "Successful"
     assert memory.monitor.max_extra[memory.asg("workers")] == 0
+
+
+def test_minimal_cordons_every_node_of_the_group_in_the_beginning() -> None:
+    other = seeds.Group("other", image=OLD, desired=2)
+    memory = world(nodegroup(machines=4, update_strategy="MINIMAL"), other, replicas=4)
+    started = update(memory)
+    memory.clock.wait(5.0)
+    ours = {member.instance_id for member in memory.scaling.group(memory.asg("workers")).live()}
+    assert len(ours) == 4
+    assert {n.instance_id for n in memory.objects.nodes.values() if n.unschedulable} == ours
+    assert ended(memory, started).status == "Successful"
+    assert not [n.name for n in memory.objects.nodes.values() if n.unschedulable]
+
+
+def test_two_pods_of_a_tight_budget_on_a_node_of_a_minimal_group_have_nowhere_to_go() -> None:
+    """All nodes are cordoned: the first waits for a machine that only comes once the second has left."""
+    memory = world(nodegroup(machines=2, update_strategy="MINIMAL"), replicas=4)
+    assert ended(memory, update(memory)).errors[0][0] == "PodEvictionFailure"
+    assert not memory.monitor.violations
 
 
 def test_a_scale_up_of_the_autoscaler_ends_the_scale_down() -> None:

@@ -53,6 +53,14 @@ def test_a_budget_that_affords_both_keeps_nobody_apart(allowed, apart):
     assert (sharing.conflict(["i-a"], ["i-b"]) is not None) is apart
 
 
+@pytest.mark.parametrize(("at_once", "apart"), [(1, False), (2, True), (None, True)], ids=["one", "two", "all"])
+def test_of_a_batch_the_heaviest_machines_that_go_at_once_count_together(at_once, apart):
+    sharing = Sharing(shared({"a": ["api"], "x": ["api"], "y": ["api"], "z": []}, allowed=2))
+    batch = ["i-x", "i-y", "i-z"]
+    assert (sharing.conflict(["i-a"], batch, theirs_at_once=at_once) is not None) is apart
+    assert (sharing.conflict(batch, ["i-a"], mine_at_once=at_once) is not None) is apart
+
+
 def test_pods_that_a_drain_leaves_and_nodes_that_are_down_have_no_stake():
     daemons = [pod("agent-1", "node-i-a", owner="DaemonSet"), pod("agent-2", "node-i-b", owner="DaemonSet")]
     machines = [Machine("i-a"), Machine("i-b")]
