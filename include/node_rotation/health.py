@@ -149,15 +149,26 @@ def _system_pods(snapshot: Snapshot, baseline: Baseline, new: set[str], away: se
         if not _system(pod) or not _unready(pod) or pod.node in away:
             continue
         if pod.key not in baseline.unready_system_pods and owner_key(pod) not in baseline.unhealthy:
-            yield f"{_place(pod)} is not Ready", pod.node in new
+            fault = pod.node in new and (not is_daemon(pod) or works_elsewhere(pod, snapshot.pods))
+            yield f"{_place(pod)} is not Ready", fault
 
 
 def _daemons(snapshot: Snapshot, baseline: Baseline, new: set[str]) -> Iterator[_Finding]:
     for pod in snapshot.pods:
-        if pod.node not in new or pod.owner is None or pod.owner.kind != "DaemonSet" or not _unready(pod):
+        if pod.node not in new or not is_daemon(pod) or not _unready(pod):
             continue
         if owner_key(pod) not in baseline.unhealthy:
-            yield f"{_place(pod)} is not Ready", True
+            yield f"{_place(pod)} is not Ready", works_elsewhere(pod, snapshot.pods)
+
+
+def is_daemon(pod: Pod) -> bool:
+    """Whether a DaemonSet put it on its node."""
+    return pod.owner is not None and pod.owner.kind == "DaemonSet"
+
+
+def works_elsewhere(pod: Pod, pods: Iterable[Pod]) -> bool:
+    """Whether a DaemonSet is Ready on another node now: if not, this pod's node is not why it is not."""
+    return any(p.ready and p.node != pod.node and owner_key(p) == owner_key(pod) for p in pods)
 
 
 def _system(pod: Pod) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.node_rotation.builders import Machine, budget, pod, world
 
 from node_rotation.health import Baseline, Health, baseline_of, judge, workload_of
@@ -79,9 +80,20 @@ def test_a_budget_below_its_wish_and_an_unready_system_pod_keep_the_gate_shut():
     assert gate(after(pods=[dns])).reasons == ("pod kube-system/dns on node-i-old is not Ready",)
 
 
-def test_a_daemons_pod_failing_on_a_new_node_is_the_images_fault():
-    health = gate(after(pods=[pod("cni-1", "node-i-new", owner="DaemonSet", ready=False)]))
-    assert health == Health(("pod shop/cni-1 on node-i-new is not Ready",), image_fault=True)
+@pytest.mark.parametrize("namespace", ["shop", "kube-system"])
+def test_a_daemons_pod_failing_on_a_new_node_alone_is_the_images_fault(namespace: str):
+    daemons = {"owner": "DaemonSet", "namespace": namespace}
+    failing = pod("cni-1", "node-i-new", ready=False, **daemons)
+    reasons = (f"pod {namespace}/cni-1 on node-i-new is not Ready",)
+    assert gate(after(pods=[failing, pod("cni-2", "node-i-old", **daemons)])) == Health(reasons, image_fault=True)
+
+
+@pytest.mark.parametrize("namespace", ["shop", "kube-system"])
+def test_a_daemon_set_that_is_ready_nowhere_is_not_the_images_fault(namespace: str):
+    daemons = {"owner": "DaemonSet", "namespace": namespace, "ready": False}
+    health = gate(after(pods=[pod("cni-1", "node-i-new", **daemons), pod("cni-2", "node-i-old", **daemons)]))
+    assert not health.green
+    assert not health.image_fault
 
 
 def test_a_replica_sets_pod_belongs_to_its_deployment():

@@ -79,7 +79,9 @@ def _missing(place: Scene, old: str) -> Problem | None:
         text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
         return Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return _strayed(place, old, new) or problem(place.snapshot, place.group, new, old, target, place.baseline.served)
+    return _strayed(place, old, new) or problem(
+        place.snapshot, place.group, new, old, target, place.baseline.served, place.sick
+    )
 
 
 def _full(place: Scene) -> bool:

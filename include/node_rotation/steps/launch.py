@@ -168,7 +168,7 @@ def _missing(place: Scene, old: str) -> Problem | None:
         text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
         return _kept(place) or Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return problem(place.snapshot, place.group, new, old, target, place.baseline.served)
+    return problem(place.snapshot, place.group, new, old, target, place.baseline.served, place.sick)
 
 
 def _homeless(place: Scene) -> list[Problem]:
