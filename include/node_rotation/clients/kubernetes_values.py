@@ -127,6 +127,7 @@ def workload(kind: str, found: Json) -> Workload:
         ready,
         surges=kind == "Deployment" and _surges(spec),
         rolled_for=(template.get("annotations") or {}).get(ROLLED_FOR, ""),
+        lacking=max(0, desired - status.get("currentNumberScheduled", 0)) if kind == "DaemonSet" else 0,
     )
 
 

@@ -23,6 +23,8 @@ STARTUP_TAINTS = (
 STARTUP_SUFFIX = "agent-not-ready"  # node.cilium.io/, ebs.csi.aws.com/, efs.csi.aws.com/
 _TARGET_REMEDY = f"Look at the target group's health check and the machine's security groups, then {CLEAR_BATCH}"
 CORDON_TAINT = "node.kubernetes.io/unschedulable"
+UNSEEN_S = 30.0
+"""So young a Node may be unknown to the DaemonSet controller; later its status speaks of it as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def problem(
     """The first thing that keeps a replacement from being usable, or None.
 
     :param new: the replacement's instance id.
-    :param old: the old machine's: the DaemonSets that run there must run on the new one too.
+    :param old: the old machine's: the DaemonSets that run there must run on the new one too, if they belong there.
     :param image_id: what the plan launches.
     :param served: target groups (ARNs) that it must serve as its predecessor did.
     :param sick: keys of workloads that were broken before the run: nobody waits for their pods.
@@ -136,11 +138,26 @@ def _unready_daemons(
 def _missing_daemons(
     snapshot: Snapshot, node: Node, old: str, sick: Collection[str], objects: tuple[str, ...]
 ) -> Iterator[Problem]:
+    """Pods that their controller still has to make: it, not the image, is what they wait for."""
+    lacking = {w.key for w in snapshot.workloads if w.lacking}
+    unseen = snapshot.taken_at - node.created_at < UNSEEN_S
+    for key in _absent(snapshot, node, old, sick):
+        if unseen or key in lacking:
+            yield Problem(f"on node {node.name} there is no pod of {key} yet", objects)
+
+
+def unwanted(snapshot: Snapshot, new: str, old: str, sick: Collection[str] = ()) -> tuple[str, ...]:
+    """One line for each DaemonSet that runs on the old machine and wants no pod on a usable replacement."""
+    node = snapshot.node_of(new)
+    absent = _absent(snapshot, node, old, sick) if node else ()
+    return tuple(f"{key} ran on {old} and has no place on {new}: see its node selector" for key in absent)
+
+
+def _absent(snapshot: Snapshot, node: Node, old: str, sick: Collection[str]) -> tuple[str, ...]:
     before = snapshot.node_of(old)
     expected = _daemons_on(snapshot, before) if before else frozenset()
     there = frozenset(owner_key(pod) for pod in snapshot.pods_on(node.name))
-    for key in sorted(expected - there - set(sick)):
-        yield Problem(f"on node {node.name} a pod of {key} is not Ready", objects, True)
+    return tuple(sorted(expected - there - set(sick)))
 
 
 def _daemons_on(snapshot: Snapshot, node: Node) -> frozenset[str]:

@@ -93,7 +93,7 @@ class Workload:
     """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready.
 
     ``surges`` is True for a Deployment that replaces its last pod by starting the new one first; ``rolled_for`` is
-    what we last rolled it for (:meth:`Cluster.roll`).
+    what we last rolled it for (:meth:`Cluster.roll`). A DaemonSet is ``lacking`` its pod on so many of its nodes.
     """
 
     kind: str
@@ -104,6 +104,7 @@ class Workload:
     ready: int
     surges: bool = False
     rolled_for: str = ""
+    lacking: int = 0
 
     @property
     def key(self) -> str:

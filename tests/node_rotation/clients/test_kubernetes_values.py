@@ -72,3 +72,12 @@ def test_what_a_deployment_was_rolled_for_is_in_its_template():
     template = {"metadata": {"annotations": {"node-rotation/rolled-for": "uid-1"}}}
     assert values.workload("Deployment", deployment(template=template)).rolled_for == "uid-1"
     assert values.workload("Deployment", deployment()).rolled_for == ""
+
+
+@pytest.mark.parametrize(("status", "lacking"), [((3, 2), 1), ((3, 3), 0), ((2, 3), 0)])
+def test_a_daemon_set_says_on_how_many_of_its_nodes_a_pod_is_still_lacking(status, lacking):
+    found = {
+        "metadata": {"namespace": "shop", "name": "log", "uid": "uid-log"},
+        "status": dict(zip(("desiredNumberScheduled", "currentNumberScheduled"), status, strict=True)),
+    }
+    assert values.workload("DaemonSet", found).lacking == lacking
