@@ -67,7 +67,7 @@ class MemoryCluster:
     def workloads(self) -> tuple[Workload, ...]:
         """Every Deployment, StatefulSet and DaemonSet."""
         self._journal.read(KUBERNETES, "workloads")
-        return self._cached("workloads", self._objects.version, self._workloads)
+        return (*self._cached("workloads", self._objects.version, self._workloads), *self._any.deployments())
 
     def volumes(self) -> tuple[Volume, ...]:
         """Every PersistentVolume."""

@@ -74,6 +74,13 @@ def test_what_a_deployment_was_rolled_for_is_in_its_template():
     assert values.workload("Deployment", deployment()).rolled_for == ""
 
 
+def test_a_paused_deployment_says_what_it_had():
+    found = deployment()
+    assert values.workload("Deployment", found).before_pause == ""
+    found["metadata"]["annotations"] = {"node-rotation/replicas": "2"}
+    assert values.workload("Deployment", found).before_pause == "2"
+
+
 @pytest.mark.parametrize(("status", "lacking"), [((3, 2), 1), ((3, 3), 0), ((2, 3), 0)])
 def test_a_daemon_set_says_on_how_many_of_its_nodes_a_pod_is_still_lacking(status, lacking):
     found = {
