@@ -150,7 +150,7 @@ def structural(pod: Pod, budgets: Iterable[Budget]) -> Blocked | None:
 
     Two things never clear by waiting: several budgets over one pod (the Eviction API answers 500), and a budget
     that wants as many healthy pods as there are. A pod that does not run yet may always go, an unready one if
-    its budget says ``unhealthyPodEvictionPolicy: AlwaysAllow``.
+    its budget has the healthy pods it wants, or says ``unhealthyPodEvictionPolicy: AlwaysAllow``.
 
     :param budgets: every budget of the cluster, or those that cover the pod.
     """
@@ -168,7 +168,7 @@ def _structural(pod: Pod, found: tuple[Budget, ...]) -> Blocked | None:
             "leave one budget over each pod",
         )
     for budget in found:
-        if _never_allows(budget) and (pod.ready or not budget.always_allow_unhealthy):
+        if _never_allows(budget) and (pod.ready or not _lets_unhealthy_go(budget)):
             return Blocked(
                 f"PodDisruptionBudget {budget.key} can never allow an eviction: it wants {budget.desired_healthy} "
                 f"healthy of {budget.expected}",
@@ -257,6 +257,11 @@ def _rules(pod: Pod, policy: DrainPolicy, now: float) -> Iterator[tuple[PodRule,
 
 def _never_allows(budget: Budget) -> bool:
     return budget.observed and 0 < budget.expected <= budget.desired_healthy
+
+
+def _lets_unhealthy_go(budget: Budget) -> bool:
+    """https://kubernetes.io/docs/tasks/run-application/configure-pdb/#unhealthy-pod-eviction-policy"""
+    return budget.always_allow_unhealthy or budget.healthy >= budget.desired_healthy
 
 
 def _matches(pod: Pod, key: str, operator: str, values: tuple[str, ...]) -> bool:

@@ -35,10 +35,12 @@ class Health:
 
     :param reasons: what is worse than before, each naming its object; empty is green.
     :param image_fault: the cause lies on new nodes.
+    :param suspects: keys of workloads that fail on new nodes alone, too few of them to blame the image.
     """
 
     reasons: tuple[str, ...] = ()
     image_fault: bool = False
+    suspects: tuple[str, ...] = ()
 
     @property
     def green(self) -> bool:
@@ -77,16 +79,19 @@ def judge(
         for node in snapshot.nodes
         if node.instance_id and node.instance_id in leaving and node.name not in new
     }
+    lagging = _lagging(snapshot, baseline, evicted)
+    suspects = [w for w, pods in lagging if pods and all(pod.node in new for pod in pods)]
     findings = [
         *_machines_without_node(snapshot, new_machines),
         *_nodes(snapshot, baseline, new, away),
-        *_workloads(snapshot, baseline, evicted, new),
+        *((_short(workload, pods), False) for workload, pods in lagging),
         *_budgets(snapshot, baseline),
         *_system_pods(snapshot, baseline, new, away),
         *_daemons(snapshot, baseline, new),
     ]
     reasons = tuple(dict.fromkeys(reason for reason, _ in findings))
-    return Health(reasons, any(fault for _, fault in findings))
+    fault = any(fault for _, fault in findings) or _unrelated(suspects)
+    return Health(reasons, fault, () if fault else tuple(w.key for w in suspects))
 
 
 def workload_of(pod: Pod, workloads: Iterable[Workload]) -> str | None:
@@ -118,24 +123,34 @@ def _condition(node: Node) -> str:
     return f"NotReady ({node.ready_reason})" if node.ready_reason else "NotReady"
 
 
-def _workloads(snapshot: Snapshot, baseline: Baseline, evicted: Collection[str], new: set[str]) -> Iterator[_Finding]:
+def _lagging(
+    snapshot: Snapshot, baseline: Baseline, evicted: Collection[str]
+) -> tuple[tuple[Workload, tuple[Pod, ...]], ...]:
+    """The evicted workloads that are not back, each with its pods that are not Ready."""
     lagging = {
         w.key: w
         for w in snapshot.workloads
         if w.key in evicted and w.ready < w.desired and w.key not in baseline.unhealthy
     }
-    if not lagging:
-        return
     unready: dict[str, list[Pod]] = {key: [] for key in lagging}
-    for pod in snapshot.pods:
+    for pod in snapshot.pods if lagging else ():
         key = owner_key(pod)
         if key in unready and _unready(pod):
             unready[key].append(pod)
-    for key, workload in lagging.items():
-        pods = unready[key]
-        where = f" ({', '.join(_place(pod) for pod in pods[:3])})" if pods else ""
-        on_new = bool(pods) and all(pod.node in new for pod in pods)
-        yield f"{key}: {workload.ready} of {workload.desired} Ready{where}", on_new
+    return tuple((workload, tuple(unready[key])) for key, workload in lagging.items())
+
+
+def _short(workload: Workload, pods: tuple[Pod, ...]) -> str:
+    where = f" ({', '.join(_place(pod) for pod in pods[:3])})" if pods else ""
+    return f"{workload.key}: {workload.ready} of {workload.desired} Ready{where}"
+
+
+def _unrelated(suspects: Collection[Workload]) -> bool:
+    """Whether more than one application fails on new nodes alone; those of one namespace may need each other.
+
+    One proves nothing: our taint keeps evicted pods off the old nodes, so that a new one is where they fail anyway.
+    """
+    return len({workload.namespace for workload in suspects}) > 1
 
 
 def _budgets(snapshot: Snapshot, baseline: Baseline) -> Iterator[_Finding]:
@@ -149,15 +164,26 @@ def _system_pods(snapshot: Snapshot, baseline: Baseline, new: set[str], away: se
         if not _system(pod) or not _unready(pod) or pod.node in away:
             continue
         if pod.key not in baseline.unready_system_pods and owner_key(pod) not in baseline.unhealthy:
-            yield f"{_place(pod)} is not Ready", pod.node in new
+            fault = pod.node in new and (not is_daemon(pod) or works_elsewhere(pod, snapshot.pods))
+            yield f"{_place(pod)} is not Ready", fault
 
 
 def _daemons(snapshot: Snapshot, baseline: Baseline, new: set[str]) -> Iterator[_Finding]:
     for pod in snapshot.pods:
-        if pod.node not in new or pod.owner is None or pod.owner.kind != "DaemonSet" or not _unready(pod):
+        if pod.node not in new or not is_daemon(pod) or not _unready(pod):
             continue
         if owner_key(pod) not in baseline.unhealthy:
-            yield f"{_place(pod)} is not Ready", True
+            yield f"{_place(pod)} is not Ready", works_elsewhere(pod, snapshot.pods)
+
+
+def is_daemon(pod: Pod) -> bool:
+    """Whether a DaemonSet put it on its node."""
+    return pod.owner is not None and pod.owner.kind == "DaemonSet"
+
+
+def works_elsewhere(pod: Pod, pods: Iterable[Pod]) -> bool:
+    """Whether a DaemonSet is Ready on another node now: if not, this pod's node is not why it is not."""
+    return any(p.ready and p.node != pod.node and owner_key(p) == owner_key(pod) for p in pods)
 
 
 def _system(pod: Pod) -> bool:

@@ -11,9 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from node_rotation import lock
+from node_rotation.configuration.autoscaler_policy import remembering
 from node_rotation.configuration.intake_policy import IntakePolicy
 from node_rotation.errors import BlockedError, GoneError, PermanentError, TransientError
 from node_rotation.ledger import Change, ClosedIntake, Ledger
+from node_rotation.names import REPLICAS
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 
@@ -161,7 +163,9 @@ def _open(run: Run, door: Door) -> tuple[str, ...]:
         return ()
     try:
         theirs = door is AUTOSCALER and _scaled_by_others(run, known.policy)
-        if not theirs:
+        if theirs:
+            _forget_pause(run, known.policy)
+        else:
             _send(run, known.policy, closing=False)
     except TransientError as error:
         since, trouble = known.opening_since or run.clock.now(), str(error)
@@ -191,12 +195,15 @@ def _replicas(run: Run) -> int:
     """
     policy = run.settings.policy.autoscaler
     try:
-        return int(run.cluster.objects.read(policy.object)["spec"].get("replicas", 1))
+        found = run.cluster.objects.read(policy.object)
     except GoneError as error:
         remedy = "Name its Deployment (autoscaler.deployment, autoscaler.namespace), or set autoscaler.pause: false, "
         remedy += "in the fleet file."
         reason = f"there is no cluster-autoscaler to pause: {error}"
         raise BlockedError(Blocked(reason, (str(policy.object),), remedy)) from error
+    replicas = int(found["spec"].get("replicas", 1))
+    before = (found.get("metadata", {}).get("annotations") or {}).get(REPLICAS, "")
+    return int(before) if before.isdecimal() and not replicas else replicas  # paused by a run whose Lease is gone
 
 
 def _scaled_by_others(run: Run, policy: IntakePolicy) -> str:
@@ -210,6 +217,13 @@ def _scaled_by_others(run: Run, policy: IntakePolicy) -> str:
         return str(error)
     ours = (how.close["spec"]["replicas"], how.open["spec"]["replicas"])
     return "" if replicas in ours else f"somebody else has scaled {how} to {replicas}"
+
+
+def _forget_pause(run: Run, policy: IntakePolicy) -> None:
+    """Take our annotation off what somebody else has scaled."""
+    if policy.kubernetes is not None:
+        with suppress(GoneError):
+            run.cluster.objects.patch(policy.kubernetes, remembering(None))
 
 
 def _write(run: Run, how: Change) -> None:

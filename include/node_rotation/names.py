@@ -35,6 +35,9 @@ KEPT_BY = "node-rotation/kept-by"
 ROLLED_FOR = "node-rotation/rolled-for"
 """Annotation of a Deployment's pod template: the uid of the pod it was rolled for. It stays, as kubectl's does."""
 
+REPLICAS = "node-rotation/replicas"
+"""Annotation of a paused cluster-autoscaler's Deployment: what it had, for a sweep that finds no Lease."""
+
 LEFT_TARGETS = "node-rotation/left-target-groups"
 """Annotation of a Node, written before its machine is deregistered: the target groups (ARNs) it goes back to."""
 

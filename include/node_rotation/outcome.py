@@ -45,7 +45,8 @@ class Blocked:
     :param reason: what happened, one sentence.
     :param objects: what it happened to, e.g. ``("pod shop/api-1", "pdb shop/api")``.
     :param remedy: what to do about it, one sentence.
-    :param image_fault: True if the cause lies in the new image (never joined, NotReady, regression on new nodes).
+    :param image_fault: True if the cause lies in the new image (never joined, NotReady, what fails
+        on new nodes without a cause of its own).
     """
 
     reason: str

@@ -19,7 +19,7 @@ from node_rotation.steps import baseline_tag
 from node_rotation.steps.heal import send_away
 from node_rotation.steps.restore import restore, restored, timeout_s
 from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
-from node_rotation.steps.undo import Before, marked, undo_group, undo_nodes
+from node_rotation.steps.undo import Before, marked, paused, undo_group, undo_nodes, unpause
 from node_rotation.steps.verify import orphans, residue
 from node_rotation.world.aws import Instance, ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
@@ -169,6 +169,9 @@ def _stray(run: Run, did: list[str]) -> list[str]:
         return [str(error)]
     try:
         larger = [line for asg in snapshot.groups for line in _settle_group(run, asg, did)]
+        for workload in paused(snapshot):
+            with _told(workload.key, larger):
+                unpause(run, workload, did)
         snapshot = run.look()
         leaving = {i.id for i in snapshot.instances.values() if names.DETACHED_FROM in i.tags}
         undo_nodes(run, snapshot, {n.instance_id for n in snapshot.nodes if marked(n)} - leaving, did)

@@ -29,6 +29,20 @@ def a_world(replicas: int = 2, *faults: seeds.Fault) -> MemoryWorld:
     return world
 
 
+def paused_without_a_lease() -> MemoryWorld:
+    """A run has paused it; then somebody has deleted its Lease by hand."""
+    world = a_world()
+    prepare(run_for(world, autoscaler=PAUSE), "workers")
+    lease = world.cluster.lease()
+    assert lease is not None
+    world.cluster.delete_lease(lease)
+    return world
+
+
+def annotations(world: MemoryWorld) -> dict[str, str]:
+    return dict(world.cluster.objects.found[AUTOSCALER].get("metadata", {}).get("annotations", {}))
+
+
 def replicas(world: MemoryWorld) -> int:
     return int(world.cluster.objects.found[AUTOSCALER]["spec"]["replicas"])
 
@@ -86,7 +100,7 @@ def test_what_somebody_else_scales_it_to_is_left() -> None:
     world.cluster.objects.found[AUTOSCALER]["spec"]["replicas"] = 1
     did = restore(run, "workers")
     assert any("somebody else has scaled Deployment kube-system/cluster-autoscaler to 1" in line for line in did)
-    assert replicas(world) == 1
+    assert (replicas(world), annotations(world)) == (1, {})
     assert after(world).clean
 
 
@@ -158,3 +172,52 @@ def test_an_intake_that_refuses_to_open_does_not_keep_it_paused() -> None:
     ledger = parse(lease.annotations[LEDGER])
     assert ledger.intake is not None
     assert ledger.autoscaler is None
+
+
+def test_while_it_is_paused_its_deployment_says_what_it_had() -> None:
+    world = a_world()
+    run = run_for(world, autoscaler=PAUSE)
+    prepare(run, "workers")
+    assert annotations(world) == {"node-rotation/replicas": "2"}
+    restore(run, "workers")
+    assert annotations(world) == {}
+
+
+@pytest.mark.parametrize("policy", [{}, {"autoscaler": PAUSE}])
+def test_a_sweep_starts_it_again_though_its_lease_is_gone(policy: dict[str, Any]) -> None:
+    world = paused_without_a_lease()
+    run = run_for(world, **policy)
+    assert f"{AUTOSCALER}: annotation node-rotation/replicas (2)" in verify(run).residue
+    swept = sweep_all(world, run)
+    assert swept.left == ()
+    assert f"{AUTOSCALER} has 2 replicas again" in swept.did
+    assert (replicas(world), annotations(world)) == (2, {})
+    assert after(world).clean
+
+
+def test_the_next_run_starts_it_again_though_the_lease_is_gone() -> None:
+    world = paused_without_a_lease()
+    engine.rotate(run_for(world, "run-2", autoscaler=PAUSE))
+    assert (replicas(world), annotations(world)) == (2, {})
+
+
+def test_a_run_that_does_not_pause_it_names_what_another_left() -> None:
+    world = paused_without_a_lease()
+    result = engine.rotate(run_for(world, "run-2"))
+    assert result.verdict is not None
+    assert f"{AUTOSCALER}: annotation node-rotation/replicas (2)" in result.verdict.residue
+
+
+def test_what_somebody_else_has_scaled_it_to_since_is_left_and_only_the_annotation_goes() -> None:
+    world = paused_without_a_lease()
+    world.cluster.objects.found[AUTOSCALER]["spec"]["replicas"] = 1
+    assert sweep_all(world, run_for(world)).left == ()
+    assert (replicas(world), annotations(world)) == (1, {})
+
+
+def test_one_that_may_not_be_patched_is_named_and_keeps_nothing_else_from_being_put_back() -> None:
+    world = paused_without_a_lease()
+    world.journal.faults.append(seeds.Fault("denied", service="kubernetes", action="patch", status=403))
+    swept = sweep_all(world, run_for(world))
+    assert any(AUTOSCALER in line for line in swept.left)
+    assert not [line for line in world.residue() if "cluster-autoscaler" not in line]

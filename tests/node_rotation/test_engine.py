@@ -10,6 +10,7 @@ from tests.node_rotation.crashes import after, dies_at_the_last, plan_for, rotat
 
 from node_rotation import ending, engine, lock, names, sweep
 from node_rotation.ledger import parse
+from node_rotation.model import StepName
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
@@ -44,6 +45,24 @@ def test_claims_never_take_more_than_the_slots() -> None:
     world.monitor.claims_in_use = in_use
     rotate(world, budget={"max_surge": 2})
     assert world.monitor.max_claimed["workers"] == 2
+
+
+def test_an_application_that_does_not_start_again_holds_the_rotation_and_freezes_no_image() -> None:
+    world = MemoryWorld.simple(3, replicas=3)
+    world.add_workload(seeds.Workload("api", replicas=1))
+    world.clock.wait(20.0)
+
+    def breaks(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.DRAIN and event.batch == "workers/1":
+            world.objects.workloads["Deployment", "default", "api"].seed = seeds.Workload("api", ready_after=9e9)
+
+    result = engine.rotate(run_for(world), breaks)
+    ((name, why),) = result.failed
+    assert (name, why.image_fault, result.frozen) == ("workers/1", False, ())
+    bad = world.image_id("base-new")
+    assert f"Image {bad} is not frozen" in why.remedy
+    assert "only those of Deployment default/api fail there" in why.remedy
+    assert f"node-rotation freeze {bad} --reason TEXT" in why.remedy
 
 
 def test_an_image_that_never_joins_stops_at_the_canary_and_everything_goes_back() -> None:

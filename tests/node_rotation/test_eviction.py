@@ -146,6 +146,12 @@ def test_pending_pods_and_unready_ones_under_always_allow_may_go():
     assert structural(pod("api-1"), [never]) is not None
 
 
+def test_an_unready_pod_may_go_as_long_as_its_budget_has_the_healthy_pods_it_wants():
+    unready = pod("api-1", ready=False)
+    assert structural(unready, [budget(expected=3, desired=3, healthy=3)]) is None
+    assert structural(unready, [budget(expected=3, desired=3, healthy=2)]) is not None
+
+
 def test_a_budget_whose_status_is_not_current_is_not_judged():
     assert structural(pod("api-1"), [budget(expected=3, desired=3, observed=False)]) is None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from tests.node_rotation.builders import Machine, budget, pod, world
 
 from node_rotation.health import Baseline, Health, baseline_of, judge, workload_of
-from node_rotation.world.kubernetes import Workload
+from node_rotation.world.kubernetes import Owner, Workload
 from node_rotation.world.snapshot import Snapshot
 
 API = "Deployment shop/api"
@@ -66,11 +67,38 @@ def test_an_evicted_workload_must_be_back():
     assert waiting == Health((f"{API}: 2 of 3 Ready (pod shop/api-9, not scheduled,)",))
 
 
-def test_pods_that_only_fail_on_new_nodes_blame_the_image():
-    bad = [pod("api-9", "node-i-new", ready=False)]
-    assert gate(after(ready=2, pods=bad)).image_fault
-    everywhere = [*bad, pod("api-8", "node-i-old", ready=False)]
-    assert not gate(after(ready=1, pods=everywhere)).image_fault
+def failing(*places: tuple[str, str]) -> Health:
+    """The gate over workloads of one replica, each by its namespace and the node its only pod fails on."""
+    owners = [Owner("StatefulSet", f"db-{n}") for n in range(len(places))]
+    pods = [
+        replace(pod(f"db-{n}-0", node, namespace=namespace, ready=False), owner=owners[n])
+        for n, (namespace, node) in enumerate(places)
+    ]
+    workloads = [Workload("StatefulSet", namespace, f"db-{n}", "u", 1, 0) for n, (namespace, _) in enumerate(places)]
+    snapshot = replace(after(pods=pods), workloads=tuple(workloads))
+    return judge(snapshot, Baseline(), evicted=[w.key for w in workloads], new_machines=["i-new"])
+
+
+def test_one_workload_that_only_fails_on_new_nodes_is_suspicious_and_no_more():
+    health = failing(("shop", "node-i-new"))
+    assert not health.green
+    assert (health.image_fault, health.suspects) == (False, ("StatefulSet shop/db-0",))
+
+
+def test_two_workloads_of_one_namespace_may_need_each_other():
+    health = failing(("shop", "node-i-new"), ("shop", "node-i-new"))
+    assert (health.image_fault, health.suspects) == (False, ("StatefulSet shop/db-0", "StatefulSet shop/db-1"))
+
+
+def test_two_unrelated_workloads_that_only_fail_on_new_nodes_blame_the_image():
+    health = failing(("shop", "node-i-new"), ("blog", "node-i-new"))
+    assert (health.image_fault, health.suspects) == (True, ())
+
+
+def test_workloads_that_fail_elsewhere_as_well_are_not_even_suspicious():
+    health = failing(("shop", "node-i-old"), ("blog", ""))
+    assert (health.image_fault, health.suspects) == (False, ())
+    assert len(health.reasons) == 2
 
 
 def test_a_budget_below_its_wish_and_an_unready_system_pod_keep_the_gate_shut():
@@ -79,9 +107,20 @@ def test_a_budget_below_its_wish_and_an_unready_system_pod_keep_the_gate_shut():
     assert gate(after(pods=[dns])).reasons == ("pod kube-system/dns on node-i-old is not Ready",)
 
 
-def test_a_daemons_pod_failing_on_a_new_node_is_the_images_fault():
-    health = gate(after(pods=[pod("cni-1", "node-i-new", owner="DaemonSet", ready=False)]))
-    assert health == Health(("pod shop/cni-1 on node-i-new is not Ready",), image_fault=True)
+@pytest.mark.parametrize("namespace", ["shop", "kube-system"])
+def test_a_daemons_pod_failing_on_a_new_node_alone_is_the_images_fault(namespace: str):
+    daemons = {"owner": "DaemonSet", "namespace": namespace}
+    failing = pod("cni-1", "node-i-new", ready=False, **daemons)
+    reasons = (f"pod {namespace}/cni-1 on node-i-new is not Ready",)
+    assert gate(after(pods=[failing, pod("cni-2", "node-i-old", **daemons)])) == Health(reasons, image_fault=True)
+
+
+@pytest.mark.parametrize("namespace", ["shop", "kube-system"])
+def test_a_daemon_set_that_is_ready_nowhere_is_not_the_images_fault(namespace: str):
+    daemons = {"owner": "DaemonSet", "namespace": namespace, "ready": False}
+    health = gate(after(pods=[pod("cni-1", "node-i-new", **daemons), pod("cni-2", "node-i-old", **daemons)]))
+    assert not health.green
+    assert not health.image_fault
 
 
 def test_a_replica_sets_pod_belongs_to_its_deployment():

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from node_rotation.names import ROLLED_FOR
+from node_rotation.names import REPLICAS, ROLLED_FOR
 from node_rotation.workloads.volume import Volume
 from node_rotation.world.kubernetes import Budget, Lease, Node, Owner, Pod, Taint, Workload
 
@@ -128,6 +128,8 @@ def workload(kind: str, found: Json) -> Workload:
         ready,
         surges=kind == "Deployment" and _surges(spec),
         rolled_for=(template.get("annotations") or {}).get(ROLLED_FOR, ""),
+        lacking=max(0, desired - status.get("currentNumberScheduled", 0)) if kind == "DaemonSet" else 0,
+        before_pause=(meta.get("annotations") or {}).get(REPLICAS, ""),
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from node_rotation.configuration.durations import Duration
 from node_rotation.configuration.intake_policy import IntakePolicy, KubernetesIntake, ObjectRef
 from node_rotation.model import Value
+from node_rotation.names import REPLICAS
 
 
 class AutoscalerPolicy(Value):
@@ -27,13 +28,22 @@ class AutoscalerPolicy(Value):
         return ObjectRef(api_version="apps/v1", kind="Deployment", namespace=self.namespace, name=self.deployment)
 
     def pausing(self, replicas: int) -> IntakePolicy:
-        """How it is paused, and started again.
+        """How it is paused, and started again; while it is paused its Deployment says what it had.
 
         :param replicas: how many it has now.
         """
-        how = KubernetesIntake(**self.object.model_dump(), close=_scaled(0), open=_scaled(replicas))
+        how = KubernetesIntake(**self.object.model_dump(), close=scaled(0, str(replicas)), open=scaled(replicas, None))
         return IntakePolicy(kubernetes=how, timeout=self.timeout)
 
 
-def _scaled(replicas: int) -> dict[str, Any]:
-    return {"spec": {"replicas": replicas}}
+def scaled(replicas: int, before: str | None) -> dict[str, Any]:
+    """A patch of its Deployment.
+
+    :param before: what it had before it was paused; None takes that away.
+    """
+    return {**remembering(before), "spec": {"replicas": replicas}}
+
+
+def remembering(before: str | None) -> dict[str, Any]:
+    """As :func:`scaled`, of the annotation alone."""
+    return {"metadata": {"annotations": {REPLICAS: before}}}

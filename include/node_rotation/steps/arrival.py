@@ -8,7 +8,7 @@ from node_rotation import lock
 from node_rotation.scaling import hooks
 from node_rotation.steps.cordon import kept_by
 from node_rotation.steps.scene import Scene
-from node_rotation.steps.usable import Problem
+from node_rotation.steps.usable import Problem, unwanted
 
 
 def keep(place: Scene) -> None:
@@ -27,6 +27,12 @@ def patience(place: Scene, problems: Sequence[Problem]) -> float:
     policy = place.run.settings.groups[place.claim.group]
     held = all(problem.launched for problem in problems)
     return hooks.patience_s(place.group, hooks.LAUNCHING, policy.hook_timeout) if held else 0.0
+
+
+def left_out(place: Scene) -> tuple[str, ...]:
+    """For the log: DaemonSets that the replacements don't run, though their predecessors do."""
+    pairs = place.claim.replacements.items()
+    return tuple(line for old, new in pairs for line in unwanted(place.snapshot, new, old, place.sick))
 
 
 def aws_says(place: Scene) -> str:

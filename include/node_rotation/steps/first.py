@@ -8,7 +8,7 @@ from __future__ import annotations
 from node_rotation.control_plane import quorum
 from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.scaling import hooks
-from node_rotation.steps.arrival import aws_says, keep, patience
+from node_rotation.steps.arrival import aws_says, keep, left_out, patience
 from node_rotation.steps.assignment import assign, newcomers
 from node_rotation.steps.scene import Scene, gone, span, stays
 from node_rotation.steps.usable import Problem, problem
@@ -60,7 +60,7 @@ def arrived(place: Scene) -> Outcome:
     """Done once every replacement is usable; Blocked once the time of both halves has passed."""
     problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None]
     if not problems:
-        return Done("the replacements are in service")
+        return Done("; ".join(("the replacements are in service", *left_out(place))))
     policy = place.run.settings.groups[place.claim.group]
     waited = place.now - (place.claim.terminate_since or place.claim.since)
     if wrong := next((p for p in problems if p.final), None):
@@ -79,7 +79,9 @@ def _missing(place: Scene, old: str) -> Problem | None:
         text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
         return Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return _strayed(place, old, new) or problem(place.snapshot, place.group, new, old, target, place.baseline.served)
+    return _strayed(place, old, new) or problem(
+        place.snapshot, place.group, new, old, target, place.baseline.served, place.sick
+    )
 
 
 def _full(place: Scene) -> bool:

@@ -195,10 +195,23 @@ def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
         return Blocked(
             f"not as well as before after {span(waited)}: {'; '.join(health.reasons)}",
             (f"batch {batch.name}", *(f"instance {m}" for m in claim.replacements.values())),
-            "Correct what it names; then clear this gate, and the batches that were held go on.",
+            "Correct what it names; then clear this gate, and the batches that were held go on."
+            + _not_frozen(seen, health),
             health.image_fault,
         )
     return Waiting(tuple(f"gate: {reason}" for reason in health.reasons), policy.poll)
+
+
+def _not_frozen(seen: Scene, health: Health) -> str:
+    """Why an image is not frozen that somebody may take for the cause, and how to freeze it."""
+    claims = seen.ledger.claims_of(seen.claim.group)
+    if not health.suspects or any(c.state is ClaimState.PASSED for c in claims):
+        return ""
+    image = seen.run.plan.group(seen.claim.group).target.image.id
+    return (
+        f" Image {image} is not frozen: evicted pods start on new machines anyway, and only those of "
+        f"{' and '.join(health.suspects)} fail there. If it is the cause: node-rotation freeze {image} --reason TEXT."
+    )
 
 
 def _leftover(seen: Scene) -> tuple[Node, ...]:

@@ -14,7 +14,7 @@ from node_rotation.run import Run
 from node_rotation.scaling.detaching import refusal
 from node_rotation.scaling.targets import labels
 from node_rotation.steps import first, traffic
-from node_rotation.steps.arrival import aws_says, keep, patience
+from node_rotation.steps.arrival import aws_says, keep, left_out, patience
 from node_rotation.steps.assignment import assign, raise_desired, spare, unasked
 from node_rotation.steps.prepare import ensure
 from node_rotation.steps.scene import (
@@ -80,7 +80,7 @@ class Launch:
             return refused
         problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None] or _homeless(place)
         if not problems:
-            return Done(f"{len(place.claim.machines)} replacements are in service")
+            return Done("; ".join((f"{len(place.claim.machines)} replacements are in service", *left_out(place))))
         waited = place.now - place.claim.since
         if wrong := next((p for p in problems if p.final), None):
             return wrong.blocked(waited)
@@ -168,7 +168,7 @@ def _missing(place: Scene, old: str) -> Problem | None:
         text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
         return _kept(place) or Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return problem(place.snapshot, place.group, new, old, target, place.baseline.served)
+    return problem(place.snapshot, place.group, new, old, target, place.baseline.served, place.sick)
 
 
 def _homeless(place: Scene) -> list[Problem]:

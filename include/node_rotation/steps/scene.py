@@ -39,6 +39,11 @@ class Scene:
         """The clock's time, epoch seconds."""
         return self.run.clock.now()
 
+    @property
+    def sick(self) -> tuple[str, ...]:
+        """Keys of the workloads that were broken before the run."""
+        return self.ledger.sick.unhealthy if self.ledger.sick else ()
+
     def old_nodes(self) -> tuple[Node, ...]:
         """The Nodes of the old machines that still have one."""
         ours = (m for m in self.claim.machines if not self.taken_out(m))

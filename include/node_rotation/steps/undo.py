@@ -1,4 +1,4 @@
-"""Take our marks off a group and its nodes; restore and sweep share it."""
+"""Take our marks off a group, its nodes and a paused autoscaler; restore and sweep share it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from node_rotation import lock, names
+from node_rotation.configuration.autoscaler_policy import remembering, scaled
+from node_rotation.configuration.intake_policy import ObjectRef
 from node_rotation.errors import GoneError
 from node_rotation.run import Run
 from node_rotation.steps.cordon import OURS, uncordon
 from node_rotation.steps.scene import ending, fresh_group
-from node_rotation.world.kubernetes import Node
+from node_rotation.world.kubernetes import Node, Workload
 from node_rotation.world.snapshot import Snapshot
 
 
@@ -56,6 +58,31 @@ def undo_nodes(run: Run, snapshot: Snapshot, machines: Collection[str], did: lis
             except GoneError:
                 continue
             did.append(f"node {node.name}: our marks are gone")
+
+
+def paused(snapshot: Snapshot) -> tuple[Workload, ...]:
+    """The Deployments that say that we paused them."""
+    return tuple(w for w in snapshot.workloads if w.before_pause)
+
+
+def unpause(run: Run, workload: Workload, did: list[str]) -> None:
+    """Give a paused Deployment back what it had, unless somebody has scaled it since; then only our annotation goes.
+
+    What can't be read is left to a person: residue names it.
+    """
+    ref = ObjectRef(api_version="apps/v1", kind="Deployment", namespace=workload.namespace, name=workload.name)
+    before = workload.before_pause
+    if not before.isdecimal():
+        return
+    lock.require(run)
+    try:
+        run.cluster.objects.patch(ref, remembering(None) if workload.desired else scaled(int(before), None))
+    except GoneError:
+        return
+    did.append(
+        f"{workload.key}: our mark is gone" if workload.desired else f"{workload.key} has {before} replicas again"
+    )
+    run.look.forget()
 
 
 def marked(node: Node) -> tuple[str, ...]:

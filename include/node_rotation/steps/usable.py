@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
+from node_rotation.health import is_daemon, owner_key, works_elsewhere
 from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.scaling import hooks
 from node_rotation.scaling.targets import label, lacking
 from node_rotation.steps.scene import gone, span
 from node_rotation.world.aws import Instance, Member, ScalingGroup
-from node_rotation.world.kubernetes import Node, Pod
+from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
 STARTUP_TAINTS = (
@@ -22,6 +23,8 @@ STARTUP_TAINTS = (
 STARTUP_SUFFIX = "agent-not-ready"  # node.cilium.io/, ebs.csi.aws.com/, efs.csi.aws.com/
 _TARGET_REMEDY = f"Look at the target group's health check and the machine's security groups, then {CLEAR_BATCH}"
 CORDON_TAINT = "node.kubernetes.io/unschedulable"
+UNSEEN_S = 30.0
+"""So young a Node may be unknown to the DaemonSet controller; later its status speaks of it as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,21 @@ class Problem:
 
 
 def problem(
-    snapshot: Snapshot, group: ScalingGroup, new: str, old: str, image_id: str, served: Sequence[str] = ()
+    snapshot: Snapshot,
+    group: ScalingGroup,
+    new: str,
+    old: str,
+    image_id: str,
+    served: Sequence[str] = (),
+    sick: Collection[str] = (),
 ) -> Problem | None:
     """The first thing that keeps a replacement from being usable, or None.
 
     :param new: the replacement's instance id.
-    :param old: the old machine's: the DaemonSets that run there must run on the new one too.
+    :param old: the old machine's: the DaemonSets that run there must run on the new one too, if they belong there.
     :param image_id: what the plan launches.
     :param served: target groups (ARNs) that it must serve as its predecessor did.
+    :param sick: keys of workloads that were broken before the run: nobody waits for their pods.
     """
     instance = snapshot.instances.get(new)
     if instance is None or gone(instance):
@@ -74,7 +84,7 @@ def problem(
     member = group.member(new)
     if member is None or member.lifecycle != "InService":
         return _not_in_service(group, instance, member)
-    return _node_problem(snapshot, new, old) or _target_problem(snapshot, new, served)
+    return _node_problem(snapshot, new, old, sick) or _target_problem(snapshot, new, served)
 
 
 def _not_in_service(group: ScalingGroup, instance: Instance, member: Member | None) -> Problem:
@@ -94,7 +104,7 @@ def _target_problem(snapshot: Snapshot, new: str, served: Sequence[str]) -> Prob
     return None
 
 
-def _node_problem(snapshot: Snapshot, new: str, old: str) -> Problem | None:
+def _node_problem(snapshot: Snapshot, new: str, old: str, sick: Collection[str]) -> Problem | None:
     node = snapshot.node_of(new)
     if node is None:
         return Problem(f"replacement {new} runs but has not joined the cluster", (f"instance {new}",), True)
@@ -103,9 +113,8 @@ def _node_problem(snapshot: Snapshot, new: str, old: str) -> Problem | None:
         return Problem(f"node {node.name} is NotReady ({node.ready_reason or 'no reason given'})", objects, True)
     if taint := next((key for key, _, effect in node.taints if _startup(key, effect)), None):
         return Problem(f"node {node.name} still has the startup taint {taint}", objects, True)
-    if pods := _daemons_missing(snapshot, node, old):
-        return Problem(f"on node {node.name} {pods} is not Ready", objects, True)
-    return None
+    daemons = [*_unready_daemons(snapshot, node, sick, objects), *_missing_daemons(snapshot, node, old, sick, objects)]
+    return min(daemons, key=lambda p: not p.image_fault, default=None)
 
 
 def _startup(key: str, effect: str) -> bool:
@@ -114,16 +123,43 @@ def _startup(key: str, effect: str) -> bool:
     return key.startswith(STARTUP_TAINTS) or key.endswith(STARTUP_SUFFIX)
 
 
-def _daemons_missing(snapshot: Snapshot, node: Node, old: str) -> str:
-    ready = {_daemon(p) for p in snapshot.pods_on(node.name) if p.ready}
+def _unready_daemons(
+    snapshot: Snapshot, node: Node, sick: Collection[str], objects: tuple[str, ...]
+) -> Iterator[Problem]:
+    ready = _daemons_on(snapshot, node)
     for pod in snapshot.pods_on(node.name):
-        if _daemon(pod) and not pod.ready and _daemon(pod) not in ready:
-            return f"DaemonSet pod {pod.key}"
+        if not is_daemon(pod) or pod.ready or owner_key(pod) in ready or owner_key(pod) in sick:
+            continue
+        only_here = works_elsewhere(pod, snapshot.pods)
+        nowhere = "" if only_here else ", nor any other of its DaemonSet"
+        yield Problem(f"on node {node.name} DaemonSet pod {pod.key} is not Ready{nowhere}", objects, only_here)
+
+
+def _missing_daemons(
+    snapshot: Snapshot, node: Node, old: str, sick: Collection[str], objects: tuple[str, ...]
+) -> Iterator[Problem]:
+    """Pods that their controller still has to make: it, not the image, is what they wait for."""
+    lacking = {w.key for w in snapshot.workloads if w.lacking}
+    unseen = snapshot.taken_at - node.created_at < UNSEEN_S
+    for key in _absent(snapshot, node, old, sick):
+        if unseen or key in lacking:
+            yield Problem(f"on node {node.name} there is no pod of {key} yet", objects)
+
+
+def unwanted(snapshot: Snapshot, new: str, old: str, sick: Collection[str] = ()) -> tuple[str, ...]:
+    """One line for each DaemonSet that runs on the old machine and wants no pod on a usable replacement."""
+    node = snapshot.node_of(new)
+    absent = _absent(snapshot, node, old, sick) if node else ()
+    return tuple(f"{key} ran on {old} and has no place on {new}: see its node selector" for key in absent)
+
+
+def _absent(snapshot: Snapshot, node: Node, old: str, sick: Collection[str]) -> tuple[str, ...]:
     before = snapshot.node_of(old)
-    expected = {_daemon(p) for p in snapshot.pods_on(before.name) if p.ready} if before else set()
-    missing = sorted(name for name in expected - ready if name)
-    return f"a pod of DaemonSet {missing[0]}" if missing else ""
+    expected = _daemons_on(snapshot, before) if before else frozenset()
+    there = frozenset(owner_key(pod) for pod in snapshot.pods_on(node.name))
+    return tuple(sorted(expected - there - set(sick)))
 
 
-def _daemon(pod: Pod) -> str:
-    return f"{pod.namespace}/{pod.owner.name}" if pod.owner and pod.owner.kind == "DaemonSet" else ""
+def _daemons_on(snapshot: Snapshot, node: Node) -> frozenset[str]:
+    """The keys of the DaemonSets that have a Ready pod on a node."""
+    return frozenset(owner_key(pod) for pod in snapshot.pods_on(node.name) if pod.ready and is_daemon(pod))

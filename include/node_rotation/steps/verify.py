@@ -13,7 +13,7 @@ from node_rotation.managed.planning import busy
 from node_rotation.model import GroupPlan, Strategy
 from node_rotation.run import Run
 from node_rotation.steps.scene import ending, gone, ledger_of, stays
-from node_rotation.steps.undo import marked
+from node_rotation.steps.undo import marked, paused
 from node_rotation.steps.warm import stale
 from node_rotation.world.snapshot import Snapshot
 
@@ -24,8 +24,8 @@ class Verdict:
 
     :param drift: machines of the plan's groups that are not on the target.
     :param orphans: machines out of every group, still running.
-    :param residue: the lock, a closed intake, our tags on groups and machines, our marks on Nodes. A group's sizes
-        and processes are not as before as long as its baseline tag is there: it goes last.
+    :param residue: the lock, a closed intake, our tags on groups and machines, our marks on Nodes and a paused
+        autoscaler. A group's sizes and processes are not as before as long as its baseline tag is there: it goes last.
     :param problems: batches that did not pass, updates that EKS goes on with, and what one that failed left behind.
     """
 
@@ -108,7 +108,7 @@ def _residue(run: Run, snapshot: Snapshot) -> Iterator[str]:
 
 
 def residue(snapshot: Snapshot) -> Iterator[str]:
-    """Marks of ours on groups, machines and nodes, whoever left them."""
+    """Marks of ours on groups, machines, nodes and a paused autoscaler, whoever left them."""
     for group in snapshot.groups.values():
         if names.BASELINE in group.tags:
             yield f"asg {group.name}: tag {names.BASELINE} ({group.tags[names.BASELINE]})"
@@ -116,6 +116,8 @@ def residue(snapshot: Snapshot) -> Iterator[str]:
             instance = snapshot.instances.get(member.instance_id)
             tags = [key for key in names.INSTANCE_TAGS if instance and not gone(instance) and key in instance.tags]
             yield from (f"instance {member.instance_id}: tag {key}" for key in tags)
+    for workload in paused(snapshot):
+        yield f"{workload.key}: annotation {names.REPLICAS} ({workload.before_pause})"
     for node in snapshot.nodes:
         if not ending(snapshot, node.instance_id):
             yield from (f"node {node.name}: {mark}" for mark in marked(node))

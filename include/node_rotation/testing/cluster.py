@@ -67,7 +67,7 @@ class MemoryCluster:
     def workloads(self) -> tuple[Workload, ...]:
         """Every Deployment, StatefulSet and DaemonSet."""
         self._journal.read(KUBERNETES, "workloads")
-        return self._cached("workloads", self._objects.version, self._workloads)
+        return (*self._cached("workloads", self._objects.version, self._workloads), *self._any.deployments())
 
     def volumes(self) -> tuple[Volume, ...]:
         """Every PersistentVolume."""
@@ -247,11 +247,11 @@ class MemoryCluster:
     def _workload(self, workload: WorkloadState) -> Workload:
         seed, nodes = workload.seed, self._objects.nodes
         pods = workload.active()
-        desired = seed.replicas
+        desired, lacking = seed.replicas, 0
         if seed.kind == "DaemonSet":
             homes = {node.name for node in nodes.values() if fits_daemon(workload, node)}
             pods = [pod for pod in pods if pod.node in homes]
-            desired = len(homes)
+            desired, lacking = len(homes), len(homes - {pod.node for pod in workload.pods.values()})
         ready = sum(pod.ready for pod in pods)
         return Workload(
             seed.kind,
@@ -262,6 +262,7 @@ class MemoryCluster:
             ready,
             surges=seed.kind == "Deployment",
             rolled_for=workload.rolled_for,
+            lacking=lacking,
         )
 
 

@@ -254,6 +254,8 @@ class Controllers:
 
 def fits_daemon(workload: WorkloadState, node: Node) -> bool:
     """Whether a DaemonSet wants a pod there: the system's own taints never keep it away."""
+    if not workload.seed.node_selector.items() <= node.labels.items():
+        return False
     hard = [t for t in node.taints if t[2] in ("NoSchedule", "NoExecute") and t[0] not in SYSTEM_TAINTS]
     return workload.seed.tolerate_everything or not hard
 

@@ -9,8 +9,10 @@ from typing import Any
 from node_rotation.configuration.image_policy import ImageCommand
 from node_rotation.configuration.intake_policy import HttpCall, HttpIntake, HttpPlace, ObjectRef
 from node_rotation.errors import BlockedError, GoneError, RotationError
+from node_rotation.names import REPLICAS
 from node_rotation.outside import CommandState, Outside, PodState
 from node_rotation.testing.faults import Journal
+from node_rotation.world.kubernetes import Workload
 
 HTTP, COMMAND, KUBERNETES = "http", "command", "kubernetes"
 Variables = Mapping[str, str]
@@ -140,6 +142,10 @@ class MemoryObjects:
             raise GoneError(f"{ref} is gone")
         return self.found[str(ref)]
 
+    def deployments(self) -> tuple[Workload, ...]:
+        """Those among them, for whoever lists workloads; all their pods are Ready at once."""
+        return tuple(_deployment(name, found) for name, found in self.found.items() if name.startswith("Deployment "))
+
     def patch(self, ref: ObjectRef, patch: Mapping[str, Any]) -> None:
         """A JSON merge patch.
 
@@ -198,6 +204,13 @@ class MemoryOutside:
         :param commands: False where nothing may be run.
         """
         return Outside(self.http, self.commands if commands else None)
+
+
+def _deployment(name: str, found: Mapping[str, Any]) -> Workload:
+    namespace, _, own = name.removeprefix("Deployment ").partition("/")
+    replicas = int(found.get("spec", {}).get("replicas", 1))
+    before = found.get("metadata", {}).get("annotations", {}).get(REPLICAS, "")
+    return Workload("Deployment", namespace, own, name, replicas, replicas, before_pause=before)
 
 
 def _merged(now: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

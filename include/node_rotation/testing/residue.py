@@ -38,6 +38,11 @@ def _lock(world: MemoryWorld) -> Iterator[str]:
     for name, found in world.cluster.objects.found.items():
         if found.get("spec", {}).get("replicas") == 0:
             yield f"{name} is at 0 replicas"
+        yield from (
+            f"{name}: annotation {key}"
+            for key in found.get("metadata", {}).get("annotations", {})
+            if key.startswith(OURS)
+        )
 
 
 def _groups(world: MemoryWorld) -> Iterator[str]:

@@ -167,6 +167,7 @@ class Workload:
     """Something that runs: Deployment, StatefulSet, DaemonSet, Job or a bare Pod.
 
     :param volume: each pod has a claim of its own, whose volume stays in the zone where the pod first ran.
+    :param node_selector: of a DaemonSet: the labels of the nodes that it runs on.
     """
 
     name: str
@@ -184,6 +185,7 @@ class Workload:
     volume: bool = False
     priority_class: str | None = None
     budget: DisruptionBudget | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

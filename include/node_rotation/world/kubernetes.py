@@ -94,7 +94,8 @@ class Workload:
     """A Deployment, StatefulSet or DaemonSet: how many it wants and how many are Ready.
 
     ``surges`` is True for a Deployment that replaces its last pod by starting the new one first; ``rolled_for`` is
-    what we last rolled it for (:meth:`Cluster.roll`).
+    what we last rolled it for (:meth:`Cluster.roll`). A DaemonSet is ``lacking`` its pod on so many of its nodes. A
+    Deployment that we paused had ``before_pause`` replicas, as its annotation says it.
     """
 
     kind: str
@@ -105,6 +106,8 @@ class Workload:
     ready: int
     surges: bool = False
     rolled_for: str = ""
+    lacking: int = 0
+    before_pause: str = ""
 
     @property
     def key(self) -> str:

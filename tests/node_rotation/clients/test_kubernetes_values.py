@@ -86,3 +86,19 @@ def test_what_a_deployment_was_rolled_for_is_in_its_template():
 def test_a_node_is_reached_at_its_first_internal_address(addresses, found):
     status = {} if addresses is None else {"addresses": addresses}
     assert values.node({"metadata": {"name": "i-0a", "uid": "u"}, "status": status}).address == found
+
+
+def test_a_paused_deployment_says_what_it_had():
+    found = deployment()
+    assert values.workload("Deployment", found).before_pause == ""
+    found["metadata"]["annotations"] = {"node-rotation/replicas": "2"}
+    assert values.workload("Deployment", found).before_pause == "2"
+
+
+@pytest.mark.parametrize(("status", "lacking"), [((3, 2), 1), ((3, 3), 0), ((2, 3), 0)])
+def test_a_daemon_set_says_on_how_many_of_its_nodes_a_pod_is_still_lacking(status, lacking):
+    found = {
+        "metadata": {"namespace": "shop", "name": "log", "uid": "uid-log"},
+        "status": dict(zip(("desiredNumberScheduled", "currentNumberScheduled"), status, strict=True)),
+    }
+    assert values.workload("DaemonSet", found).lacking == lacking

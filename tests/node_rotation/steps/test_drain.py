@@ -101,6 +101,15 @@ def test_a_single_replica_whose_successor_never_comes_up_stays_and_is_named() ->
     assert next(pod for pod in world.cluster.pods() if pod.uid == old.uid).ready
 
 
+def test_a_single_replica_that_was_broken_before_is_evicted_and_stops_nobody() -> None:
+    world = MemoryWorld.simple(2, replicas=2)
+    world.add_workload(seeds.Workload("solo", ready_after=9e9))
+    world.clock.wait(60.0)
+    result, _ = heard(world, drain={"timeout": "2m", "roll_single_replicas": True})
+    assert result.ok, result
+    assert not [m for m in world.mutations if m.action == "roll"]
+
+
 def test_without_the_policy_a_single_replica_is_evicted() -> None:
     world = MemoryWorld.simple(1, replicas=1)
     result, _ = heard(world)

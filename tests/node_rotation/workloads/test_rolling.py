@@ -42,8 +42,23 @@ def test_without_the_policy_it_is_a_pod_like_any_other():
         (pod("api-1", claims=("data",)), SOLO),
         (pod("api-0", owner="StatefulSet"), replace(SOLO, kind="StatefulSet")),
         (pod("bare", owner=None), SOLO),
+        (pod("api-1", ready=False), SOLO),
     ],
-    ids=["two replicas", "stops first", "elsewhere", "has a volume", "stateful", "bare"],
+    ids=["two replicas", "stops first", "elsewhere", "has a volume", "stateful", "bare", "not Ready"],
 )
 def test_who_would_gain_nothing_is_not_rolled(subject, workload):
     assert to_roll(subject, [workload]) is None
+
+
+def test_a_pod_that_was_rolled_already_is_waited_for_whether_or_not_it_is_ready():
+    subject = pod("api-1", ready=False)
+    rolled = replace(SOLO, rolled_for=subject.uid)
+    found = decide(subject, ROLLS, [], workloads=[rolled], drain_started_at=NOW, now=NOW)
+    assert isinstance(found, WaitFor)
+
+
+def test_a_successor_that_is_not_ready_yet_is_evicted_while_the_old_pod_serves():
+    serves = budget(expected=1, healthy=1, desired=1, allowed=0)
+    rolled = replace(SOLO, rolled_for="uid-api-0")
+    subject = pod("api-1", ready=False)
+    assert decide(subject, ROLLS, [serves], workloads=[rolled], drain_started_at=NOW, now=NOW) == Evict(None)
