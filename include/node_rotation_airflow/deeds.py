@@ -24,7 +24,9 @@ from node_rotation_airflow.documents import Span
 
 log = logging.getLogger(__name__)
 GIVING_UP_S = 60.0
-"""So long before its deadline restore stops waiting for pods and machines."""
+"""So long before its deadline restore stops waiting for pods and machines, and for what is refused."""
+AGAIN_S = 5.0
+"""So often is tried again what was refused: credentials are renewed, rights are given."""
 
 
 def _at_once(run: Run, subject: str) -> bool:
@@ -99,7 +101,10 @@ def _step(name: StepName) -> Deed:
             log.info(line)
         return outcome
 
-    return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)), _WAITS.get(name, _at_once))
+    done = _insisting(do, until_s=0.0) if name is StepName.HEAL else do
+    return Deed(
+        done, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)), _WAITS.get(name, _at_once)
+    )
 
 
 def _boots(run: Run, subject: str) -> bool:
@@ -119,6 +124,24 @@ def _settles(run: Run, subject: str) -> bool:
 
 
 _WAITS = {StepName.LAUNCH: _boots, StepName.DRAIN: _empties, StepName.GATE: _settles}
+
+
+def _insisting(do: Callable[[Run, str, float], Outcome], until_s: float) -> Callable[[Run, str, float], Outcome]:
+    """Wait for what is refused as well: who puts back has nobody behind it who would.
+
+    :param until_s: so many seconds before the deadline a refusal is one.
+    """
+
+    def insist(run: Run, subject: str, left_s: float) -> Outcome:
+        try:
+            return do(run, subject, left_s)
+        except (BlockedError, PermanentError) as error:
+            if left_s <= until_s:
+                raise
+            lock.keep_unseen(run)
+            return Waiting((str(error),), AGAIN_S)
+
+    return insist
 
 
 def _restore(run: Run, group: str, left_s: float) -> Outcome:
@@ -145,5 +168,5 @@ DEEDS: Mapping[str, Deed] = {
         lambda run, group, left_s: _prepare(run, group),
         lambda run, group: preparing.timeout_s(run),
     ),
-    RESTORE: Deed(_restore, restoring.timeout_s),
+    RESTORE: Deed(_insisting(_restore, until_s=GIVING_UP_S), restoring.timeout_s),
 }
