@@ -62,7 +62,7 @@ class VerifyOperator(DeedOperator):
             self.log.warning("cleared while it held the lock, then ended: %s", why)
         if not rotation.plan.batches:
             self._clean_up(context)
-        self._restore_next(context)
+        self._restore_held(context)
 
     def _clean_up(self, context: Context) -> None:
         """What a dead run left, where nothing is to be rotated; what takes its time is restored like our own."""
@@ -91,25 +91,28 @@ class VerifyOperator(DeedOperator):
             raise
 
     def resumed(self, context: Context, event: Mapping[str, Any], subject: str) -> dict[str, Any] | None:
-        """Go on, whether or not a group could be restored."""
+        """Judge, whether or not everything could be restored."""
         with self._in_any_case(context):
             return super().resumed(context, event, subject)
 
     def after(self, context: Context, subject: str) -> None:
-        """Another group was restored; go on."""
+        """What was held is restored; see that nothing came since, and judge."""
         with insisting():
-            self._restore_next(context)
+            self._restore_held(context)
 
     def failed(self, context: Context, message: str, cause: Blocked) -> None:
         """What could not be restored is a problem among others."""
         self.log.error(message)
         self._judge(context, message)
 
-    def _restore_next(self, context: Context) -> None:
-        if held := _held(context):
-            for group in held.ledger.groups:
-                self.log.warning("the lock is still held: restoring %s", group)
-                self.begin(context, group, resume=True)
+    def _restore_held(self, context: Context) -> None:
+        from node_rotation_airflow.deeds import TOGETHER
+
+        held = _held(context)
+        if held is not None and held.ledger.groups:
+            groups = TOGETHER.join(held.ledger.groups)
+            self.log.warning("the lock is still held: restoring %s", groups)
+            self.begin(context, groups, resume=True)
         self._judge(context)
 
     def _judge(self, context: Context, *unrestored: str) -> None:

@@ -170,6 +170,23 @@ def test_credentials_that_are_renewed_within_a_minute_fail_neither_heal_nor_rest
     assert (verdict["orphans"], verdict["residue"], verdict["problems"]) == ([], [], [])
 
 
+def test_verify_gives_back_the_other_groups_when_one_is_refused(airflow: Any) -> None:
+    world = two_groups(behaviour="never-joins")
+    run, opened = prepared(airflow, world, *GROUPS)
+    detached(opened, "infra/1")
+    world.journal.faults.append(NO_ATTACH)
+    first = deeds.attempt("restore", opened, "infra, workers", 900.0)
+
+    assert isinstance(first, Waiting)
+    held = lock.held(opened)
+    assert held
+    assert list(held.ledger.groups) == ["infra"]
+    with pytest.raises(AirflowFailException, match="orphans: instance"):
+        run.run(VerifyOperator(task_id="verify"))
+    assert world.cluster.lease() is None
+    assert len(run.xcoms["verify", "verdict"]["orphans"]) == 1
+
+
 def test_verify_comes_to_a_verdict_also_where_it_can_not_restore(airflow: Any) -> None:
     run, _ = prepared(airflow, two_groups(), *GROUPS)
     run.world.journal.faults.append(NO_UNTAG)
@@ -191,3 +208,22 @@ def test_verify_that_can_see_nothing_for_half_an_hour_says_so_in_its_verdict(air
 
     (problem,) = run.xcoms["verify", "verdict"]["problems"]
     assert "can't be seen: ExpiredToken" in problem
+
+
+def test_groups_that_verify_restores_take_no_time_from_each_other(airflow: Any) -> None:
+    """Pods take ten of the fifteen minutes: with one after the other, the second would be left larger."""
+    world = two_groups(stops_after=600.0)
+    run, opened = prepared(airflow, world, *GROUPS, strategy="surge")
+    for group in GROUPS:
+        until_done(opened, "admit", f"{group}/1")
+        until_done(opened, "launch", f"{group}/1")
+    until_done(opened, "cordon", "infra/1")
+    deeds.attempt("drain", opened, "infra/1")
+    world.clock.wait(5.0)  # a pod is on each of the new machines
+
+    with pytest.raises(AirflowFailException, match="drift: "):
+        run.run(VerifyOperator(task_id="verify"))
+
+    found = world.cloud.groups([f"dev-{group}" for group in GROUPS])
+    assert {group.desired for group in found.values()} == {2}
+    assert run.xcoms["verify", "verdict"]["residue"] == []
