@@ -15,6 +15,7 @@ from node_rotation.world.kubernetes import Lease
 
 TRIES = 20  # two actors of one run write at most a few times per look; more means something is wrong
 SKEW = 1.25  # how much longer than its duration a lock must be silent, for clocks that differ
+UNSEEN_TRIES = 12  # so often in its duration a lock is read while nothing can be seen; renewed after a third of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,12 @@ def keep(run: Run, seen: Lease | None) -> None:
 
 
 def keep_unseen(run: Run) -> None:
-    """Renew while the world can't be looked at: AWS may be away and the API server there, and a silent run is dead."""
+    """Renew while the world can't be looked at: AWS may be away and the API server there, and a silent run is dead.
+
+    One of all who wait does it, now and then: where it is the API server that is away, it waits for that one as well.
+    """
+    if not run.look.first_in(run.settings.policy.lock_duration / UNSEEN_TRIES):
+        return
     with suppress(RotationError):
         found = held(run)
         if found is not None and found.lease.holder == run.id:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Protocol
 
 from node_rotation.clearance.freezes import Freezes
-from node_rotation.errors import BlockedError
+from node_rotation.errors import BlockedError, RotationError
 from node_rotation.fleet import Settings
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.outcome import Blocked
@@ -18,12 +19,18 @@ from node_rotation.world.clients import Clock, Cloud, Cluster
 from node_rotation.world.kubernetes import Lease
 from node_rotation.world.snapshot import Snapshot
 
+LONGEST_UNSEEN_S = 60.0
+"""For no longer than that nobody looks again after a look that failed, however long that one took."""
+
 
 class Look(Protocol):
     """One observation, shared by all who wait for it."""
 
     def __call__(self) -> Snapshot:
-        """The current observation."""
+        """The current observation.
+
+        :raises RotationError: if it could not be made; that is shared as well.
+        """
         ...
 
     def forget(self) -> None:
@@ -39,6 +46,10 @@ class Look(Protocol):
 
         :param read_at: the moment at which reading began; None: it was written.
         """
+        ...
+
+    def first_in(self, every_s: float) -> bool:
+        """Whether the caller is the first in so many seconds: it does for all who wait what is enough once."""
         ...
 
 
@@ -102,10 +113,11 @@ class Run:
 
 
 class SharedLook:
-    """All who wait in one process share one observation per cluster and interval.
+    """All who wait in one process share one observation per run and interval, also one that failed.
 
     An interval counts from the end of an observation and is never shorter than that took: where looking is slow,
-    because a machine or an API server is busy, looking all the time would make it slower still.
+    because a machine or an API server is busy, looking all the time would make it slower still. Where nobody answers,
+    each of those who wait would find that out for itself, one after another.
 
     :param observe: makes an observation.
     :param ttl_s: how long one is shared, in seconds.
@@ -114,20 +126,34 @@ class SharedLook:
     def __init__(self, observe: Callable[[], Snapshot], clock: Clock, ttl_s: float) -> None:
         self._observe, self._clock, self._ttl_s = observe, clock, ttl_s
         self._lock = threading.Lock()
-        self._last: Snapshot | None = None
+        self._last: Snapshot | RotationError | None = None
         self._until = 0.0
         self._told = 0
+        self._turns = threading.Lock()
+        self._turn = -inf
 
     def __call__(self) -> Snapshot:
-        """The current observation, made anew if the last one is too old."""
+        """The current observation, made anew if the last one is too old.
+
+        :raises RotationError: if it could not be made.
+        """
         with self._lock:
             began = self._clock.now()
             if self._last is None or began >= self._until:
-                self._last = self._observe()
+                self._last = self._looked()
                 self._told += 1
                 ended = self._clock.now()
-                self._until = ended + max(self._ttl_s, ended - began)
+                took = ended - began if isinstance(self._last, Snapshot) else min(ended - began, LONGEST_UNSEEN_S)
+                self._until = ended + max(self._ttl_s, took)
+            if isinstance(self._last, RotationError):
+                raise self._last.with_traceback(None)  # else it grows with everybody who is told
             return self._last
+
+    def _looked(self) -> Snapshot | RotationError:
+        try:
+            return self._observe()
+        except RotationError as error:
+            return error
 
     def forget(self) -> None:
         """Look anew next time: the caller just changed the world."""
@@ -149,5 +175,13 @@ class SharedLook:
             if read_at is not None and read_at != self._told:
                 return
             self._told += 1
-            if self._last is not None:
+            if isinstance(self._last, Snapshot):
                 self._last = replace(self._last, lease=lease)
+
+    def first_in(self, every_s: float) -> bool:
+        """Whether the caller is the first in so many seconds; nobody waits for a look to be told."""
+        with self._turns:
+            now = self._clock.now()
+            first = now - self._turn >= every_s
+            self._turn = now if first else self._turn
+            return first

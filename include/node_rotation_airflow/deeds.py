@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -24,7 +24,13 @@ from node_rotation_airflow.documents import Span
 
 log = logging.getLogger(__name__)
 GIVING_UP_S = 60.0
-"""So long before its deadline restore stops waiting for pods and machines."""
+"""So long before its deadline restore stops waiting for pods and machines, and for what is refused."""
+AGAIN_S = 5.0
+"""So often is tried again what was refused: credentials are renewed, rights are given."""
+TOGETHER = ", "
+"""Between the groups that verify has restored at once."""
+
+Do = Callable[[Run, str, float], Outcome]
 
 
 def _at_once(run: Run, subject: str) -> bool:
@@ -34,14 +40,14 @@ def _at_once(run: Run, subject: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One kind of work on one subject: a batch or a node group, by its name.
+    """One kind of work on one subject, by its name: a batch, a node group, or several to restore.
 
     :param do: act and look once, given run, subject and the seconds that are left.
     :param timeout_s: seconds after which nobody waits any more.
     :param waits: whether it will have to wait in any case, as far as the plan tells, so that a worker need not try.
     """
 
-    do: Callable[[Run, str, float], Outcome]
+    do: Do
     timeout_s: Callable[[Run, str], float]
     waits: Callable[[Run, str], bool] = _at_once
 
@@ -53,8 +59,12 @@ def attempt(name: str, run: Run, subject: str, left_s: float = inf) -> Outcome:
     :param left_s: seconds until nobody waits any more.
     :raises PermanentError: if the call was wrong.
     """
+    return _attempted(DEEDS[name].do, run, subject, left_s)
+
+
+def _attempted(do: Do, run: Run, subject: str, left_s: float) -> Outcome:
     try:
-        return DEEDS[name].do(run, subject, left_s)
+        return do(run, subject, left_s)
     except TransientError as error:
         lock.keep_unseen(run)
         return Waiting((str(error),), error.retry_after_s)
@@ -99,7 +109,10 @@ def _step(name: StepName) -> Deed:
             log.info(line)
         return outcome
 
-    return Deed(do, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)), _WAITS.get(name, _at_once))
+    done = _insisting(do, until_s=0.0) if name is StepName.HEAL else do
+    return Deed(
+        done, lambda run, subject: STEPS[name].timeout_s(run, batch_of(run, subject)), _WAITS.get(name, _at_once)
+    )
 
 
 def _boots(run: Run, subject: str) -> bool:
@@ -121,11 +134,61 @@ def _settles(run: Run, subject: str) -> bool:
 _WAITS = {StepName.LAUNCH: _boots, StepName.DRAIN: _empties, StepName.GATE: _settles}
 
 
+def _insisting(do: Do, until_s: float) -> Do:
+    """Wait for what is refused as well: who puts back has nobody behind it who would.
+
+    :param until_s: so many seconds before the deadline a refusal is one.
+    """
+
+    def insist(run: Run, subject: str, left_s: float) -> Outcome:
+        try:
+            return do(run, subject, left_s)
+        except (BlockedError, PermanentError) as error:
+            if left_s <= until_s:
+                raise
+            lock.keep_unseen(run)
+            return Waiting((str(error),), AGAIN_S)
+
+    return insist
+
+
 def _restore(run: Run, group: str, left_s: float) -> Outcome:
     """Rather a group undone while pods still leave than one left as it is: verify names what remains."""
     for line in restoring.restore(run, group, giving_up=left_s <= GIVING_UP_S):
         log.info(line)
     return restoring.restored(run, group)
+
+
+def _restore_together(run: Run, groups: str, left_s: float) -> Outcome:
+    """All at once: one that pods don't leave takes no time from the others, one that is refused keeps none waiting.
+
+    :param groups: one, or several with :data:`TOGETHER` between them.
+    """
+    outcomes = [_restore_one(run, group, left_s) for group in groups.split(TOGETHER)]
+    waiting = [outcome for outcome in outcomes if isinstance(outcome, Waiting)]
+    blocked = [outcome for outcome in outcomes if isinstance(outcome, Blocked)]
+    if waiting:
+        reasons = (*(reason for outcome in waiting for reason in outcome.reasons), *map(str, blocked))
+        return Waiting(tuple(dict.fromkeys(reasons)), min(outcome.poll_s for outcome in waiting))
+    if blocked:
+        return _all_of(blocked)
+    return Done("; ".join(dict.fromkeys(outcome.detail for outcome in outcomes if isinstance(outcome, Done))))
+
+
+def _restore_one(run: Run, group: str, left_s: float) -> Outcome:
+    try:
+        return _attempted(_insisting(_restore, until_s=GIVING_UP_S), run, group, left_s)
+    except PermanentError as error:
+        return refused(RESTORE, group, error)
+
+
+def _all_of(blocked: Sequence[Blocked]) -> Blocked:
+    """What several were refused, each said once."""
+    return Blocked(
+        "; ".join(dict.fromkeys(one.reason.removesuffix(".") for one in blocked)),
+        tuple(dict.fromkeys(name for one in blocked for name in one.objects)),
+        " ".join(dict.fromkeys(one.remedy for one in blocked if one.remedy)),
+    )
 
 
 def _prepare(run: Run, group: str) -> Outcome:
@@ -145,5 +208,8 @@ DEEDS: Mapping[str, Deed] = {
         lambda run, group, left_s: _prepare(run, group),
         lambda run, group: preparing.timeout_s(run),
     ),
-    RESTORE: Deed(_restore, restoring.timeout_s),
+    RESTORE: Deed(
+        _restore_together,
+        lambda run, groups: max(restoring.timeout_s(run, group) for group in groups.split(TOGETHER)),
+    ),
 }

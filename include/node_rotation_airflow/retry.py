@@ -65,3 +65,15 @@ def said_plainly() -> Iterator[None]:
         yield
     except (BlockedError, PermanentError) as error:
         raise AirflowFailException(str(error)) from error
+
+
+@contextmanager
+def insisting() -> Iterator[None]:
+    """For who puts back: try again later also what was refused, for credentials are renewed and rights are given.
+
+    :raises TransientError: for a blocked or permanent error.
+    """
+    try:
+        yield
+    except (BlockedError, PermanentError) as error:
+        raise TransientError(str(error)) from error

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
 
 from node_rotation import detect
-from node_rotation.run import SharedLook
+from node_rotation.errors import TransientError
+from node_rotation.run import LONGEST_UNSEEN_S, SharedLook
+from node_rotation.testing.clock import VirtualClock
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.world.snapshot import Snapshot
 
@@ -56,3 +65,95 @@ def test_who_changes_the_world_looks_anew() -> None:
     look.forget()
     look()
     assert looks() == 2
+
+
+@dataclass
+class Eye:
+    """Looks at a world that takes its time, or gives no answer: when each look began and ended."""
+
+    clock: VirtualClock
+    seen: Snapshot
+    takes_s: float = 15.0
+    fails: bool = True
+    looks: list[tuple[float, float]] = field(default_factory=list)
+
+    def observe(self) -> Snapshot:
+        began = self.clock.now()
+        self.clock.wait(self.takes_s)
+        self.looks.append((began, self.clock.now()))
+        if self.fails:
+            raise TransientError(f"no answer at {self.clock.now()}")
+        return self.seen
+
+
+def silent() -> tuple[SharedLook, Eye]:
+    world = MemoryWorld.simple(1)
+    seen = detect.observe(world.settings(), world.cloud, world.cluster, world.clock)
+    eye = Eye(world.clock, seen)
+    return SharedLook(eye.observe, eye.clock, POLL_S), eye
+
+
+def test_who_waits_behind_a_look_that_failed_is_told_so_and_does_not_make_it_again() -> None:
+    look, eye = silent()
+    for _ in range(64):
+        with pytest.raises(TransientError, match="no answer"):
+            look()
+    assert len(eye.looks) == 1
+
+
+def test_a_cluster_that_answers_again_is_seen_once_the_interval_of_the_failed_look_is_over() -> None:
+    look, eye = silent()
+    with pytest.raises(TransientError):
+        look()
+    eye.fails = False
+    eye.clock.wait(14.0)
+    with pytest.raises(TransientError):
+        look()
+    eye.clock.wait(1.0)
+    assert look() is eye.seen
+
+
+def test_who_changes_the_world_looks_anew_also_after_a_look_that_failed() -> None:
+    look, eye = silent()
+    with pytest.raises(TransientError):
+        look()
+    eye.fails = False
+    look.forget()
+    assert look() is eye.seen
+
+
+def test_what_was_seen_before_a_look_that_failed_is_not_shown_again() -> None:
+    look, eye = silent()
+    eye.fails, eye.takes_s = False, 0.1
+    look()
+    eye.clock.wait(POLL_S)
+    eye.fails = True
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            look()
+    assert len(eye.looks) == 2
+
+
+ASKED = st.tuples(st.floats(0, 200), st.floats(0, 300), st.booleans(), st.booleans())
+
+
+@effort(deadline=None)
+@given(st.lists(ASKED, max_size=30))
+def test_looks_keep_their_distance_and_no_failure_is_told_for_longer_than_a_minute(
+    asked: list[tuple[float, float, bool, bool]],
+) -> None:
+    look, eye = silent()
+    due = 0.0
+    for pause_s, takes_s, fails, changed in asked:
+        eye.clock.wait(pause_s)
+        eye.takes_s, eye.fails = takes_s, fails
+        if changed:
+            look.forget()
+        now, before = eye.clock.now(), len(eye.looks)
+        with suppress(TransientError):
+            look()
+        anew = len(eye.looks) > before
+        assert anew is (changed or now >= due)
+        if anew:
+            began, ended = eye.looks[-1]
+            due = ended + max(POLL_S, min(ended - began, LONGEST_UNSEEN_S) if fails else ended - began)

@@ -7,8 +7,9 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,18 +142,19 @@ class Airflow:
         from airflow.sdk.exceptions import TaskDeferred
 
         context = self.context(operator.task_id, index, **dag_run)
-        try:
-            returned = operator.execute(context)
-            self.mapped[operator.task_id, "return_value", index] = returned
-            return returned
-        except TaskDeferred as deferred:
-            event = self.fire(deferred.trigger, context["ti"])
-            if type(event).__name__ != "TriggerEvent":
-                for key, value in (event.xcoms or {}).items():
-                    self._push(operator.task_id, index, key, value)
-                return event
-            resumed = getattr(operator, deferred.method_name)
-            returned = resumed(context, event=event.payload, **(deferred.kwargs or {}))
+        goes_on: Callable[[], Any] = partial(operator.execute, context)
+        while True:
+            try:
+                returned = goes_on()
+            except TaskDeferred as deferred:
+                event = self.fire(deferred.trigger, context["ti"])
+                if type(event).__name__ != "TriggerEvent":
+                    for key, value in (event.xcoms or {}).items():
+                        self._push(operator.task_id, index, key, value)
+                    return event
+                resumed = getattr(operator, deferred.method_name)
+                goes_on = partial(resumed, context, event=event.payload, **(deferred.kwargs or {}))
+                continue
             self.mapped[operator.task_id, "return_value", index] = returned
             return returned
 

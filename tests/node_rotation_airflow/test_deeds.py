@@ -136,3 +136,18 @@ def test_a_run_keeps_its_lock_while_aws_gives_no_answer(ask: Callable[[Run], obj
     lease = memory.cluster.lease()
     assert lease is not None
     assert not lock.expired(lease, memory.clock.now())
+
+
+def test_of_all_who_wait_for_a_cluster_that_gives_no_answer_one_looks_and_one_asks_for_the_lock() -> None:
+    """Sixty-four who each wait fifteen seconds for an answer would need a quarter of an hour to find out once."""
+    memory = MemoryWorld.simple(3, replicas=3, max_unavailable=3)
+    run = run_for(memory)
+    done(memory, run, PREPARE, "workers")
+    memory.clock.wait(10.0)
+    memory.journal.calls.clear()
+    memory.journal.away = lambda service: "no answer" if service == "kubernetes" else ""
+
+    for _ in range(64):
+        assert isinstance(admission.ask(run, 0, {}), Waiting)
+
+    assert memory.journal.calls["lease"] == 2

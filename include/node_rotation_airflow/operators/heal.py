@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from node_rotation.model import StepName
 from node_rotation_airflow.operators.step import StepOperator, cause_of
+from node_rotation_airflow.retry import insisting
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
+    from node_rotation.ledger import Claim
     from node_rotation.model import Batch
     from node_rotation.outcome import Blocked
     from node_rotation.run import Run
@@ -39,7 +41,10 @@ class HealOperator(StepOperator):
 
     def work(self, context: Context) -> dict[str, Any] | None:
         """Heal if needed; the cause goes to the ledger, for whoever asks later."""
-        from node_rotation.steps.heal import heal
+        with insisting():
+            return self._heal(context)
+
+    def _heal(self, context: Context) -> dict[str, Any] | None:
         from node_rotation_airflow.deeds import batch_of
         from node_rotation_airflow.operators.base import run_of
 
@@ -52,13 +57,30 @@ class HealOperator(StepOperator):
         batch, cause = batch_of(run, self.subject(context)), self._cause(context)
         began = _holds_slots(run, batch)  # before they are given back
         if cause is not None:
-            for line in heal(run, batch, str(cause), image_fault=cause.image_fault):
-                self.log.info("%s", line)
+            self._begin_with(run, batch, cause)
         if began:
             self._tell_failed(context, run, batch, cause)
         span = self.begin(context, self.subject(context), resume=bool(run.settings.policy.notify))
         self._tell_frozen(context, run, cause)
         return span
+
+    def _begin_with(self, run: Run, batch: Batch, cause: Blocked) -> None:
+        """The first pass, which writes down why; once that is done, a refusal is waited for like everything else.
+
+        :raises BlockedError: if the ledger could not be reached.
+        """
+        from node_rotation.errors import BlockedError, PermanentError
+        from node_rotation.ledger import ClaimState
+        from node_rotation.steps.heal import heal
+
+        try:
+            for line in heal(run, batch, str(cause), image_fault=cause.image_fault):
+                self.log.info("%s", line)
+        except (BlockedError, PermanentError) as error:
+            claim = _claim(run, batch)
+            if claim is not None and claim.state is ClaimState.ADMITTED:
+                raise
+            self.log.warning("refused, and tried again: %s", error)
 
     def after(self, context: Context, subject: str) -> None:
         """Its image may have been frozen meanwhile."""
@@ -101,10 +123,14 @@ class HealOperator(StepOperator):
 
 def _holds_slots(run: Run, batch: Batch) -> bool:
     """Whether it was admitted and goes back; one that was refused, or still waited, never began."""
+    claim = _claim(run, batch)
+    return claim is not None and claim.open
+
+
+def _claim(run: Run, batch: Batch) -> Claim | None:
     from node_rotation import lock
 
     found = lock.held(run)
     if found is None or found.lease.holder != run.id:
-        return False
-    claim = found.ledger.claim(batch.name)
-    return claim is not None and claim.open
+        return None
+    return found.ledger.claim(batch.name)

@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from node_rotation.model import StepName
 from node_rotation_airflow.constants import CAUSE_KEY, DEFER_MARGIN_S, PREPARE, RESTORE, TOOK_UP_KEY
 from node_rotation_airflow.operators.base import RotationOperator, began_at, run_of
-from node_rotation_airflow.retry import said_plainly
+from node_rotation_airflow.retry import insisting, said_plainly
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
@@ -58,7 +58,8 @@ class DeedOperator(RotationOperator):
             self.log.info("%s of %s is done at once. %s", self.deed, subject, outcome.detail)
             return spanned(run, self.deed, subject, began, run.clock.now()).dump()
         if isinstance(outcome, Blocked):
-            raise self._failed(context, f"{self.deed} of {subject}: {outcome}", outcome)
+            self.failed(context, f"{self.deed} of {subject}: {outcome}", outcome)
+            return None
         self.log.info("waits: %s", "; ".join(outcome.reasons))
         self._wait(run, subject, began, deadline, now, resume=resume)
         return None
@@ -93,10 +94,7 @@ class DeedOperator(RotationOperator):
         )
 
     def resumed(self, context: Context, event: Mapping[str, Any], subject: str) -> dict[str, Any] | None:
-        """Say why the trigger gave up, or go on with what only a worker can do.
-
-        :raises AirflowFailException: no retry: a deadline is not extended, a block needs somebody.
-        """
+        """Say why the trigger gave up, or go on with what only a worker can do."""
         from node_rotation.outcome import too_long
         from node_rotation_airflow.deeds import label
         from node_rotation_airflow.documents import Cause
@@ -107,11 +105,13 @@ class DeedOperator(RotationOperator):
                 return self.begin(context, subject, first=False)
         if event["status"] == FAILED:
             cause = Cause.read({key: said for key, said in event.items() if key != "status"}).blocked()
-            raise self._failed(context, f"{self.deed} of {subject}: {cause}", cause)
+            self.failed(context, f"{self.deed} of {subject}: {cause}", cause)
+            return None
         if event["status"] == DEADLINE:
             what = f"{self.deed} of {subject} ran out of time; it waited for {event['reason']}"
             waits_for = event.get("waits_for", [event["reason"]])  # a triggerer of an earlier version says no more
-            raise self._failed(context, what, too_long(self.deed, label(self.deed, subject), waits_for))
+            self.failed(context, what, too_long(self.deed, label(self.deed, subject), waits_for))
+            return None
         with said_plainly():
             self.after(context, subject)
         return event.get("span")
@@ -119,12 +119,15 @@ class DeedOperator(RotationOperator):
     def after(self, context: Context, subject: str) -> None:
         """What is left to do once the deed is done, if a worker was asked for."""
 
-    def _failed(self, context: Context, message: str, cause: Blocked) -> AirflowFailException:
-        """The failure, its cause left in XCom for the heal that follows and the report."""
+    def failed(self, context: Context, message: str, cause: Blocked) -> None:
+        """Fail the task, the cause left in XCom for the heal that follows and the report.
+
+        :raises AirflowFailException: no retry: a deadline is not extended, a block needs somebody.
+        """
         from node_rotation_airflow.documents import Cause
 
         context["ti"].xcom_push(key=CAUSE_KEY, value=Cause.of(cause).dump())
-        return AirflowFailException(message)
+        raise AirflowFailException(message)
 
 
 def cause_of(context: Context, task_ids: Sequence[str], index: int) -> Blocked | None:
@@ -223,6 +226,11 @@ class PrepareOperator(GroupOperator):
 
 
 class RestoreOperator(GroupOperator):
-    """Puts a group back as it was, whatever happened."""
+    """Puts a group back as it was, whatever happened; also where it is refused for a while."""
 
     deed = RESTORE
+
+    def work(self, context: Context) -> dict[str, Any] | None:
+        """As every deed."""
+        with insisting():
+            return super().work(context)

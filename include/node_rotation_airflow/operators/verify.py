@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
@@ -21,13 +23,17 @@ from node_rotation_airflow.constants import (
 )
 from node_rotation_airflow.operators.base import rotation_of, run_of
 from node_rotation_airflow.operators.step import DeedOperator
+from node_rotation_airflow.retry import insisting
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from airflow.sdk.definitions.context import Context
 
     from node_rotation.lock import Held
+    from node_rotation.outcome import Blocked
+    from node_rotation.steps.verify import Verdict
+    from node_rotation_airflow.documents import Rotation
 
 BAD = frozenset({"failed", "upstream_failed"})
 
@@ -46,13 +52,17 @@ class VerifyOperator(DeedOperator):
             raise AirflowFailException(f"there is no plan: see the log of {PLAN_TASK} and of the tasks before it")
         if rotation.settings.policy.mode is Mode.PLAN:
             raise AirflowSkipException("only a plan was asked for")
+        with self._in_any_case(context):
+            self._verify(context, rotation)
+
+    def _verify(self, context: Context, rotation: Rotation) -> None:
         if why := ended_early(context):
             if not _held(context):
                 raise AirflowSkipException(f"nothing was begun: {why}")
             self.log.warning("cleared while it held the lock, then ended: %s", why)
         if not rotation.plan.batches:
             self._clean_up(context)
-        self._restore_next(context)
+        self._restore_held(context)
 
     def _clean_up(self, context: Context) -> None:
         """What a dead run left, where nothing is to be rotated; what takes its time is restored like our own."""
@@ -66,34 +76,61 @@ class VerifyOperator(DeedOperator):
             for line in sweep(run.settings, run.cloud, run.cluster, run.clock, run.id, run.outside).did:
                 self.log.info("%s", line)
 
-    def after(self, context: Context, subject: str) -> None:
-        """Another group was restored; go on."""
-        self._restore_next(context)
+    @contextmanager
+    def _in_any_case(self, context: Context) -> Iterator[None]:
+        """What gives no answer, or refuses, is asked again later; the last try leaves a verdict as well."""
+        from node_rotation.errors import TransientError
+        from node_rotation.steps.verify import Verdict
 
-    def _restore_next(self, context: Context) -> None:
-        if held := _held(context):
-            for group in held.ledger.groups:
-                self.log.warning("the lock is still held: restoring %s", group)
-                self.begin(context, group, resume=True)
+        try:
+            with insisting():
+                yield
+        except TransientError as error:
+            unseen = f"what run {context['ti'].run_id} has left can't be seen: {error}"
+            self._leave(context, Verdict(problems=(unseen,)))
+            raise
+
+    def resumed(self, context: Context, event: Mapping[str, Any], subject: str) -> dict[str, Any] | None:
+        """Judge, whether or not everything could be restored."""
+        with self._in_any_case(context):
+            return super().resumed(context, event, subject)
+
+    def after(self, context: Context, subject: str) -> None:
+        """What was held is restored; see that nothing came since, and judge."""
+        with insisting():
+            self._restore_held(context)
+
+    def failed(self, context: Context, message: str, cause: Blocked) -> None:
+        """What could not be restored is a problem among others."""
+        self.log.error(message)
+        self._judge(context, message)
+
+    def _restore_held(self, context: Context) -> None:
+        from node_rotation_airflow.deeds import TOGETHER
+
+        held = _held(context)
+        if held is not None and held.ledger.groups:
+            groups = TOGETHER.join(held.ledger.groups)
+            self.log.warning("the lock is still held: restoring %s", groups)
+            self.begin(context, groups, resume=True)
         self._judge(context)
 
-    def _judge(self, context: Context) -> None:
+    def _judge(self, context: Context, *unrestored: str) -> None:
         from node_rotation.steps.verify import verify
 
         verdict = verify(run_of(context))
-        found: Mapping[str, Any] = {
-            "drift": list(verdict.drift),
-            "orphans": list(verdict.orphans),
-            "residue": list(verdict.residue),
-            "problems": list(verdict.problems),
-            "tasks": bad_tasks(_states(context)),
-        }
-        context["ti"].xcom_push(key=VERDICT_KEY, value=dict(found))
+        found = self._leave(context, replace(verdict, problems=(*unrestored, *verdict.problems)))
         for batch, why in postponed(context["ti"]).items():
             self.log.warning("%s is left to a run to come: %s", batch, why)
         if problems := [f"{name}: {', '.join(what)}" for name, what in found.items() if what]:
             raise AirflowFailException(f"{_in_short(context, found)}. {'; '.join(problems)}")
         self.log.info("as planned: nothing drifted, nothing left behind, no task failed")
+
+    def _leave(self, context: Context, verdict: Verdict) -> Mapping[str, Any]:
+        """A verdict for the report, with the tasks that failed."""
+        found = {**{name: list(said) for name, said in asdict(verdict).items()}, "tasks": bad_tasks(_states(context))}
+        context["ti"].xcom_push(key=VERDICT_KEY, value=dict(found))
+        return found
 
 
 def _held(context: Context) -> Held | None:

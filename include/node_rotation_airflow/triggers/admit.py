@@ -71,7 +71,7 @@ class AdmitTrigger(RotationTrigger):
         narrator = Narrator(self.log.info)
         while True:
             gates = await states(self.ti, self.gate_task_id, run.settings.policy.poll * 0.8)
-            answer = await in_thread(ask, run, index, gates)
+            answer = await in_thread(run.settings.name, ask, run, index, gates)
             if isinstance(answer, Done):
                 self.log.info("%s is admitted. %s", name, answer.detail)
                 return TaskSuccessEvent()

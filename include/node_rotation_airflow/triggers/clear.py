@@ -42,7 +42,7 @@ class ClearTrigger(RotationTrigger):
         mine = newest.waiter(self.ti.run_id, datetime.fromisoformat(self.since), rotation)
         narrator = Narrator(self.log.info)
         while True:
-            answer = await in_thread(ask, run, mine)
+            answer = await in_thread(run.settings.name, ask, run, mine)
             if isinstance(answer, Done):
                 self.log.info("the run may begin: %s", answer.detail)
                 yield TaskSuccessEvent()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from weakref import WeakValueDictionary
 
 from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time import task_runner
@@ -29,19 +30,27 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-THREADS = 16
+EACH = 8
+"""So many threads one cluster may hold: where it gives no answer, they wait for it and for nobody else."""
+THREADS = 32 * EACH
+"""Of all clusters; one is only begun where none is idle."""
 FORGET_S = 3600.0
 AWAY_S = 5.0
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="rotation")
+_places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+"""By cluster, as long as somebody waits there."""
 
 
-async def in_thread(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run something that blocks off the event loop.
+async def in_thread(cluster: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run something that blocks off the event loop, beside :data:`EACH` others of its cluster at most.
 
     Not ``asyncio.to_thread``: its pool has a handful of threads for the whole triggerer, other people's included.
+
+    :param cluster: whose answer it blocks for.
     """
-    context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call, *args, **kwargs))
+    context, place = contextvars.copy_context(), _places.setdefault(cluster, asyncio.Semaphore(EACH))
+    async with place:
+        return await asyncio.get_running_loop().run_in_executor(_threads, lambda: context.run(call, *args, **kwargs))
 
 
 class Shared:
@@ -106,7 +115,7 @@ async def _opened(ti: TaskInstance, plan_id: str) -> Run:
 
     key = ("rotation", ti.dag_id, ti.run_id, plan_id)
     rotation = await _shared.get(key, FORGET_S, ask)
-    return await in_thread(open_run, ti.run_id, rotation, commands=False)
+    return await in_thread(rotation.settings.name, open_run, ti.run_id, rotation, commands=False)
 
 
 async def states(ti: TaskInstance, task_id: str, ttl_s: float) -> Mapping[int, str | None] | None:

@@ -58,17 +58,17 @@ class StepTrigger(RotationTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Repeat until there is something to say."""
         run = await the_run(self.ti, self.plan_id)
-        narrator = Narrator(self.log.info)
+        cluster, narrator = run.settings.name, Narrator(self.log.info)
         while True:
             left_s = self.deadline - run.clock.now()
             try:
-                outcome = await in_thread(deeds.attempt, self.deed, run, self.subject, left_s)
+                outcome = await in_thread(cluster, deeds.attempt, self.deed, run, self.subject, left_s)
             except PermanentError as error:
                 outcome = deeds.refused(self.deed, self.subject, error)
             now = run.clock.now()
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
-                span = await in_thread(deeds.spanned, run, self.deed, self.subject, self.began, now)
+                span = await in_thread(cluster, deeds.spanned, run, self.deed, self.subject, self.began, now)
                 done = {"status": DONE, "span": span.dump()}
                 yield event(done) if self.resume else TaskSuccessEvent(xcoms={"return_value": span.dump()})
                 return
