@@ -49,7 +49,9 @@ class Refuse:
 
 Decision = Admit | Wait | Refuse
 Foreign = Mapping[str, Mapping[str, str]]
-"""Node group name → instance id → why that machine counts (:func:`node_rotation.budget.foreign`)."""
+"""Node group name → instance id → why that machine counts (:func:`node_rotation.budget.foreign`).
+
+One that is not there at all, and has no id that is known, is called by its number, ``6 of 6``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def decide(
     :param batch: the asking batch's name.
     :param claims: the ledger: batch name → claim.
     :param policies: node group name → its policy.
-    :param foreign: machines that are NotReady or disrupted by others, per node group.
+    :param foreign: machines that are NotReady, disrupted by others or missing, per node group.
     :param lock_held: this run holds the cluster's lock.
     :param now: epoch seconds.
     :param frozen: why the batch's image may not be rolled out any more.

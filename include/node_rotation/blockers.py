@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import eviction
+from node_rotation.budget import shortage
 from node_rotation.managed.planning import managed_blockers, managed_notes
 from node_rotation.model import (
     Blocker,
@@ -232,8 +233,14 @@ def _notes(subject: Subject) -> Iterator[str]:
         yield f"{' '.join(subject.policy.image_command.argv)} will have {plan.asg} launch {plan.target.image.id}"
     if plan.needs_image_step and plan.image_step is ImageStep.POD and subject.policy.image_pod:
         yield f"a pod in {subject.policy.image_pod.namespace} will have {plan.asg} launch {plan.target.image.id}"
+    yield from _size_notes(plan, scaling)
+
+
+def _size_notes(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[str]:
     if plan.strategy is Strategy.SURGE and scaling.desired + plan.slots > scaling.max:
         yield f"the max size of {scaling.name} is raised from {scaling.max} for the run, and restored after it"
+    if plan.strategy is Strategy.TERMINATE_FIRST and (short := shortage(scaling)):
+        yield f"{short}: what is missing counts against max_unavailable until it comes"
 
 
 def _master_notes(subject: Subject) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from node_rotation.model import Strategy
 from node_rotation.policy import BudgetPolicy, Share
-from node_rotation.world.aws import Member
+from node_rotation.world.aws import LEAVING, Member, ScalingGroup
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
@@ -119,6 +119,15 @@ def foreign(
             continue
         found[member.instance_id] = why
     return found
+
+
+def shortage(group: ScalingGroup) -> str:
+    """How a group lacks machines that it is asked for, e.g. ``"asg workers has 5 of 6 machines"``; empty if it has all.
+
+    :param group: as it stands.
+    """
+    here = sum(not member.lifecycle.startswith(LEAVING) for member in group.members)
+    return f"asg {group.name} has {here} of {group.desired} machines" if here < group.desired else ""
 
 
 def disruption(member: Member, node: Node | None) -> str:

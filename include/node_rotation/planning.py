@@ -19,6 +19,7 @@ from node_rotation.managed.planning import managed_plan
 from node_rotation.model import (
     MAX_BATCHES,
     Batch,
+    Blocker,
     DriftedMachine,
     Estimate,
     GroupDrift,
@@ -104,6 +105,39 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         ),
     )
     return plan.model_copy(update={"id": content_id(plan)})
+
+
+def blocked_since(plan: Plan, settings: Settings, snapshot: Snapshot) -> tuple[Blocker, ...]:
+    """What blocks by now a plan that was made earlier: its groups, machines and pods, etcd. Its targets stay.
+
+    :param plan: as it was made; groups of which no planned machine is left have nothing to do.
+    :param settings: as it was made with.
+    :param snapshot: an observation of now.
+    """
+    there = [g for g in plan.groups if g.asg in snapshot.groups and (g.managed is None or g.asg in snapshot.managed)]
+    found = [Subject(g, settings.groups[g.name], snapshot.groups[g.asg], _left(plan, g, snapshot)) for g in there]
+    subjects = [subject for subject in found if subject.drifted]
+    groups = [subject.plan for subject in subjects]
+    return (*blockers(subjects, (), snapshot), *quorum.blockers(settings, groups, snapshot))
+
+
+def _left(plan: Plan, group: GroupPlan, snapshot: Snapshot) -> tuple[DriftedMachine, ...]:
+    """A group's planned machines that are still its members; their age and pods no blocker asks for."""
+    planned = (m for batch in plan.batches if batch.group == group.name for m in batch.machines)
+    left = [(m, snapshot.node_of(m.instance_id)) for m in planned if snapshot.groups[group.asg].member(m.instance_id)]
+    return tuple(
+        DriftedMachine(
+            instance_id=machine.instance_id,
+            node=node.name if node else None,
+            zone=machine.zone,
+            image_id=machine.image_id,
+            age_s=0.0,
+            ready=node is not None and node.ready,
+            pods=0,
+            reasons=machine.reasons,
+        )
+        for machine, node in left
+    )
 
 
 def _begins(settings: Settings) -> Iterator[str]:

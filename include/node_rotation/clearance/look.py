@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from node_rotation import lock
@@ -15,11 +15,14 @@ from node_rotation.detect import detect
 from node_rotation.errors import BlockedError, PermanentError, TransientError
 from node_rotation.model import GroupPlan
 from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Waiting
+from node_rotation.planning import blocked_since
 from node_rotation.policy import Empty
 from node_rotation.run import Run
 
 LOOKS_APART = 15
 """So many times the shared look's seconds pass between two questions: what is waited for takes hours."""
+OLD_S = 600.0
+"""A plan of so long ago was made of another world: what blocks it is asked again before anything is touched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +58,38 @@ def look(run: Run, superseded: str = "") -> Clearance:
         if newer := _gone_on(run, stages):
             return Superseded(newer)
         reasons = (*_promotion(run, stages), *turn.waits(run), *_window(run))
+        return _answer(run, reasons, alone=held is None)
     except UnreachableError as error:
-        reasons = (str(error),)
+        return _answer(run, (str(error),), alone=False)
     except TransientError as error:
         return Waiting((str(error),), error.retry_after_s)
     except BlockedError as error:
         return error.blocked
     except PermanentError as error:
         return Blocked(str(error), (f"cluster {run.settings.name}",), REFUSED_CALL)
-    unique = tuple(dict.fromkeys(reasons))
-    return Waiting(unique, LOOKS_APART * run.settings.policy.poll) if unique else Done("nothing is in its way")
+
+
+def _answer(run: Run, reasons: Sequence[str], *, alone: bool) -> Clearance:
+    """What it waits for comes first; then what blocks it, but for a world that is on the move.
+
+    :param alone: nobody has the cluster's lock; else preparing the groups says so, or cleans up first.
+    """
+    if unique := tuple(dict.fromkeys(reasons)):
+        return Waiting(unique, LOOKS_APART * run.settings.policy.poll)
+    blocked = _blocked(run) if alone else None
+    return blocked or Done("nothing is in its way")
+
+
+def _blocked(run: Run) -> Blocked | None:
+    """What has come in the plan's way while it waited, for approval, promotion, turn or window, as one answer."""
+    if run.clock.now() - run.plan.created.timestamp() < OLD_S:
+        return None
+    found = blocked_since(run.plan, run.settings, run.look())
+    if not found:
+        return None
+    objects = tuple(dict.fromkeys(named for blocker in found for named in blocker.objects))
+    remedies = dict.fromkeys(blocker.remedy.removesuffix(".") for blocker in found if blocker.remedy)
+    return Blocked("; ".join(blocker.reason for blocker in found), objects, "; ".join(remedies))
 
 
 def _frozen(run: Run) -> Blocked | None:

@@ -12,9 +12,10 @@ from node_rotation.budget import IN_FLIGHT_STATES, foreign
 from node_rotation.clearance import fitting
 from node_rotation.errors import BlockedError, RotationError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
-from node_rotation.model import Batch, StepName
+from node_rotation.model import Batch, GroupPlan, StepName, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
+from node_rotation.steps.absent import absent
 from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import others_update, update_in_flight
 from node_rotation.steps.others import hear
@@ -171,7 +172,7 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         batch.name,
         claims,
         run.settings.groups,
-        foreign={g.name: _foreign(snapshot, g.asg, g.name, ledger) for g in run.plan.groups if ledger},
+        foreign={g.name: _foreign(run, g, snapshot, ledger) for g in run.plan.groups if ledger},
         lock_held=ledger is not None,
         now=run.clock.now(),
         frozen=str(record) if record else "",
@@ -194,14 +195,15 @@ def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:
     return {machine: claim.evicted for claim in ledger.claims if claim.open for machine in claim.machines}
 
 
-def _foreign(snapshot: Snapshot, asg: str, group: str, ledger: Ledger) -> dict[str, str]:
-    claims = [c for c in ledger.claims_of(group) if c.state in IN_FLIGHT_STATES]
-    ours = {m for c in ledger.claims_of(group) for m in c.machines if c.state != ClaimState.HEALED}
+def _foreign(run: Run, group: GroupPlan, snapshot: Snapshot, ledger: Ledger) -> dict[str, str]:
+    claims = [c for c in ledger.claims_of(group.name) if c.state in IN_FLIGHT_STATES]
+    ours = {m for c in ledger.claims_of(group.name) for m in c.machines if c.state != ClaimState.HEALED}
     ours |= {new for c in claims for new in c.replacements.values()}
-    baseline = ledger.groups.get(group)
+    baseline = ledger.groups.get(group.name)
     expected = sum(len(c.machines) - len(c.replacements) for c in claims)
     known = baseline.members if baseline else ()
-    return dict(foreign(snapshot, asg, ours, known=known, expected_new=expected))
+    found = foreign(snapshot, group.asg, ours, known=known, expected_new=expected)
+    return {**found, **absent(run.plan, group, snapshot, ledger, found)}
 
 
 def _ours(snapshot: Snapshot, asg: str, machine: str) -> bool:
@@ -225,14 +227,16 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
     if lost := without_group(batch.name, baseline, snapshot):
         raise BlockedError(lost)
     ids = tuple(m.instance_id for m in batch.machines)
-    alive = tuple(i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i)))
+    kept = {i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i))}
+    if run.group(batch).strategy is Strategy.TERMINATE_FIRST:  # nobody came for these: who comes now is theirs
+        kept |= _foreign(run, run.group(batch), snapshot, ledger).keys()
     before = ledger.claim(batch.name)  # cleared while EKS still works on its update: that one is taken up
     update = update_in_flight(snapshot, ledger, before) if before is not None else None
     return ledger.with_claim(
         Claim(
             batch=batch.name,
             group=batch.group,
-            machines=alive,  # machines that went meanwhile count as done
+            machines=tuple(i for i in ids if i in kept),  # machines that went meanwhile count as done
             strategy=run.group(batch).strategy,
             canary=batch.canary,
             since=run.clock.now(),

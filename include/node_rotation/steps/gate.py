@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from node_rotation import lock
+from node_rotation.budget import shortage
 from node_rotation.control_plane import quorum
 from node_rotation.errors import BlockedError
 from node_rotation.health import Baseline, Health, judge
@@ -135,12 +136,16 @@ def _arrived(seen: Scene) -> frozenset[str]:
 
 
 def _incomplete(seen: Scene) -> tuple[str, ...]:
-    """A replacement that went away again, while its group has yet to launch another."""
+    """Who is missing while the group has yet to launch another: a replacement that went away again, or never came."""
     lost = [new for new in seen.claim.replacements.values() if gone(seen.snapshot.instances.get(new))]
     serving = sum(member.lifecycle == "InService" for member in seen.group.members)
-    if not lost or serving >= seen.group.desired:
+    if serving >= seen.group.desired:
         return ()
-    return (f"replacement {lost[0]} went away again, asg {seen.group.name} launches another",)
+    if lost:
+        return (f"replacement {lost[0]} went away again, asg {seen.group.name} launches another",)
+    first = seen.claim.strategy is Strategy.TERMINATE_FIRST
+    alone = [old for old in seen.claim.machines if first and old not in seen.claim.replacements]
+    return (f"{shortage(seen.group)}, nobody has come for {alone[0]}",) if alone else ()
 
 
 def _quorum(seen: Scene) -> tuple[str, ...]:

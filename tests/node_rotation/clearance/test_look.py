@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.node_rotation.crashes import FAST, after
+from tests.node_rotation.crashes import FAST, after, plan_for, run_for
 
 from node_rotation import detect, engine, lock
 from node_rotation.clearance import look as clearance
@@ -331,3 +331,86 @@ def test_errors_of_the_past_are_not_the_next_looks() -> None:
 
     run = detect.make_run("run-1", prod.plan, prod.settings, prod.cloud, prod.cluster, prod.clock, others=away)
     assert "the network is away" in why(clearance.look(run))
+
+
+AT_THREE: dict[str, Any] = {"windows": [{"from": "03:00", "to": "06:00"}]}
+
+
+def suspends_launch(world: MemoryWorld) -> None:
+    world.scaling.groups["dev-workers"].suspended["Launch"] = "somebody did"
+
+
+def resumes_launch(world: MemoryWorld) -> None:
+    del world.scaling.groups["dev-workers"].suspended["Launch"]
+
+
+def allows_no_eviction(world: MemoryWorld) -> None:
+    world.disruption.change("default", "web", max_unavailable=0)
+
+
+def protects_a_machine(world: MemoryWorld) -> None:
+    (one, *_) = sorted(world.on_image("base-old"))
+    world.ec2.found[one] = replace(world.ec2.found[one], termination_protected=True)
+
+
+@pytest.mark.parametrize(
+    ("comes", "named", "remedy"),
+    [
+        (suspends_launch, ("Launch of dev-workers is suspended", "asg dev-workers"), "resume with ResumeProcesses"),
+        (allows_no_eviction, ("can never allow an eviction", "pdb default/web"), "raise the replicas"),
+        (protects_a_machine, ("are protected against termination", "machine i-"), "clear DisableApiTermination"),
+    ],
+)
+def test_what_came_in_its_way_while_it_waited_ends_it_by_name_before_anything_is_touched(
+    comes: Callable[[MemoryWorld], None], named: tuple[str, str], remedy: str
+) -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world, **AT_THREE)
+    world.clock.after(1800.0, lambda: comes(world))
+
+    result = engine.rotate(run)
+
+    assert result.blocked is not None
+    assert named[0] in result.blocked.reason
+    assert any(named[1] in one for one in result.blocked.objects)
+    assert remedy in result.blocked.remedy
+    assert (world.mutations, result.verdict) == ([], None)
+
+
+def test_what_came_and_went_while_it_waited_is_nothing() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world, **AT_THREE)
+    world.clock.after(600.0, lambda: suspends_launch(world))
+    world.clock.after(1800.0, lambda: resumes_launch(world))
+
+    assert engine.rotate(run).ok
+
+
+def test_a_plan_that_was_just_made_is_not_asked_twice() -> None:
+    """Whatever comes a moment later, the steps meet it, and say so, as they do while the run goes on."""
+    world = MemoryWorld.simple(3)
+    run = run_for(world)
+    suspends_launch(world)
+
+    assert isinstance(clearance.look(run), Done)
+
+
+def test_what_another_run_does_right_now_is_no_blocker_preparing_meets_its_lock() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world, **AT_THREE)
+    world.clock.wait(4000.0)
+    lock.acquire(run_for(world, "another"))
+    suspends_launch(world)
+
+    assert isinstance(clearance.look(run), Done)
+
+
+def test_what_stands_in_the_way_of_machines_that_went_meanwhile_is_in_nobodys_way() -> None:
+    """A run that is cleared as a whole after its end: nothing is left to do."""
+    world = MemoryWorld.simple(3)
+    plan, _ = plan_for(world, **AT_THREE)
+    assert engine.rotate(run_for(world, "run-1", plan=plan)).ok
+    world.clock.wait(4000.0)
+    suspends_launch(world)
+
+    assert isinstance(clearance.look(run_for(world, "run-1", plan=plan, **AT_THREE)), Done)

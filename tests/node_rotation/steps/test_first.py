@@ -7,7 +7,14 @@ from typing import Any
 import pytest
 from tests.node_rotation.crashes import after, plan_for, rotate, run_for
 
-from node_rotation import engine
+from node_rotation import engine, lock
+from node_rotation.model import Batch, StepName
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
+from node_rotation.run import Run
+from node_rotation.steps import ORDER, STEPS
+from node_rotation.steps.admit import may_begin
+from node_rotation.steps.heal import heal
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing import seeds
 from node_rotation.testing.faults import Mutation
 from node_rotation.testing.world import MemoryWorld
@@ -125,3 +132,98 @@ def test_nothing_may_be_unavailable_is_a_blocker_and_not_a_hang() -> None:
     plan, _ = plan_for(roomy(3), **in_place(0))
     (blocker,) = plan.blockers
     assert "max_unavailable" in f"{blocker.reason} {blocker.remedy}"
+
+
+def reclaimed(world: MemoryWorld, machine: str) -> None:
+    """A spot machine is taken back, and AWS has no other."""
+    world.journal.faults = [seeds.Fault(kind="capacity")]
+    world.cloud.terminate_in_group(machine, decrement=False)
+    world.clock.wait(60.0)
+
+
+def refilled(world: MemoryWorld) -> None:
+    """AWS has capacity again."""
+    world.journal.faults = []
+
+
+def tries(world: MemoryWorld, run: Run, batch: Batch, *, until: StepName) -> Outcome:
+    """A batch from its admit step, as far as the given one, for ten minutes each."""
+    outcome: Outcome = Done()
+    for name in ORDER[: ORDER.index(until) + 1]:
+        for _ in range(200):
+            STEPS[name].act(run, batch)
+            outcome = STEPS[name].look(run, batch)
+            if not isinstance(outcome, Waiting):
+                break
+            world.clock.wait(3.0)
+        if not isinstance(outcome, Done):
+            return outcome
+    return outcome
+
+
+def test_a_machine_that_aws_cannot_replace_counts_and_is_waited_for() -> None:
+    world = roomy(6)
+    reclaimed(world, world.on_image("base-old")[0])
+    run = run_for(world, **in_place(1))
+    back_at = world.clock.now() + 600.0
+    world.clock.after(600.0, lambda: refilled(world))
+    said: list[str] = []
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchWaits) and event.step == "admit":
+            said.extend(event.reasons)
+        if isinstance(event, engine.BatchMoved) and event.step == "launch":
+            assert world.clock.now() >= back_at
+
+    assert any("dev-workers has 5 of 6 machines" in note for note in run.plan.notes), run.plan.notes
+    assert engine.rotate(run, hear).ok
+    missing = "machine 6 of 6 of workers is missing (asg dev-workers has 5 of 6 machines)"
+    assert f"{missing}: it counts against the budget" in said
+    assert world.monitor.max_unavailable[world.asg("workers")] == 1
+    assert not world.on_image("base-old")
+
+
+def test_a_canary_that_is_cleared_waits_for_its_own_replacement_and_takes_nobody_elses_slot() -> None:
+    world = roomy(6)
+    run = run_for(world, **in_place(1))
+    canary, second = run.plan.batches[:2]
+    prepare(run, "workers")
+    world.journal.faults = [seeds.Fault(kind="capacity")]
+    failed = tries(world, run, canary, until=StepName.TERMINATE)
+    assert isinstance(failed, Blocked)
+    while STEPS[StepName.HEAL].look(run, canary) != Done(f"batch {canary.name} is healed"):
+        heal(run, canary, str(failed))
+
+    again = tries(world, run, canary, until=StepName.GATE)
+
+    assert isinstance(again, Blocked), again
+    assert "has not launched a replacement" in again.reason
+    heal(run, canary, str(again))
+    assert not may_begin(run, second)
+    refilled(world)
+    assert isinstance(tries(world, run, canary, until=StepName.GATE), Done)
+    claim = lock.require(run).ledger.claim(canary.name)
+    assert claim is not None
+    assert claim.proves
+    assert may_begin(run, second)
+    assert len(terminated(world)) == 1
+
+
+def test_a_gate_that_alone_is_cleared_does_not_pass_either_while_nobody_came() -> None:
+    world = roomy(6)
+    run = run_for(world, **in_place(1))
+    canary = run.plan.batches[0]
+    prepare(run, "workers")
+    world.journal.faults = [seeds.Fault(kind="capacity")]
+    failed = tries(world, run, canary, until=StepName.TERMINATE)
+    heal(run, canary, str(failed))
+    gate = STEPS[StepName.GATE]
+
+    for _ in range(10):
+        gate.act(run, canary)
+        outcome = gate.look(run, canary)
+        world.clock.wait(1.0)
+
+    assert isinstance(outcome, Waiting)
+    gone = canary.machines[0].instance_id
+    assert outcome.reasons == (f"gate: asg dev-workers has 5 of 6 machines, nobody has come for {gone}",)
