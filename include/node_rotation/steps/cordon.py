@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock, names
-from node_rotation.errors import BlockedError, GoneError
+from node_rotation.errors import GoneError
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import traffic
+from node_rotation.steps.protection import ask_once
 from node_rotation.steps.scene import acting, over, scene, taken_back
-from node_rotation.world.aws import Instance
 from node_rotation.world.kubernetes import Node
 
 TIMEOUT_S = 300.0
@@ -31,9 +31,8 @@ class Cordon:
         place = acting(run, batch)
         if not place.claim.open:
             return
+        ask_once(place)
         left = [node for node in place.old_nodes() if not node.unschedulable]
-        for node in left:
-            refuse_protected(run, node.instance_id)
         for node in left:
             cordon(run, node, place.ledger.run)
         if not left:
@@ -85,29 +84,6 @@ def kept_by(node: Node, by: str) -> dict[str, str]:
     if names.SCALE_DOWN_DISABLED in node.annotations:
         return {}
     return {names.SCALE_DOWN_DISABLED: "true", names.KEPT_BY: by}
-
-
-def refuse_protected(run: Run, machine: str) -> None:
-    """Leave a machine that somebody protects against termination, before anything of it is touched.
-
-    Auto Scaling would terminate it all the same (EC2 user guide, "Change instance termination protection"). It takes
-    a call per machine, so it is asked once, here.
-
-    :raises BlockedError: if it is protected.
-    """
-    if blocked := protected(run.cloud.instances([machine]).get(machine)):
-        raise BlockedError(blocked)
-
-
-def protected(instance: Instance | None) -> Blocked | None:
-    """Why a machine must not be terminated, if EC2 said so when asked for it alone."""
-    if instance is None or not instance.termination_protected:
-        return None
-    return Blocked(
-        f"instance {instance.id} is protected from termination",
-        (f"instance {instance.id}",),
-        f"Turn its termination protection off (DisableApiTermination), then {CLEAR_BATCH}",
-    )
 
 
 def uncordon(run: Run, node: Node) -> bool:
