@@ -193,21 +193,30 @@ def _too_many(scene: Scene) -> bool:
 def send_away(run: Run, snapshot: Snapshot, where: tuple[str, str], machine: str, did: list[str]) -> bool:
     """Drain a machine that is too many and terminate it with decrement; True once it is going.
 
+    One that is Ready goes only when it was seen cordoned and empty: until then a pod may come that no look shows yet.
+
     :param where: the node group's name and its Auto Scaling group's.
     """
     group_name, asg = where
     node = snapshot.node_of(machine)
-    pods = busy_pods(snapshot, node) if node is not None and node.ready else ()
-    if node is not None and pods:
-        if not node.unschedulable:
-            cordon(run, node, run.id)
-        drain = run.settings.groups.get(group_name, run.settings.policy).drain
-        evict_from(run, snapshot, (node,), run.clock.now(), drain, None)
-        did.append(f"{len(pods)} pods leave machine {machine} again")
+    if node is not None and node.ready and not _emptied(run, snapshot, node, group_name, did):
         return False
     terminate(run, asg, machine, decrement=True)
     did.append(f"machine {machine} is terminated, its group shrinks with it")
     return True
+
+
+def _emptied(run: Run, snapshot: Snapshot, node: Node, group_name: str, did: list[str]) -> bool:
+    """Cordon a Node and have its pods leave; True once a look shows it cordoned and empty."""
+    pods = busy_pods(snapshot, node)
+    if not node.unschedulable:
+        cordon(run, node, run.id)
+        did.append(f"node {node.name} takes no new pods")
+    if pods:
+        drain = run.settings.groups.get(group_name, run.settings.policy).drain
+        evict_from(run, snapshot, (node,), run.clock.now(), drain, None)
+        did.append(f"{len(pods)} pods leave machine {node.instance_id} again")
+    return node.unschedulable and not pods
 
 
 def _reattach(scene: Scene, old: str, did: list[str]) -> bool:
