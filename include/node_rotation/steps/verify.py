@@ -111,7 +111,9 @@ def residue(snapshot: Snapshot) -> Iterator[str]:
             tags = [key for key in names.INSTANCE_TAGS if instance and not gone(instance) and key in instance.tags]
             yield from (f"instance {member.instance_id}: tag {key}" for key in tags)
     for node in snapshot.nodes:
-        if not ending(snapshot, node.instance_id):
+        instance = snapshot.instances.get(node.instance_id)
+        leaves = instance is not None and gone(instance)  # its Node goes, and our marks with it
+        if not leaves and not ending(snapshot, node.instance_id):
             yield from (f"node {node.name}: {mark}" for mark in marked(node))
 
 

@@ -13,6 +13,7 @@ from node_rotation.run import Run
 from node_rotation.steps import STEPS
 from node_rotation.steps.heal import heal
 from node_rotation.steps.restore import restore, restored
+from node_rotation.steps.verify import verify
 from node_rotation.testing import seeds
 from node_rotation.testing.faults import Mutation
 from node_rotation.testing.world import MemoryWorld
@@ -90,3 +91,15 @@ def test_restore_cordons_what_is_too_many_before_it_goes() -> None:
     assert uncordoned == []
     assert new not in world.ec2.alive
     assert after(world).clean
+
+
+def test_the_marks_of_a_machine_that_is_terminated_are_no_residue_while_its_node_lasts() -> None:
+    world = MemoryWorld.simple(3, replicas=0, node_removal=900.0)
+    run, node = run_for(world), world.cluster.nodes()[0]
+    world.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: "run-1"})
+    assert verify(run).residue
+    world.cloud.terminate(node.instance_id)
+    world.clock.wait(120.0)
+    assert world.ec2.state(node.instance_id) == "terminated"
+    assert node.name in world.objects.nodes
+    assert not verify(run).residue
