@@ -103,9 +103,10 @@ class Claim(Value):
 
     ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``spared`` are those that
     need none, because somebody else made the group smaller meanwhile; ``evicted`` are
-    keys of workloads (``Kind namespace/name``) that had pods on the old machines. ``leaving_since`` is when they were
-    first taken out of target groups: from then on nobody counts on them there. EKS was asked for ``update`` with
-    ``update_token``, which is written down before it is asked. ``back`` are the old machines that heal attached again.
+    keys of workloads (``Kind namespace/name``) that had pods on the old machines. ``asked`` is True once AWS has said
+    that nobody protects them from termination. ``leaving_since`` is when they were first taken out of target groups:
+    from then on nobody counts on them there. EKS was asked for ``update`` with ``update_token``, which is written down
+    before it is asked. ``back`` are the old machines that heal attached again.
     ``in_vain`` is True if it passed without a new machine, its old ones having gone by themselves.
     """
 
@@ -119,6 +120,7 @@ class Claim(Value):
     replacements: Mapping[str, str] = {}
     spared: tuple[str, ...] = ()
     evicted: tuple[str, ...] = ()
+    asked: bool = False
     leaving_since: float | None = None
     drain_since: float | None = None
     last_eviction: float | None = None

@@ -60,6 +60,7 @@ def _claim(batch: Batch, group: GroupPlan, evicted: tuple[str, ...]) -> Claim:
         since=WHEN,
         replacements={machine: machine for machine in ids},
         evicted=evicted,
+        asked=True,
         drain_since=WHEN,
         last_eviction=WHEN,
         terminate_since=WHEN,

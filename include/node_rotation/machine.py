@@ -20,15 +20,20 @@ from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.planning import empty_plan
 from node_rotation.policy import Policy
 from node_rotation.run import Run
-from node_rotation.scaling import hooks
+from node_rotation.scaling import hooks, targets
 from node_rotation.scaling.detaching import refusal
+from node_rotation.scaling.targets import checks_targets
+from node_rotation.steps import traffic
 from node_rotation.steps.drain import evict_from, heed, standing
 from node_rotation.steps.launch import detach as detach_now
+from node_rotation.steps.protection import protected
 from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.terminate import terminate as terminate_now
+from node_rotation.workloads.attachments import still_attached
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
+from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
 Tell = Callable[[str], None]
@@ -96,9 +101,12 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
     """Take a machine out of its group, which launches another one. A no-op if it is in none.
 
     :param for_good: it will be terminated: it is tagged first, so that a sweep finishes what a crash left.
-    :raises BlockedError: if it serves a load balancer and the policy does not allow that, or if EKS manages it.
+    :raises BlockedError: if it serves a load balancer and the policy does not allow that, if EKS manages it, or if it
+        is to be terminated and protected against that.
     """
     lock.require(run)
+    if for_good:
+        _refuse_protected(run, machine)
     if machine.asg is None:
         return
     if machine.policy.strategy is Strategy.MANAGED:
@@ -117,12 +125,28 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
     detach_now(run, machine.asg, [machine.instance_id])
 
 
-def drain(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
+def drain(run: Run, machine: Machine, tell: Tell = lambda line: None, *, for_good: bool = False) -> None:
     """Cordon a machine's Node and let every pod leave through the eviction API. The cordon stays.
 
     :param tell: told what it waits for, when that changes.
-    :raises BlockedError: by a pod that can't leave, or once the policy's ``drain.timeout`` is over.
+    :param for_good: it will be terminated: it leaves its target groups first, unless nobody healthy would be left.
+    :raises BlockedError: by a pod that can't leave, or once the policy's ``drain.timeout`` is over; for good also if it
+        is protected against termination, or gets requests still after ``deregister_timeout``.
     """
+    if not for_good:
+        _empty(run, machine, tell)
+        return
+    _refuse_protected(run, machine)
+    _cordon(run, run.look().node_of(machine.instance_id))
+    try:
+        _leave_targets(run, machine, tell)
+        _empty(run, machine, tell)
+    except BlockedError:
+        _rejoin(run, machine)
+        raise
+
+
+def _empty(run: Run, machine: Machine, tell: Tell) -> None:
     began = run.clock.now()
 
     def step() -> Outcome:
@@ -130,30 +154,36 @@ def drain(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
         node = snapshot.node_of(machine.instance_id)
         if node is None:
             return Done()
-        if not node.unschedulable:
-            lock.require(run)
-            run.cluster.cordon(node.name, node.uid)
-            run.look.forget()
+        _cordon(run, node)
         heed(evict_from(run, snapshot, (node,), began, machine.policy.drain, None))
         return standing(run.look(), (node,), machine.policy, began, run.clock.now())
 
     _until_done(run, step, machine.policy.drain.timeout + MARGIN_S, f"node {machine.node}", tell)
 
 
+def _cordon(run: Run, node: Node | None) -> None:
+    if node is None or node.unschedulable:
+        return
+    lock.require(run)
+    with suppress(GoneError):
+        run.cluster.cordon(node.name, node.uid)
+    run.look.forget()
+
+
 def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> None:
     """Terminate a machine that is drained, and wait until EC2 says terminated. Its group launches another one.
 
-    :raises BlockedError: if pods are still on it, if it is a master that may not go, or if it is still there after
-        ``terminate_timeout``.
-    """
-    snapshot = run.look()
-    node = snapshot.node_of(machine.instance_id)
-    if busy_pods(snapshot, node):
-        raise BlockedError(Blocked("the machine is not drained", (f"node {machine.node}",), "Drain it first."))
-    if held := quorum.before(run.settings, snapshot, [machine.instance_id]) if _is_master(run, machine) else ():
-        remedy = "Bring the control plane back to health; control_plane in the fleet file says what is accepted."
-        raise BlockedError(Blocked(f"a master may not go: {'; '.join(held)}", (f"node {machine.node}",), remedy))
+    It goes once its volumes are detached and no request can reach it.
 
+    :raises BlockedError: if pods are still on it, if it is protected against termination or a master that may not go,
+        or if it gets requests still after ``deregister_timeout``, or is still there after ``terminate_timeout``.
+    """
+    policy, what = machine.policy, f"instance {machine.instance_id}"
+    _refuse(run, machine)
+    _refuse_protected(run, machine)
+    _leave_targets(run, machine, tell)
+    _until_done(run, lambda: _rid_of_volumes(run, machine), policy.terminate_timeout, what, tell)
+    _refuse(run, machine)  # by the world as it is now: that may have taken long
     began = run.clock.now()
 
     def step() -> Outcome:
@@ -164,9 +194,9 @@ def terminate(run: Run, machine: Machine, tell: Tell = lambda line: None) -> Non
             return Done()
         return Waiting((_going(run, machine, instance.state if instance else "unknown", began),))
 
-    group, policy = _scaling_of(run, machine), machine.policy
+    group = _scaling_of(run, machine)
     patience_s = hooks.patience_s(group, hooks.TERMINATING, policy.hook_timeout) if group else 0.0
-    _until_done(run, step, policy.terminate_timeout + patience_s, f"instance {machine.instance_id}", tell)
+    _until_done(run, step, policy.terminate_timeout + patience_s, what, tell)
 
 
 def delete_node(run: Run, machine: Machine) -> None:
@@ -186,6 +216,86 @@ def delete_node(run: Run, machine: Machine) -> None:
     with suppress(GoneError):
         run.cluster.delete_node(node.name, node.uid)
     run.look.forget()
+
+
+def _refuse(run: Run, machine: Machine) -> None:
+    snapshot = run.look()
+    node = snapshot.node_of(machine.instance_id)
+    if busy_pods(snapshot, node):
+        raise BlockedError(Blocked("the machine is not drained", (f"node {machine.node}",), "Drain it first."))
+    if held := quorum.before(run.settings, snapshot, [machine.instance_id]) if _is_master(run, machine) else ():
+        remedy = "Bring the control plane back to health; control_plane in the fleet file says what is accepted."
+        raise BlockedError(Blocked(f"a master may not go: {'; '.join(held)}", (f"node {machine.node}",), remedy))
+
+
+def _refuse_protected(run: Run, machine: Machine) -> None:
+    blocked = protected(run.cloud.instances([machine.instance_id]).get(machine.instance_id))
+    if blocked is not None:
+        remedy = "Turn its termination protection off (DisableApiTermination), then start again."
+        raise BlockedError(replace(blocked, remedy=remedy))
+
+
+def _rid_of_volumes(run: Run, machine: Machine) -> Outcome:
+    """Done once a machine would take no volume with it: its pod would start nowhere for six minutes."""
+    snapshot = run.look()
+    node = snapshot.node_of(machine.instance_id)
+    if node is None or gone(snapshot.instances.get(machine.instance_id)):
+        return Done()
+    volumes = still_attached(snapshot, node)
+    waits = tuple(f"volume {volume.name} is still attached to node {node.name}" for volume in volumes)
+    return Waiting(waits, machine.policy.poll) if waits else Done()
+
+
+def _leave_targets(run: Run, machine: Machine, tell: Tell) -> None:
+    """Take a machine out of its group's target groups, and wait until no request can reach it.
+
+    Where Auto Scaling replaces, undrained, what is deregistered (``checks_targets``), that is left to it: it
+    deregisters what it terminates.
+    """
+
+    def step() -> Outcome:
+        snapshot = run.look()
+        group = snapshot.groups.get(machine.asg or "")
+        if group is None or (group.member(machine.instance_id) is not None and checks_targets(group)):
+            return Done()
+        kept = _kept(run, machine, group, snapshot)
+        if not kept:
+            _deregister(run, machine, group, snapshot)
+        waits = tuple(targets.waits(group, run.look().targets, machine.instance_id, kept))
+        return Waiting(waits, machine.policy.poll) if waits else Done()
+
+    _until_done(run, step, machine.policy.deregister_timeout, f"instance {machine.instance_id}", tell)
+
+
+def _kept(run: Run, machine: Machine, group: ScalingGroup, snapshot: Snapshot) -> tuple[str, ...]:
+    """The target groups that have nobody else who is healthy; an outage of the masters may have been accepted."""
+    if _is_master(run, machine) and run.settings.policy.control_plane.allow_outage:
+        return ()
+    return targets.last_of(group.target_groups, snapshot.targets, [machine.instance_id])
+
+
+def _deregister(run: Run, machine: Machine, group: ScalingGroup, snapshot: Snapshot) -> None:
+    """The Node says beforehand where, so that a sweep puts back what a crash left."""
+    found = targets.still_in(group, snapshot.targets, machine.instance_id)
+    serving = [arn for arn, target in found if target.state != targets.DRAINING]
+    node = snapshot.node_of(machine.instance_id)
+    if serving and node is not None:
+        traffic.mark(run, node, serving)
+    for arn in serving:
+        lock.require(run)
+        with suppress(GoneError):  # somebody deleted the target group
+            run.cloud.deregister_targets(arn, [machine.instance_id])
+    if serving:
+        run.look.forget()
+
+
+def _rejoin(run: Run, machine: Machine) -> None:
+    """It stays after all, with pods on it."""
+    run.look.forget()
+    if (node := run.look().node_of(machine.instance_id)) is not None:
+        with suppress(GoneError):
+            traffic.rejoin(run, node)
+        run.look.forget()
 
 
 def _going(run: Run, machine: Machine, state: str, since: float) -> str:

@@ -14,6 +14,7 @@ from node_rotation.sweep import Swept, sweep
 from node_rotation.testing import seeds
 from node_rotation.testing.faults import Crash
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.aws import Instance
 
 FAST: dict[str, Any] = {
     "gate": {"settle": "3s", "timeout": "60s"},
@@ -23,6 +24,7 @@ FAST: dict[str, Any] = {
     "lock_duration": "120s",
 }
 PASSES = 60
+SWEEPS_EVERY_S = 20.0
 STRATEGIES = ("detach", "surge", "terminate_first")
 """How a group that we roll ourselves may be rolled."""
 
@@ -115,10 +117,11 @@ def dies(run: Run, world: MemoryWorld, at: int, *, before: bool) -> bool:
 
 
 def sweep_all(world: MemoryWorld, run: Run) -> Swept:
-    """What the hourly sweep does, until it has nothing left to do."""
+    """What the hourly sweep does once a run is dead, until it has nothing left to do."""
     swept = Swept()
+    world.clock.wait(run.settings.policy.lock_duration)
     for _ in range(PASSES):
-        world.clock.wait(run.settings.policy.lock_duration)
+        world.clock.wait(SWEEPS_EVERY_S)
         try:
             swept = sweep(run.settings, world.cloud, world.cluster, world.clock, "sweep-1", world.outside.value())
         except TransientError:
@@ -127,6 +130,19 @@ def sweep_all(world: MemoryWorld, run: Run) -> Swept:
             world.clock.wait(60.0)
             return swept
     return swept
+
+
+def gone_uncordoned(world: MemoryWorld) -> list[str]:
+    """Machines that go from now on while their Node is Ready and still takes pods."""
+    found: list[str] = []
+
+    def goes(instance: Instance) -> None:
+        nodes = [n for n in world.objects.nodes.values() if n.instance_id == instance.id]
+        if instance.state == "shutting-down" and any(n.ready and not n.unschedulable for n in nodes):
+            found.append(instance.id)
+
+    world.ec2.on_state.insert(0, goes)  # before its kubelet is lost
+    return found
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.node_rotation.crashes import STRATEGIES, After, after, by, dies, rotate, run_for, sweep_all
+from tests.node_rotation.crashes import STRATEGIES, After, after, by, dies, gone_uncordoned, rotate, run_for, sweep_all
 
 from node_rotation import engine
 from node_rotation.testing.world import MemoryWorld
@@ -55,7 +55,9 @@ def wrong(at: int, before: bool, left: After) -> str:
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_a_sweep_leaves_no_orphan_no_residue_and_breaks_no_budget(strategy: str, offset: int) -> None:
     for at, before, world, run in every_crash(strategy, offset):
+        uncordoned = gone_uncordoned(world)
         swept = sweep_all(world, run)
+        assert not uncordoned, wrong(at, before, after(world))
         assert not swept.left, wrong(at, before, after(world))
         assert after(world).clean, wrong(at, before, after(world))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.node_rotation.balancers import Traffic, carried_out, rotated, served_world, web
-from tests.node_rotation.crashes import after, plan_for, run_for
+from tests.node_rotation.crashes import STRATEGIES, after, plan_for, run_for
 
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -11,6 +12,18 @@ from node_rotation.testing.world import MemoryWorld
 BYE = seeds.Hook("ship-logs", "terminating", heartbeat=900.0, result="CONTINUE", completes_after=300.0)
 HELLO = seeds.Hook("warm-up", "launching", heartbeat=900.0, completes_after=120.0)
 NO_OWNER = {"completes_after": None}
+
+
+def cordoned_by_hand(world: MemoryWorld, machine: str) -> str:
+    """Somebody has cordoned a machine's Node; its name."""
+    node = next(n for n in world.cluster.nodes() if n.instance_id == machine)
+    with world.journal.acting("somebody"):
+        world.cluster.cordon(node.name, node.uid)
+    return node.name
+
+
+def pods_on(world: MemoryWorld, node: str) -> set[str]:
+    return {pod.key for pod in world.cluster.pods() if pod.node == node}
 
 
 def states(world: MemoryWorld) -> set[str]:
@@ -61,6 +74,7 @@ def test_an_abandoned_launch_is_replaced_and_waited_for() -> None:
     world.clock.after(400.0, lambda: hook.update({"x-completes-after": 5.0}))
     result, said = carried_out(run)
     assert result.ok, result
+    world.clock.wait(60.0)  # one too many was launched: its Node goes with our cordon
     assert after(world).clean
     assert any("warm-up" in line for line in said)
 
@@ -123,6 +137,43 @@ def test_a_machine_protected_against_termination_is_left_before_it_is_touched() 
     assert protected in world.targets.healthy(web(world))
     world.clock.wait(120.0)
     assert after(world).clean
+
+
+def test_a_protected_machine_that_somebody_has_cordoned_is_left_as_well() -> None:
+    world = served_world(6)
+    protected = world.on_image("base-old")[0]
+    run = run_for(world)
+    world.ec2.change(protected, termination_protected=True)
+    node = cordoned_by_hand(world, protected)
+    before = pods_on(world, node)
+    result, _ = carried_out(run)
+    assert any(f"instance {protected} is protected from termination" in why.reason for _, why in result.failed)
+    assert protected in world.ec2.alive
+    assert pods_on(world, node) == before != set()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nobody_who_is_protected_is_touched_by_any_strategy(strategy: str) -> None:
+    """Not even detached: EC2 would refuse to terminate it, and it would be in no group."""
+    world = MemoryWorld.simple(6)
+    protected = world.on_image("base-old")[0]
+    run = run_for(world, strategy=strategy)
+    world.ec2.change(protected, termination_protected=True)
+    result, _ = carried_out(run)
+    assert any(f"instance {protected} is protected from termination" in why.reason for _, why in result.failed)
+    assert not [m for m in world.mutations if m.action == "DetachInstances" and protected in str(m.args)]
+    node = next(n.name for n in world.cluster.nodes() if n.instance_id == protected)
+    assert not [m for m in world.mutations if m.action in ("cordon", "evict") and m.args["node"] == node]
+    world.clock.wait(120.0)
+    assert after(world).clean
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_each_machine_is_asked_about_its_protection_once(strategy: str) -> None:
+    world = served_world(6)  # every look shows more machines than AWS tells the protection of
+    assert rotated(world, strategy=strategy, allow_detach_behind_load_balancer=True)[0].ok
+    gone = sum(i.state == "terminated" for i in world.ec2.found.values())
+    assert world.journal.calls["DescribeInstanceAttribute"] == gone >= 6
 
 
 def test_machines_protected_against_scale_in_are_replaced_if_the_policy_says_so() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from tests.node_rotation.balancers import DELAY_S, Traffic, served_world, web
 from tests.node_rotation.eks_world import world as managed_world
+from tests.node_rotation.steps.test_volumes import stateful
 
 from node_rotation import machine
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.run import Run
 from node_rotation.sweep import Swept, sweep
+from node_rotation.testing.faults import Crash, Mutation
 from node_rotation.testing.seeds import DisruptionBudget, Workload
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
+from node_rotation.world.aws import Instance
 
 
 @pytest.fixture
@@ -198,3 +203,117 @@ def test_while_a_run_is_at_work_nothing_is_touched(world: MemoryWorld) -> None:
     ):
         pytest.fail("the lock is another's")
     assert len(world.mutations) == before
+
+
+def holding(world: MemoryWorld, **policy: Any) -> Any:
+    return machine.holding(world.settings(**policy), world.cloud, world.cluster, world.clock, "cli-1")
+
+
+def test_a_machine_goes_only_when_its_volumes_are_detached() -> None:
+    world = stateful(detach_s=25.0)
+    taken: list[str] = []
+
+    def goes(instance: Instance) -> None:
+        if instance.state == "shutting-down":
+            nodes = {n.name for n in world.objects.nodes.values() if n.instance_id == instance.id}
+            taken.extend(v.name for v in world.cluster.volumes() if nodes & set(v.attached))
+
+    world.ec2.on_state.insert(0, goes)
+    said: list[str] = []
+    with holding(world) as run:
+        found = find(run, world.cluster.nodes()[0].name)
+        machine.drain(run, found)
+        machine.terminate(run, found, said.append)
+    assert taken == []
+    assert any("is still attached to node" in line for line in said)
+    assert found.instance_id not in world.ec2.alive
+
+
+@pytest.mark.parametrize("call", ["detach", "drain", "terminate"])
+def test_a_protected_machine_is_not_touched_by_whoever_wants_it_terminated(call: str) -> None:
+    world = MemoryWorld.simple(6, replicas=0)
+    with holding(world) as run:
+        found = find(run, world.cluster.nodes()[0].name)
+        world.ec2.change(found.instance_id, termination_protected=True)
+        before = len(world.mutations)
+        with pytest.raises(BlockedError, match=f"instance {found.instance_id} is protected from termination") as why:
+            {
+                "detach": lambda: machine.detach(run, found, for_good=True),
+                "drain": lambda: machine.drain(run, found, for_good=True),
+                "terminate": lambda: machine.terminate(run, found),
+            }[call]()
+        assert len(world.mutations) == before
+    assert why.value.blocked.remedy.endswith("then start again.")
+    assert found.instance_id in world.ec2.alive
+
+
+@pytest.mark.parametrize("health_check", ["EC2", "ELB"])
+def test_a_machine_that_goes_for_good_leaves_its_target_groups_before_its_pods_leave(health_check: str) -> None:
+    world = served_world(3, health_check=health_check)
+    traffic = Traffic(world)
+    with holding(world) as run:
+        found = find(run, world.cluster.nodes()[0].name)
+        machine.drain(run, found, for_good=True)
+        machine.terminate(run, found)
+        machine.delete_node(run, found)
+    assert traffic.cut == []
+    assert (traffic.drained_while_serving == []) is (health_check == "EC2"), "there, Auto Scaling would replace it"
+    assert not world.monitor.violations
+    assert world.clock.run_until(world.settled, 600.0)
+    assert len(world.targets.healthy(web(world))) == 3
+
+
+def test_who_drains_and_then_terminates_cuts_no_connection_either() -> None:
+    world = served_world(3)
+    traffic = Traffic(world)
+    with holding(world) as run:
+        found = find(run, world.cluster.nodes()[0].name)
+        machine.drain(run, found)
+        assert found.instance_id in world.targets.healthy(web(world)), "it may come back"
+        began = world.clock.now()
+        machine.terminate(run, found)
+    assert traffic.cut == []
+    assert world.clock.now() - began >= DELAY_S
+
+
+def test_the_last_healthy_target_stays_and_is_named() -> None:
+    world = served_world(2)
+    one, other = world.on_image("base-old")
+    world.targets.sick.add(other)
+    world.targets.check(other)
+    with (
+        pytest.raises(BlockedError, match=f"instance {one} is the last healthy one in target group web"),
+        holding(world, deregister_timeout="2m") as run,
+    ):
+        machine.drain(run, find(run, one), for_good=True)
+    assert world.targets.healthy(web(world)) == {one}
+    assert not [m for m in world.mutations if m.action in ("DeregisterTargets", "evict")]
+
+
+def test_a_machine_that_can_not_be_drained_serves_again() -> None:
+    world = served_world(3)
+    world.disruption.change("default", "web", max_unavailable=0)
+    world.clock.wait(5.0)
+    with pytest.raises(BlockedError, match="default/web"), holding(world) as run:
+        machine.drain(run, find(run, world.cluster.nodes()[0].name), for_good=True)
+    world.clock.wait(60.0)
+    assert len(world.targets.healthy(web(world))) == 3
+
+
+def test_a_sweep_has_a_machine_serve_again_whose_command_died() -> None:
+    world = served_world(3)
+    found = world.cluster.nodes()[0]
+    with suppress(Crash), holding(world) as run:
+        world.journal.on_mutation = dies_once_deregistered
+        machine.drain(run, find(run, found.name), for_good=True)
+    world.journal.on_mutation = None
+    world.clock.wait(1000.0)
+    assert len(world.targets.healthy(web(world))) == 2
+    assert not sweep(world.settings(), world.cloud, world.cluster, world.clock, "sweep-1").left
+    world.clock.wait(60.0)
+    assert len(world.targets.healthy(web(world))) == 3
+
+
+def dies_once_deregistered(mutation: Mutation) -> None:
+    if mutation.action == "DeregisterTargets":
+        raise Crash

@@ -213,7 +213,7 @@ def _take_out(run: Run, found: machine.Machine, wanted: Drain, tell: machine.Tel
         machine.detach(run, found, for_good=wanted.terminate)
         done.append("detached")
         tell(f"is out of group {found.asg}")
-    machine.drain(run, found, tell)
+    machine.drain(run, found, tell, for_good=wanted.terminate)
     done.append("drained")
     tell("is drained")
     if wanted.terminate:

@@ -11,9 +11,9 @@ from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
 from node_rotation.errors import GoneError
 from node_rotation.world.aws import Instance
+from node_rotation.world.clients import PROTECTION_READ_UP_TO
 
 INSTANCES_PER_CALL = 200  # EC2's limit of values per filter
-PROTECTION_READ_UP_TO = 4
 LIVING = ("pending", "running", "shutting-down", "stopping", "stopped")
 
 
@@ -26,8 +26,7 @@ class Instances:
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
         """The instances among these ids that EC2 still knows, terminated ones included.
 
-        Termination protection takes a call per instance, so it is read for up to four ids (what one batch asks
-        before it acts) and False in larger looks.
+        Termination protection takes a call per instance, so it is read for up to four and False in larger looks.
         """
         found: dict[str, Instance] = {}
         for some in chunks(ids, INSTANCES_PER_CALL):

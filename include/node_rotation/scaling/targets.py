@@ -71,6 +71,20 @@ def still_in(group: ScalingGroup, seen: AllTargets, machine: str) -> Iterator[tu
             yield arn, target
 
 
+def waits(group: ScalingGroup, seen: AllTargets, machine: str, kept: Collection[str]) -> Iterator[str]:
+    """What a machine has not left yet, one line each.
+
+    :param kept: the target groups that it may not leave, of :func:`last_of`.
+    """
+    for arn, target in still_in(group, seen, machine):
+        if target.state == DRAINING:
+            yield f"instance {machine} still drains connections of {label(arn)}"
+        elif arn in kept:
+            yield f"instance {machine} is the last healthy one in {label(arn)}"
+        else:
+            yield f"instance {machine} is still {target.state} in {label(arn)}"
+
+
 def last_of(
     target_groups: Iterable[str], seen: AllTargets, machines: Collection[str], others: Collection[str] = ()
 ) -> tuple[str, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from node_rotation import lock, names
-from node_rotation.errors import BlockedError, GoneError
+from node_rotation.errors import GoneError
 from node_rotation.model import Batch, StepName
-from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
+from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import traffic
+from node_rotation.steps.protection import ask_once
 from node_rotation.steps.scene import acting, over, scene, taken_back
-from node_rotation.world.aws import Instance
 from node_rotation.world.kubernetes import Node
 
 TIMEOUT_S = 300.0
@@ -25,15 +25,14 @@ class Cordon:
     name: StepName = StepName.CORDON
 
     def act(self, run: Run, batch: Batch) -> None:
-        """Cordon what is not cordoned yet, with a mark that it was us, then take it out of its target groups."""
+        """Cordon what is not cordoned yet, whoever began that, then take it out of its target groups."""
         if over(run, batch):
             return
         place = acting(run, batch)
         if not place.claim.open:
             return
-        left = [node for node in place.old_nodes() if not node.unschedulable]
-        for node in left:
-            refuse_protected(run, node.instance_id)
+        ask_once(place)
+        left = [node for node in place.old_nodes() if lacking(node)]
         for node in left:
             cordon(run, node, place.ledger.run)
         if not left:
@@ -48,7 +47,7 @@ class Cordon:
             return place
         if back := taken_back(place):
             return back
-        left = tuple(f"node {n.name} is not cordoned yet" for n in place.old_nodes() if not n.unschedulable)
+        left = tuple(f"node {n.name} is not yet {why}" for n in place.old_nodes() if (why := lacking(n)))
         if left:
             return Waiting(left, run.policy(batch).poll)
         registered = traffic.waits(place)
@@ -61,15 +60,29 @@ class Cordon:
         return TIMEOUT_S + run.policy(batch).deregister_timeout
 
 
+def lacking(node: Node) -> str:
+    """What a node that is to go still lacks; each by itself, for a call may have failed, or somebody cordoned it."""
+    if not node.unschedulable:
+        return "cordoned"
+    if names.EXCLUDE_BALANCERS not in node.labels:
+        return "excluded from external load balancers"
+    return "" if names.SCALE_DOWN_DISABLED in node.annotations else "kept from the autoscaler"
+
+
 def cordon(run: Run, node: Node, by: str) -> None:
     """Mark, cordon, and exclude a node from load balancers; the mark comes first, so no crash hides it.
+
+    Only what it lacks: a cordon of somebody else's gets no mark of ours, and stays.
 
     :param by: the run that did it, written into the mark.
     """
     lock.require(run)
+    ours = {} if node.unschedulable else {names.CORDONED_BY: by}
     try:
-        run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: by, **kept_by(node, by)})
-        run.cluster.cordon(node.name, node.uid)
+        if marks := {**ours, **kept_by(node, by)}:
+            run.cluster.annotate(node.name, node.uid, marks)
+        if not node.unschedulable:
+            run.cluster.cordon(node.name, node.uid)
         if names.EXCLUDE_BALANCERS not in node.labels:
             run.cluster.label(node.name, node.uid, {names.EXCLUDE_BALANCERS: OURS})
     except GoneError:  # its machine went away meanwhile: nothing is left to cordon
@@ -87,49 +100,36 @@ def kept_by(node: Node, by: str) -> dict[str, str]:
     return {names.SCALE_DOWN_DISABLED: "true", names.KEPT_BY: by}
 
 
-def refuse_protected(run: Run, machine: str) -> None:
-    """Leave a machine that somebody protects against termination, before anything of it is touched.
-
-    Auto Scaling would terminate it all the same (EC2 user guide, "Change instance termination protection"). It takes
-    a call per machine, so it is asked once, here.
-
-    :raises BlockedError: if it is protected.
-    """
-    if blocked := protected(run.cloud.instances([machine]).get(machine)):
-        raise BlockedError(blocked)
-
-
-def protected(instance: Instance | None) -> Blocked | None:
-    """Why a machine must not be terminated, if EC2 said so when asked for it alone."""
-    if instance is None or not instance.termination_protected:
-        return None
-    return Blocked(
-        f"instance {instance.id} is protected from termination",
-        (f"instance {instance.id}",),
-        f"Turn its termination protection off (DisableApiTermination), then {CLEAR_BATCH}",
-    )
-
-
 def uncordon(run: Run, node: Node) -> bool:
-    """Take back a cordon of ours, and the machine's exclusion; marks go last, so no crash leaves a thing without one.
+    """Take back a cordon of ours, and what else is ours; marks go last, so no crash leaves a thing without one.
 
     :returns: True if there was one.
     """
-    ours = names.CORDONED_BY in node.annotations
+    marks = _marks(node)
     labelled = node.labels.get(names.EXCLUDE_BALANCERS) == OURS
-    if not ours and not labelled and names.LEFT_TARGETS not in node.annotations:
+    if not marks and not labelled and names.LEFT_TARGETS not in node.annotations:
         return False
     lock.require(run)
     try:
         traffic.rejoin(run, node)
         if labelled:
             run.cluster.label(node.name, node.uid, {names.EXCLUDE_BALANCERS: None})
-        if ours:
-            if node.unschedulable:
-                run.cluster.uncordon(node.name, node.uid)
-            kept = (names.SCALE_DOWN_DISABLED, names.KEPT_BY) if names.KEPT_BY in node.annotations else ()
-            run.cluster.annotate(node.name, node.uid, {names.CORDONED_BY: None, **dict.fromkeys(kept)})
+        if names.CORDONED_BY in marks and node.unschedulable:
+            run.cluster.uncordon(node.name, node.uid)
+        if marks:
+            run.cluster.annotate(node.name, node.uid, dict.fromkeys(marks))
     except GoneError:
         pass
     run.look.forget()
     return True
+
+
+def of_others(node: Node) -> bool:
+    """Whether somebody else has cordoned a node: it stays so."""
+    return node.unschedulable and names.CORDONED_BY not in node.annotations
+
+
+def _marks(node: Node) -> tuple[str, ...]:
+    """The annotations of a cordon of ours, and what keeps the autoscaler off if that is ours as well."""
+    kept = (names.SCALE_DOWN_DISABLED, names.KEPT_BY) if names.KEPT_BY in node.annotations else ()
+    return (names.CORDONED_BY, *kept) if names.CORDONED_BY in node.annotations else kept

@@ -12,7 +12,7 @@ from node_rotation.outcome import Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps import sizing, traffic
 from node_rotation.steps.assignment import assign, needed, newcomers, withdraw
-from node_rotation.steps.cordon import cordon, uncordon
+from node_rotation.steps.cordon import cordon, lacking, of_others, uncordon
 from node_rotation.steps.drain import evict_from
 from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
@@ -128,7 +128,7 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
         did.append(f"instance {old} was drained and is terminated")
         return True
     if node is not None and _give_back(scene.run, node):
-        did.append(f"node {node.name} takes pods again")
+        did.append(_is_again(node))
     if new is not None and traffic.irreplaceable(scene, new):
         return False  # until the old machine serves again
     if new is not None and not _dismiss(scene, new, did):
@@ -142,7 +142,7 @@ def _stays_or_goes(scene: Scene, old: str, node: Node | None, did: list[str]) ->
     if member is not None and not stays(member.lifecycle):
         return False
     if node is not None and _give_back(scene.run, node):
-        did.append(f"node {node.name} takes pods again")
+        did.append(_is_again(node))
     return True
 
 
@@ -157,6 +157,10 @@ def _drained(scene: Scene, node: Node | None) -> bool:
 def _serves(scene: Scene, new: str) -> bool:
     node, member = scene.snapshot.node_of(new), scene.group.member(new)
     return node is not None and node.ready and member is not None and member.lifecycle == "InService"
+
+
+def _is_again(node: Node) -> str:
+    return f"node {node.name} {'stays cordoned: that was not us' if of_others(node) else 'takes pods again'}"
 
 
 def _give_back(run: Run, node: Node) -> bool:
@@ -193,21 +197,30 @@ def _too_many(scene: Scene) -> bool:
 def send_away(run: Run, snapshot: Snapshot, where: tuple[str, str], machine: str, did: list[str]) -> bool:
     """Drain a machine that is too many and terminate it with decrement; True once it is going.
 
+    One that is Ready goes only when it was seen cordoned and empty: until then a pod may come that no look shows yet.
+
     :param where: the node group's name and its Auto Scaling group's.
     """
     group_name, asg = where
     node = snapshot.node_of(machine)
-    pods = busy_pods(snapshot, node) if node is not None and node.ready else ()
-    if node is not None and pods:
-        if not node.unschedulable:
-            cordon(run, node, run.id)
-        drain = run.settings.groups.get(group_name, run.settings.policy).drain
-        evict_from(run, snapshot, (node,), run.clock.now(), drain, None)
-        did.append(f"{len(pods)} pods leave machine {machine} again")
+    if node is not None and node.ready and not _emptied(run, snapshot, node, group_name, did):
         return False
     terminate(run, asg, machine, decrement=True)
     did.append(f"machine {machine} is terminated, its group shrinks with it")
     return True
+
+
+def _emptied(run: Run, snapshot: Snapshot, node: Node, group_name: str, did: list[str]) -> bool:
+    """Cordon a Node and have its pods leave; True once a look shows it cordoned and empty."""
+    pods = busy_pods(snapshot, node)
+    if lacks := lacking(node):
+        cordon(run, node, run.id)
+        did.append(f"node {node.name} takes no new pods")
+    if pods:
+        drain = run.settings.groups.get(group_name, run.settings.policy).drain
+        evict_from(run, snapshot, (node,), run.clock.now(), drain, None)
+        did.append(f"{len(pods)} pods leave machine {node.instance_id} again")
+    return not lacks and not pods
 
 
 def _reattach(scene: Scene, old: str, did: list[str]) -> bool:

@@ -17,6 +17,7 @@ from node_rotation.steps import first, traffic
 from node_rotation.steps.arrival import aws_says, keep, left_out, patience
 from node_rotation.steps.assignment import assign, raise_desired, spare, unasked
 from node_rotation.steps.prepare import ensure
+from node_rotation.steps.protection import ask_once
 from node_rotation.steps.scene import (
     Scene,
     acting,
@@ -105,7 +106,10 @@ def _detach(place: Scene) -> None:
     run, asg = place.run, place.baseline.asg
     group = fresh_group(run, asg)
     inside = [m for m in place.claim.machines if _in_service(group, m)]
-    if not inside or (place.group.target_groups and not traffic.may_leave(place)):
+    if not inside:
+        return
+    ask_once(place)
+    if place.group.target_groups and not traffic.may_leave(place):
         return
     run.cloud.tag_instances(inside, {names.DETACHED_FROM: asg, names.RUN: place.ledger.run})
     lock.require(run)

@@ -12,7 +12,7 @@ from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.scaling import hooks
 from node_rotation.steps import first, sizing, traffic
-from node_rotation.steps.cordon import protected
+from node_rotation.steps.protection import protected
 from node_rotation.steps.scene import Scene, acting, busy_pods, fresh_group, gone, over, scene, span, stays, taken_back
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.workloads.attachments import still_attached

@@ -6,6 +6,7 @@ would leave a machine that still gets requests. Never the last healthy target, w
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from node_rotation import lock, names
@@ -14,6 +15,7 @@ from node_rotation.errors import GoneError
 from node_rotation.ledger import ClaimState, Ledger
 from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.run import Run
+from node_rotation.scaling import targets
 from node_rotation.scaling.targets import DRAINING, label, lacking, last_of, still_in, too_few
 from node_rotation.steps.scene import Scene, span
 from node_rotation.world.kubernetes import Node
@@ -31,7 +33,7 @@ def leave(place: Scene) -> None:
     if not any(serving.values()) or not may_leave(place):
         return
     for node in nodes.values():
-        _mark(place.run, node, [arn for arn, machines in serving.items() if node.instance_id in machines])
+        mark(place.run, node, [arn for arn, machines in serving.items() if node.instance_id in machines])
     for arn, machines in serving.items():
         if machines:
             lock.require(place.run)
@@ -61,6 +63,21 @@ def rejoin(run: Run, node: Node) -> None:
         run.cluster.annotate(node.name, node.uid, {names.LEFT_TARGETS: None})
 
 
+def mark(run: Run, node: Node, target_groups: Sequence[str]) -> None:
+    """Write on a Node where its machine is about to be taken out, for whoever puts it back.
+
+    :param target_groups: ARNs.
+    """
+    wanted = ",".join(dict.fromkeys((*_left(node), *target_groups)))
+    if not target_groups or node.annotations.get(names.LEFT_TARGETS) == wanted:
+        return
+    lock.require(run)
+    try:
+        run.cluster.annotate(node.name, node.uid, {names.LEFT_TARGETS: wanted})
+    except GoneError:  # its machine went away meanwhile
+        return
+
+
 def last(place: Scene, ledger: Ledger | None = None) -> tuple[str, ...]:
     """The target groups that keep the batch's machines because nobody else healthy would be left.
 
@@ -75,17 +92,8 @@ def last(place: Scene, ledger: Ledger | None = None) -> tuple[str, ...]:
 
 def waits(place: Scene) -> tuple[str, ...]:
     """What the old machines have not left yet, one line each; nothing once no request can reach them."""
-    kept = last(place)
-    found = []
-    for node in place.old_nodes():
-        for arn, target in still_in(place.group, place.snapshot.targets, node.instance_id):
-            if target.state == DRAINING:
-                found.append(f"instance {node.instance_id} still drains connections of {label(arn)}")
-            elif arn in kept:
-                found.append(f"instance {node.instance_id} is the last healthy one in {label(arn)}")
-            else:
-                found.append(f"instance {node.instance_id} is still {target.state} in {label(arn)}")
-    return tuple(found)
+    kept, seen = last(place), place.snapshot.targets
+    return tuple(line for n in place.old_nodes() for line in targets.waits(place.group, seen, n.instance_id, kept))
 
 
 def too_slow(place: Scene, reasons: tuple[str, ...]) -> Blocked | None:
@@ -150,14 +158,3 @@ def _away(place: Scene, ledger: Ledger) -> set[str]:
 
 def _left(node: Node) -> tuple[str, ...]:
     return tuple(filter(None, node.annotations.get(names.LEFT_TARGETS, "").split(",")))
-
-
-def _mark(run: Run, node: Node, target_groups: list[str]) -> None:
-    wanted = ",".join(dict.fromkeys((*_left(node), *target_groups)))
-    if not target_groups or node.annotations.get(names.LEFT_TARGETS) == wanted:
-        return
-    lock.require(run)
-    try:
-        run.cluster.annotate(node.name, node.uid, {names.LEFT_TARGETS: wanted})
-    except GoneError:  # its machine went away meanwhile
-        return

@@ -99,6 +99,4 @@ def _undo_node(run: Run, node: Node) -> None:
     lock.require(run)
     if any(key == names.OLD_TAINT for key, _, _ in node.taints):
         run.cluster.untaint(node.name, node.uid, names.OLD_TAINT)
-    if names.KEPT_BY in node.annotations:
-        run.cluster.annotate(node.name, node.uid, {names.SCALE_DOWN_DISABLED: None, names.KEPT_BY: None})
     run.look.forget()

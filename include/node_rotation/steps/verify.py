@@ -119,7 +119,9 @@ def residue(snapshot: Snapshot) -> Iterator[str]:
     for workload in paused(snapshot):
         yield f"{workload.key}: annotation {names.REPLICAS} ({workload.before_pause})"
     for node in snapshot.nodes:
-        if not ending(snapshot, node.instance_id):
+        instance = snapshot.instances.get(node.instance_id)
+        leaves = instance is not None and gone(instance)  # its Node goes, and our marks with it
+        if not leaves and not ending(snapshot, node.instance_id):
             yield from (f"node {node.name}: {mark}" for mark in marked(node))
 
 

@@ -15,7 +15,7 @@ from node_rotation.outcome import Blocked
 from node_rotation.testing.autoscaling import AutoScaling
 from node_rotation.testing.cloud_nodegroups import MemoryNodegroups
 from node_rotation.testing.cloud_targets import MemoryTargets
-from node_rotation.testing.ec2 import Ec2
+from node_rotation.testing.ec2 import GONE, Ec2
 from node_rotation.testing.faults import Journal
 from node_rotation.testing.managed_groups import ManagedGroups
 from node_rotation.testing.scaling_values import (
@@ -28,6 +28,7 @@ from node_rotation.testing.scaling_values import (
 from node_rotation.testing.shapes import Shapes
 from node_rotation.testing.targets import Targets
 from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Template, TemplateSpec
+from node_rotation.world.clients import PROTECTION_READ_UP_TO
 
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
 _GONE_TEXT = re.compile("AutoScalingGroup name not found|not part of Auto Scaling group|No managed instance found")
@@ -75,10 +76,15 @@ class MemoryCloud(MemoryNodegroups, MemoryTargets):
         return tuple(self._shapes.member(member) for member in self._known(group).pool.values())
 
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
-        """The instances among these ids that EC2 still knows."""
+        """The instances among these ids that EC2 still knows; in large looks nobody is protected, as with AWS."""
         self._journal.read("ec2", "DescribeInstances")
-        found = self._ec2.found
-        return {i: found[i] for i in ids if i in found}
+        found = {i: self._ec2.found[i] for i in ids if i in self._ec2.found}
+        if len(found) > PROTECTION_READ_UP_TO:
+            return {i: replace(one, termination_protected=False) for i, one in found.items()}
+        for one in found.values():
+            if one.state not in GONE:
+                self._journal.read("ec2", "DescribeInstanceAttribute")
+        return found
 
     def tagged_instances(self, key: str, value: str = "*") -> Mapping[str, Instance]:
         """Instances, not yet terminated, whose tag has this value."""

@@ -18,6 +18,9 @@ from node_rotation.world.answers import EvictionAnswer
 from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Targets, Template, TemplateSpec
 from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Taint, Workload
 
+PROTECTION_READ_UP_TO = 4
+"""Instances whose termination protection one look tells: EC2 has a call for it that knows one instance only."""
+
 
 class Clock(Protocol):
     """Where time comes from: the wall, or a test that jumps."""
@@ -47,7 +50,10 @@ class Cloud(ManagedGroups, Protocol):
         ...
 
     def instances(self, ids: Sequence[str]) -> Mapping[str, Instance]:
-        """The instances among these ids that EC2 still knows, terminated ones included."""
+        """The instances among these ids that EC2 still knows, terminated ones included.
+
+        Their termination protection is told for up to :data:`PROTECTION_READ_UP_TO`, and is False in larger looks.
+        """
         ...
 
     def tagged_instances(self, key: str, value: str = "*") -> Mapping[str, Instance]:

@@ -153,6 +153,16 @@ def test_az_rebalance_acts_unless_it_is_suspended(build):
         assert zones.count("c") == expected, suspended
 
 
+def test_a_look_at_many_instances_does_not_tell_who_is_protected(build):
+    """As of AWS: it takes a call for each."""
+    world = build(machines=5)
+    old = world.on_image("old")
+    world.ec2.change(old[0], termination_protected=True)
+
+    assert world.cloud.instances(old[:4])[old[0]].termination_protected
+    assert not world.cloud.instances(old)[old[0]].termination_protected
+
+
 def test_a_protected_instance_is_not_terminated(build):
     world = build()
     old = world.on_image("old")[0]
