@@ -91,6 +91,11 @@ def test_messages_tell_of_the_tag_for_just_the_actions_that_are_bound_to_it() ->
     assert {action for statement in bound for action in allowed(statement)} == checkup.BOUND_TO_THE_TAG
 
 
+def test_messages_name_the_statements_that_let_a_group_get_a_template_version() -> None:
+    of_launches = {s["Sid"]: s["Action"] for s in STATEMENTS if s["Sid"].startswith("AutoScalingChecksWhoMay")}
+    assert {sid: action for action, (sid, _) in checkup.LAUNCHES.items()} == of_launches
+
+
 def test_no_action_is_a_wildcard_and_every_statement_allows() -> None:
     assert not [action for action in GRANTED if "*" in action]
     assert {statement["Effect"] for statement in STATEMENTS} == {"Allow"}

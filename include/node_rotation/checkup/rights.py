@@ -110,6 +110,16 @@ FREEZE_READS = ("ssm:GetParametersByPath",)
 FREEZE_CHANGES = ("ssm:PutParameter",)
 """docs/iam-policy.json in values; a test keeps them the same."""
 
+LAUNCHES = {
+    "ec2:RunInstances": ("AutoScalingChecksWhoMayLaunch", "from launch templates"),
+    "ec2:CreateTags": ("AutoScalingChecksWhoMayTagWhatIsLaunched", "at launch"),
+    "iam:PassRole": ("AutoScalingChecksWhoMayPassTheNodeRole", "of the template's role to EC2"),
+}
+"""What Auto Scaling checks of whoever gives a group a template version: action → statement of docs/iam-policy.json.
+
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
+"""
+
 BOUND_TO_THE_TAG = frozenset({*GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES})
 """Allowed only on what is tagged as the cluster's: without the tag AWS says no more than that they are denied."""
 
@@ -121,6 +131,18 @@ def see_to_the_tag(actions: Iterable[str]) -> str:
     return (
         ", and see that the group, its running machines and its launch template have the tag "
         "kubernetes.io/cluster/CLUSTER=owned"
+    )
+
+
+def allow_launches(actions: Iterable[str] = tuple(LAUNCHES)) -> str:
+    """What to do where launching from a template is denied.
+
+    :param actions: those of ``LAUNCHES`` that are; AWS itself does not say which.
+    """
+    named = ", ".join(f"{LAUNCHES[action][0]} ({action} {LAUNCHES[action][1]})" for action in actions)
+    return (
+        "Auto Scaling gives a group a template version only for who may launch from it. Allow in the IAM policy of "
+        f"this identity what docs/iam-policy.json has as {named}."
     )
 
 
