@@ -77,10 +77,11 @@ def test_nothing_is_allowed_that_is_not_called_or_explained() -> None:
 def test_the_doctor_asks_for_what_is_granted_and_a_rotation_needs() -> None:
     of_groups = {*checkup.READS, *checkup.GROUP_CHANGES, *checkup.MACHINE_CHANGES, *checkup.TEMPLATE_CHANGES}
     of_groups |= {*checkup.TARGET_ACTIONS, *checkup.NODEGROUP_ACTIONS}
-    asked = {*of_groups, *checkup.FREEZE_READS, *checkup.FREEZE_CHANGES}
+    asked = {*of_groups, *checkup.FREEZE_READS, *checkup.FREEZE_CHANGES, *checkup.LAUNCHES}
     of_the_doctor = {"ec2:DescribeSubnets", "servicequotas:GetServiceQuota", "iam:SimulatePrincipalPolicy"}
+    of_the_doctor |= {"iam:GetInstanceProfile"}
     tried_by_reading = {"ssm:GetParameter", "eks:DescribeCluster"}
-    assert GRANTED - asked == NOT_CALLED_BY_US | of_the_doctor | tried_by_reading
+    assert GRANTED - asked == {"ssm:GetParameters"} | of_the_doctor | tried_by_reading
     assert asked <= GRANTED
 
 

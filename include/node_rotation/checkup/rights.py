@@ -160,6 +160,11 @@ def aws_actions(group: ScalingGroup, *, image_step: bool, managed: bool = False)
     return tuple(action for action in wanted if action not in others)
 
 
+def names_version(group: ScalingGroup) -> bool:
+    """Whether a group names its template's version by number: only such a one is told of the image step's version."""
+    return group.template.version.isdigit()
+
+
 @dataclass(frozen=True, slots=True)
 class Subnet:
     """A subnet of a node group; ``free`` counts its IPv4 addresses."""
@@ -191,6 +196,10 @@ class Account(Protocol):
 
         :param actions: ``service:Action``, as IAM writes them.
         """
+        ...
+
+    def may_launch(self, group: ScalingGroup) -> Mapping[str, Answer]:
+        """Whether those of ``LAUNCHES`` that the group's templates call for are allowed."""
         ...
 
     def may_update(self, actions: Sequence[str], cluster: str, nodegroup: str) -> Mapping[str, Answer]:
