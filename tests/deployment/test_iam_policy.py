@@ -77,10 +77,11 @@ def test_nothing_is_allowed_that_is_not_called_or_explained() -> None:
 def test_the_doctor_asks_for_what_is_granted_and_a_rotation_needs() -> None:
     of_groups = {*checkup.READS, *checkup.GROUP_CHANGES, *checkup.MACHINE_CHANGES, *checkup.TEMPLATE_CHANGES}
     of_groups |= {*checkup.TARGET_ACTIONS, *checkup.NODEGROUP_ACTIONS}
-    asked = {*of_groups, *checkup.FREEZE_READS, *checkup.FREEZE_CHANGES}
+    asked = {*of_groups, *checkup.FREEZE_READS, *checkup.FREEZE_CHANGES, *checkup.LAUNCHES}
     of_the_doctor = {"ec2:DescribeSubnets", "servicequotas:GetServiceQuota", "iam:SimulatePrincipalPolicy"}
+    of_the_doctor |= {"iam:GetInstanceProfile"}
     tried_by_reading = {"ssm:GetParameter", "eks:DescribeCluster"}
-    assert GRANTED - asked == NOT_CALLED_BY_US | of_the_doctor | tried_by_reading
+    assert GRANTED - asked == {"ssm:GetParameters"} | of_the_doctor | tried_by_reading
     assert asked <= GRANTED
 
 
@@ -89,6 +90,11 @@ def test_messages_tell_of_the_tag_for_just_the_actions_that_are_bound_to_it() ->
     bound = [statement for statement in STATEMENTS if "ResourceTag" in str(statement.get("Condition"))]
     assert [statement["Condition"] for statement in bound] == [asks] * len(bound)
     assert {action for statement in bound for action in allowed(statement)} == checkup.BOUND_TO_THE_TAG
+
+
+def test_messages_name_the_statements_that_let_a_group_get_a_template_version() -> None:
+    of_launches = {s["Sid"]: s["Action"] for s in STATEMENTS if s["Sid"].startswith("AutoScalingChecksWhoMay")}
+    assert {sid: action for action, (sid, _) in checkup.LAUNCHES.items()} == of_launches
 
 
 def test_no_action_is_a_wildcard_and_every_statement_allows() -> None:

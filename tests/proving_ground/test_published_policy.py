@@ -12,6 +12,7 @@ import yaml
 from tests.proving_ground.waiting import eventually
 
 from node_rotation import detect, engine, fleet
+from node_rotation.checkup.rights import LAUNCHES
 from node_rotation.cli import main
 from node_rotation.clients.connect import connect
 from node_rotation.clients.wall import WallClock
@@ -104,11 +105,26 @@ def actions(statement: Mapping[str, Any]) -> list[str]:
     return [said] if isinstance(said, str) else list(said)
 
 
+def use_a_template_that_needs_every_right(ground: Ground) -> None:
+    """The surging group's machines get tags at launch, and the nodes' role."""
+    tags = [{"ResourceType": kind, "Tags": [{"Key": "team", "Value": "a"}]} for kind in ("instance", "volume")]
+    data = {"IamInstanceProfile": {"Name": "eks-0abc"}, "TagSpecifications": tags}
+    template = {"LaunchTemplateName": "dev-surging"}
+    ec2, scaling = ground.aws.client("ec2"), ground.aws.client("autoscaling")
+    ec2.create_launch_template_version(**template, SourceVersion="1", LaunchTemplateData=data)
+    scaling.update_auto_scaling_group(AutoScalingGroupName="dev-surging", LaunchTemplate={**template, "Version": "2"})
+
+
 @pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     with start(Scenario.model_validate(SCENARIO), tmp_path_factory.mktemp("policy")) as running:
-        trust = {"Version": "2012-10-17", "Statement": []}
-        running.aws.client("iam").create_role(RoleName="node-rotation", AssumeRolePolicyDocument=json.dumps(trust))
+        iam = running.aws.client("iam")
+        for role in ("node-rotation", "nodes"):
+            trust = {"Version": "2012-10-17", "Statement": []}
+            iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust))
+        iam.create_instance_profile(InstanceProfileName="eks-0abc")
+        iam.add_role_to_instance_profile(InstanceProfileName="eks-0abc", RoleName="nodes")
+        use_a_template_that_needs_every_right(running)
         yield running
 
 
@@ -196,7 +212,7 @@ def test_an_image_is_frozen_and_its_freeze_is_lifted(
     [
         ("RollTheGroupsOfThisCluster", "detached", "autoscaling:CreateOrUpdateTags of dev-detached"),
         ("OnlyForTheImageStepLaunchTemplate", "stopping", "ec2:CreateLaunchTemplateVersion of launch template"),
-        ("AutoScalingChecksWhoMayLaunch", "surging", "autoscaling:UpdateAutoScalingGroup of dev-surging"),
+        *((sid, "surging", "autoscaling:UpdateAutoScalingGroup of dev-surging") for sid, _ in LAUNCHES.values()),
     ],
 )
 def test_a_rotation_says_which_right_is_missing_on_what(
@@ -209,8 +225,9 @@ def test_a_rotation_says_which_right_is_missing_on_what(
 ) -> None:
     hold(published(missing))
     assert main(["--fleet", str(file), "rotate", "dev", "--group", group]) != 0
-    said = capsys.readouterr()
-    assert f"blocked: not allowed: {told}" in said.out + said.err
+    said = "".join(capsys.readouterr())
+    assert f"blocked: not allowed: {told}" in said
+    assert (missing in said) is missing.startswith("AutoScalingChecksWhoMay"), "AWS names only the template"
 
 
 def test_the_doctor_says_everything_that_is_missing(
@@ -223,7 +240,7 @@ def test_the_doctor_says_everything_that_is_missing(
         "TerminateAndMarkMachinesOfThisCluster": ("ec2:TerminateInstances", "group stopping"),
         "OnlyForGroupsBehindTargetGroups": ("elasticloadbalancing:DeregisterTargets", "group surging"),
         "OnlyForTheImageStepLaunchTemplate": ("ec2:ModifyLaunchTemplate", "group stopping"),
-    }
+    } | {sid: (action, "group surging: launch template dev-surging") for action, (sid, _) in LAUNCHES.items()}
     hold(published(*missing))
     found = findings(file, capsys)
     for statement, (action, object_) in missing.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -134,24 +134,33 @@ def kubernetes_rights(
             yield _finding(cluster, Check.PERMISSIONS, severity, f"{said} {right}", object_, remedy)
 
 
+def _allow(denied: Sequence[str]) -> str:
+    return f"Allow it in the IAM policy, see docs/iam-policy.json{see_to_the_tag(denied)}."
+
+
 def aws_rights(
-    cluster: str, what_for: str, answers: Mapping[str, Answer], severity: Severity = Severity.BLOCKING
+    cluster: str,
+    what_for: str,
+    answers: Mapping[str, Answer],
+    severity: Severity = Severity.BLOCKING,
+    remedy: Callable[[Sequence[str]], str] = _allow,
 ) -> Iterator[Finding]:
     """Rights that IAM does not give us, one finding for those that are denied and one for those nobody told us.
 
     :param what_for: the object that they are for.
     :param severity: of what is denied.
+    :param remedy: what to do about the actions that are denied.
     """
     denied = sorted(action for action, answer in answers.items() if answer is Answer.DENIED)
     if denied:
         what = f"may not {', '.join(denied)}"
-        remedy = f"Allow it in the IAM policy, see docs/iam-policy.json{see_to_the_tag(denied)}."
-        yield _finding(cluster, Check.PERMISSIONS, severity, what, what_for, remedy)
+        yield _finding(cluster, Check.PERMISSIONS, severity, what, what_for, remedy(denied))
     unknown = sorted(action for action, answer in answers.items() if answer is Answer.UNKNOWN)
     if unknown:
         what = f"can't find out without changing something whether it may {', '.join(unknown)}"
-        remedy = "Allow iam:SimulatePrincipalPolicy on our own role, or look at its policy."
-        yield _finding(cluster, Check.PERMISSIONS, Severity.UNKNOWN, what, what_for, remedy)
+        profile = " and iam:GetInstanceProfile" if "iam:PassRole" in unknown else ""
+        told_by = f"Allow iam:SimulatePrincipalPolicy on our own role{profile}, or look at its policy."
+        yield _finding(cluster, Check.PERMISSIONS, Severity.UNKNOWN, what, what_for, told_by)
 
 
 def halves(cluster: str, snapshot: Snapshot, asgs: Iterable[str]) -> Iterator[Finding]:

@@ -154,11 +154,18 @@ class _Examination:
             image_step = self.patient.settings.groups[group.name].image_step is ImageStep.LAUNCH_TEMPLATE
             actions = checkup.aws_actions(scaling, image_step=image_step, managed=managed)
             answers |= self._tried(Check.PERMISSIONS, what_for, partial(account.may, actions, scaling)) or {}
+            if image_step and not managed and checkup.names_version(scaling):
+                self._launch_rights(what_for, scaling)
         if managed:
             address = (group.eks_cluster or "", group.nodegroup or "")
             ask = partial(account.may_update, checkup.NODEGROUP_ACTIONS, *address)
             answers |= self._tried(Check.PERMISSIONS, what_for, ask) or {}
         self.found += doctor.aws_rights(self.name, what_for, answers)
+
+    def _launch_rights(self, group: str, scaling: ScalingGroup) -> None:
+        what_for = f"{group}: launch template {scaling.template.name or scaling.template.id}"
+        answers = self._tried(Check.PERMISSIONS, what_for, partial(self.patient.account.may_launch, scaling)) or {}
+        self.found += doctor.aws_rights(self.name, what_for, answers, remedy=checkup.allow_launches)
 
     def _freeze_rights(self) -> None:
         """No plan is made without the reads; an image at fault that can't be recorded is told to a person instead."""

@@ -110,6 +110,16 @@ FREEZE_READS = ("ssm:GetParametersByPath",)
 FREEZE_CHANGES = ("ssm:PutParameter",)
 """docs/iam-policy.json in values; a test keeps them the same."""
 
+LAUNCHES = {
+    "ec2:RunInstances": ("AutoScalingChecksWhoMayLaunch", "from launch templates"),
+    "ec2:CreateTags": ("AutoScalingChecksWhoMayTagWhatIsLaunched", "at launch"),
+    "iam:PassRole": ("AutoScalingChecksWhoMayPassTheNodeRole", "of the template's role to EC2"),
+}
+"""What Auto Scaling checks of whoever gives a group a template version: action → statement of docs/iam-policy.json.
+
+https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
+"""
+
 BOUND_TO_THE_TAG = frozenset({*GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES})
 """Allowed only on what is tagged as the cluster's: without the tag AWS says no more than that they are denied."""
 
@@ -121,6 +131,18 @@ def see_to_the_tag(actions: Iterable[str]) -> str:
     return (
         ", and see that the group, its running machines and its launch template have the tag "
         "kubernetes.io/cluster/CLUSTER=owned"
+    )
+
+
+def allow_launches(actions: Iterable[str] = tuple(LAUNCHES)) -> str:
+    """What to do where launching from a template is denied.
+
+    :param actions: those of ``LAUNCHES`` that are; AWS itself does not say which.
+    """
+    named = ", ".join(f"{LAUNCHES[action][0]} ({action} {LAUNCHES[action][1]})" for action in actions)
+    return (
+        "Auto Scaling gives a group a template version only for who may launch from it. Allow in the IAM policy of "
+        f"this identity what docs/iam-policy.json has as {named}."
     )
 
 
@@ -136,6 +158,11 @@ def aws_actions(group: ScalingGroup, *, image_step: bool, managed: bool = False)
     targets = TARGET_ACTIONS if group.target_groups else ()
     wanted = READS if managed else (*READS, *GROUP_CHANGES, *MACHINE_CHANGES, *TEMPLATE_CHANGES, *targets)
     return tuple(action for action in wanted if action not in others)
+
+
+def names_version(group: ScalingGroup) -> bool:
+    """Whether a group names its template's version by number: only such a one is told of the image step's version."""
+    return group.template.version.isdigit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +196,10 @@ class Account(Protocol):
 
         :param actions: ``service:Action``, as IAM writes them.
         """
+        ...
+
+    def may_launch(self, group: ScalingGroup) -> Mapping[str, Answer]:
+        """Whether those of ``LAUNCHES`` that the group's templates call for are allowed."""
         ...
 
     def may_update(self, actions: Sequence[str], cluster: str, nodegroup: str) -> Mapping[str, Answer]:

@@ -28,7 +28,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
-from node_rotation.checkup.rights import see_to_the_tag
+from node_rotation.checkup.rights import allow_launches, see_to_the_tag
 from node_rotation.clients.text import short
 from node_rotation.errors import BlockedError, GoneError, PermanentError, RotationError, TransientError
 from node_rotation.outcome import Blocked
@@ -104,6 +104,7 @@ _GONE_TEXT = re.compile(
 # "Desired capacity:9 must be between the specified min size:1 and max size:6", "... has min-size=1, max-size=6, and
 # desired-size=6. To attach 1 instance, please update the AutoScalingGroup sizes appropriately."
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
+_TEMPLATE_TEXT = re.compile(r"not authorized to use launch template", re.IGNORECASE)
 _ROLE = re.compile(r"(?<=on resource: )arn:[\w-]+:iam::\d*:role/[\w+=,.@/-]+")
 _NO_CREDENTIALS = (
     NoCredentialsError,
@@ -158,7 +159,7 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     if code in CREDENTIALS:
         return BlockedError(Blocked(f"AWS does not accept our credentials: {said}", (what,), _CREDENTIALS_REMEDY))
     if code in DENIED:
-        remedy = _trust(action, role) if role else _allow(f"{service}:{action}")
+        remedy = _trust(action, role) if role else _allow(f"{service}:{action}", message)
         return BlockedError(Blocked(f"not allowed: {said}", (role or what,), remedy))
     if code == "OptInRequired":
         remedy = "Correct aws.region of the cluster, or enable this region and service for the account."
@@ -175,8 +176,10 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
     return PermanentError(said)
 
 
-def _allow(action: str) -> str:
+def _allow(action: str, message: str) -> str:
     """What lets a call be made; AWS does not say which part of the policy it was denied for."""
+    if _TEMPLATE_TEXT.search(message):
+        return allow_launches()
     allow = f"Allow {action} in the IAM policy of this identity"
     if action == "eks:DescribeCluster":  # a name that the policy does not have is denied, whether it exists or not
         name = "correct the cluster's name in the fleet file (kubernetes.eks_cluster)"

@@ -9,6 +9,7 @@ from typing import Any
 from node_rotation.clients import aws_values as values
 from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
+from node_rotation.clients.aws_gone import changing
 from node_rotation.errors import GoneError
 from node_rotation.model import TemplateVersion
 from node_rotation.world.aws import Activity, Hook, Member, ScalingGroup
@@ -81,7 +82,7 @@ class Groups:
 
     def terminate_in_group(self, instance_id: str, *, decrement: bool) -> None:
         """TerminateInstanceInAutoScalingGroup."""
-        with translated(_SERVICE, "TerminateInstanceInAutoScalingGroup", instance_id):
+        with changing(self._calls, _SERVICE, "TerminateInstanceInAutoScalingGroup", [instance_id]):
             self._calls.autoscaling_once.terminate_instance_in_auto_scaling_group(
                 InstanceId=instance_id, ShouldDecrementDesiredCapacity=decrement
             )

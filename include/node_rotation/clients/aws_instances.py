@@ -9,12 +9,12 @@ from typing import Any
 from node_rotation.clients import aws_values as values
 from node_rotation.clients.aws_calls import Calls, chunks
 from node_rotation.clients.aws_errors import translated
+from node_rotation.clients.aws_gone import LIVING, changing
 from node_rotation.errors import GoneError
 from node_rotation.world.aws import Instance
 from node_rotation.world.clients import PROTECTION_READ_UP_TO
 
 INSTANCES_PER_CALL = 200  # EC2's limit of values per filter
-LIVING = ("pending", "running", "shutting-down", "stopping", "stopped")
 
 
 class Instances:
@@ -43,20 +43,20 @@ class Instances:
 
     def terminate(self, instance_id: str) -> None:
         """EC2 TerminateInstances; an instance that is terminated already may be named again."""
-        with translated("ec2", "TerminateInstances", instance_id):
+        with changing(self._calls, "ec2", "TerminateInstances", [instance_id]):
             self._calls.ec2.terminate_instances(InstanceIds=[instance_id])
 
     def tag_instances(self, instance_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """CreateTags."""
         wanted = [{"Key": key, "Value": value} for key, value in tags.items()]
         for some in chunks(instance_ids if tags else (), INSTANCES_PER_CALL):
-            with translated("ec2", "CreateTags", ", ".join(some)):
+            with changing(self._calls, "ec2", "CreateTags", some):
                 self._calls.ec2.create_tags(Resources=list(some), Tags=wanted)
 
     def untag_instances(self, instance_ids: Sequence[str], keys: Sequence[str]) -> None:
         """DeleteTags; without keys AWS would delete all of them, so that does nothing."""
         for some in chunks(instance_ids if keys else (), INSTANCES_PER_CALL):
-            with translated("ec2", "DeleteTags", ", ".join(some)):
+            with changing(self._calls, "ec2", "DeleteTags", some):
                 self._calls.ec2.delete_tags(Resources=list(some), Tags=[{"Key": key} for key in keys])
 
     def _describe_instances(self, what: str, wanted: Mapping[str, list[str]]) -> dict[str, Instance]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from node_rotation.checkup.rights import Answer
+from node_rotation.checkup.rights import LAUNCHES, Answer
 from node_rotation.clients import aws_values as values
 from node_rotation.clients.aws_calls import Calls
 from node_rotation.clients.aws_errors import DENIED, translated
 
 if TYPE_CHECKING:
-    from node_rotation.world.aws import ScalingGroup
+    from node_rotation.world.aws import ScalingGroup, TemplateSpec
 
-BALANCING = "elasticloadbalancing"
 DRY_RUN = "DryRunOperation"
 NOBODY = "i-00000000000000000"  # asked about where a group has no machine
 NO_UPDATE = "00000000-0000-0000-0000-000000000000"  # asked about where EKS has never updated a group
@@ -46,11 +46,19 @@ class Rights:
         by_service = {"autoscaling": f"autoScalingGroup:*:autoScalingGroupName/{group.name}", "ec2": "instance/*"}
         for service, resource in by_service.items():
             left = [action for action in actions if action not in tries and action.startswith(f"{service}:")]
-            told |= self._simulated(left, service, resource, group.tags)
+            told |= self._simulated(left, self._arn(service, resource), _tagged(group.tags))
         left = [action for action in actions if action not in told]
         for target_group in group.target_groups:  # what is denied on one of them is denied
-            found = self._simulated(left, BALANCING, target_group.split(":", 5)[5], {})
+            found = self._simulated(left, target_group, {})
             told |= {action: answer for action, answer in found.items() if told.get(action) is not Answer.DENIED}
+        return told
+
+    def may_launch(self, group: ScalingGroup) -> Mapping[str, Answer]:
+        """Whether those of ``LAUNCHES`` that the group's templates call for are allowed."""
+        told: dict[str, Answer] = {}
+        for template in dict.fromkeys((group.template, *filter(None, group.overrides))):
+            for action, answer in self._launching(template):
+                told[action] = max(told.get(action, answer), answer, key=_WORST.index)
         return told
 
     def may_update(self, actions: Sequence[str], cluster: str, nodegroup: str) -> Mapping[str, Answer]:
@@ -59,7 +67,7 @@ class Rights:
         told = {action: _answer(tries[action]) for action in actions if action in tries}
         told = {action: answer for action, answer in told.items() if answer is not Answer.UNKNOWN}
         left = [action for action in actions if action not in told]
-        return {**told, **self._simulated(left, "eks", *self._nodegroup(cluster, nodegroup))}
+        return {**told, **(self._simulated(left, *self._nodegroup(cluster, nodegroup)) if left else {})}
 
     def may_record(self, actions: Sequence[str], path: str) -> Mapping[str, Answer]:
         """Whether these actions of SSM are allowed on the parameters below a path."""
@@ -67,7 +75,7 @@ class Rights:
         tries: Tries = {"ssm:GetParametersByPath": lambda: ssm.get_parameters_by_path(Path=path, MaxResults=1)}
         told = {action: _answer(tries[action]) for action in actions if action in tries}
         left = [action for action in actions if action not in tries]
-        return {**told, **self._simulated(left, "ssm", f"parameter{path}/*", {})}
+        return {**told, **self._simulated(left, self._arn("ssm", f"parameter{path}/*"), {})}
 
     def _reads(self, group: ScalingGroup) -> Tries:
         scaling, ec2, name = self._calls.autoscaling, self._calls.ec2, group.name
@@ -115,6 +123,35 @@ class Rights:
         balancing, asked = self._calls.elasticloadbalancing, {"TargetGroupArn": group.target_groups[0]}
         return {"elasticloadbalancing:DescribeTargetHealth": lambda: balancing.describe_target_health(**asked)}
 
+    def _launching(self, template: TemplateSpec) -> Iterator[tuple[str, Answer]]:
+        """Each right that launching from a template needs, as often as it is needed."""
+        versions = [template.version or values.DEFAULT_VERSION]
+        try:
+            found = self._calls.ec2.describe_launch_template_versions(**values.address(template), Versions=versions)
+            (version,) = found["LaunchTemplateVersions"]
+        except (ClientError, BotoCoreError, ValueError):
+            yield from dict.fromkeys(LAUNCHES, Answer.UNKNOWN).items()
+            return
+        # Of what is launched: what is there before, subnets say, a policy may allow one by one.
+        launched, data = self._arn("ec2", "instance/*"), version["LaunchTemplateData"]
+        source = {"ec2:LaunchTemplate": self._arn("ec2", f"launch-template/{version['LaunchTemplateId']}")}
+        yield from self._simulated(["ec2:RunInstances"], launched, source).items()
+        for tagged in data.get("TagSpecifications") or ():
+            kind = self._arn("ec2", f"{tagged['ResourceType']}/*")
+            yield from self._simulated(["ec2:CreateTags"], kind, {"ec2:CreateAction": "RunInstances"}).items()
+        if profile := data.get("IamInstanceProfile"):
+            yield "iam:PassRole", self._may_pass(profile.get("Name") or profile["Arn"].rpartition("/")[2])
+
+    def _may_pass(self, profile: str) -> Answer:
+        """Whether EC2 may be given the role of an instance profile; only IAM knows which that is."""
+        try:
+            found = self._calls.iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
+            (role,) = found["Roles"]
+        except (ClientError, BotoCoreError, ValueError):
+            return Answer.UNKNOWN
+        passed = {"iam:PassedToService": "ec2.amazonaws.com"}
+        return self._simulated(["iam:PassRole"], role["Arn"], passed)["iam:PassRole"]
+
     def _updates(self, cluster: str, nodegroup: str) -> Tries:
         eks, update = self._calls.eks, {"name": cluster, "nodegroupName": nodegroup}
         return {
@@ -131,29 +168,40 @@ class Rights:
         return str(found[0]) if found else NO_UPDATE
 
     def _nodegroup(self, cluster: str, nodegroup: str) -> tuple[str, Mapping[str, str]]:
-        """What its ARN says after the account, and its tags: conditions may ask for both."""
+        """Its ARN and, as a context, its tags: conditions may ask for both."""
         try:
             found = self._calls.eks.describe_nodegroup(clusterName=cluster, nodegroupName=nodegroup)["nodegroup"]
         except (ClientError, BotoCoreError):
-            return f"nodegroup/{cluster}/{nodegroup}/*", {}
-        return found["nodegroupArn"].split(":", 5)[5], found.get("tags") or {}
+            return self._arn("eks", f"nodegroup/{cluster}/{nodegroup}/*"), {}
+        return found["nodegroupArn"], _tagged(found.get("tags") or {})
 
-    def _simulated(
-        self, actions: Sequence[str], service: str, resource: str, tags: Mapping[str, str]
-    ) -> Mapping[str, Answer]:
+    @cached_property
+    def _asker(self) -> tuple[str, str, str]:
+        return _principal(self.identity())
+
+    def _arn(self, service: str, resource: str) -> str:
+        partition, account, _ = self._asker
+        return f"arn:{partition}:{service}:{self._region}:{account}:{resource}"
+
+    def _simulated(self, actions: Sequence[str], resource: str, context: Mapping[str, str]) -> Mapping[str, Answer]:
+        """What IAM's simulator says.
+
+        :param resource: its ARN.
+        :param context: condition keys with their values.
+        """
         if not actions:
             return {}
-        partition, account, principal = _principal(self.identity())
-        context = [
-            {"ContextKeyName": f"aws:ResourceTag/{key}", "ContextKeyType": "string", "ContextKeyValues": [value]}
-            for key, value in tags.items()
+        entries = [
+            {"ContextKeyName": key, "ContextKeyType": "string", "ContextKeyValues": [value]}
+            for key, value in context.items()
         ]
+        _, _, principal = self._asker
         try:
             answer = self._calls.iam.simulate_principal_policy(
                 PolicySourceArn=principal,
                 ActionNames=list(actions),
-                ResourceArns=[f"arn:{partition}:{service}:{self._region}:{account}:{resource}"],
-                ContextEntries=context,
+                ResourceArns=[resource],
+                ContextEntries=entries,
             )
         except (ClientError, BotoCoreError):
             return dict.fromkeys(actions, Answer.UNKNOWN)
@@ -162,6 +210,11 @@ class Rights:
 
 
 _YES_NO = {True: Answer.ALLOWED, False: Answer.DENIED}
+_WORST = (Answer.ALLOWED, Answer.UNKNOWN, Answer.DENIED)
+
+
+def _tagged(tags: Mapping[str, str]) -> dict[str, str]:
+    return {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
 
 
 def _answer(call: Callable[[], Any]) -> Answer:

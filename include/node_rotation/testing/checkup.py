@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from node_rotation.checkup.rights import Answer, Quota, Right, Subnet
+from node_rotation.checkup.rights import LAUNCHES, Answer, Quota, Right, Subnet
 from node_rotation.configuration.intake_policy import ObjectRef
 from node_rotation.errors import RotationError
 from node_rotation.world.aws import ScalingGroup
@@ -40,6 +40,10 @@ class MemoryAccount:
     def may(self, actions: Sequence[str], group: ScalingGroup) -> Mapping[str, Answer]:
         """As the two sets say."""
         return self._answers(actions)
+
+    def may_launch(self, group: ScalingGroup) -> Mapping[str, Answer]:
+        """As the two sets say."""
+        return self._answers(tuple(LAUNCHES))
 
     def may_update(self, actions: Sequence[str], cluster: str, nodegroup: str) -> Mapping[str, Answer]:
         """As the two sets say."""

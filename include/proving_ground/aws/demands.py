@@ -219,6 +219,12 @@ def _principal(world: AwsWorld, asked: Asked) -> Named:
     yield asked["PolicySourceArn"], {}
 
 
+def _profile(world: AwsWorld, asked: Asked) -> Named:
+    name = asked["InstanceProfileName"]
+    known = (one.arn for one in iam_backends[world.account]["aws"].get_instance_profiles() if one.name == name)
+    yield next(known, f"arn:aws:iam::{world.account}:instance-profile/{name}"), {}
+
+
 def _role(world: AwsWorld, asked: Asked) -> Named:
     yield asked["RoleArn"], {}
 
@@ -247,6 +253,7 @@ _NAMED: dict[str, Callable[[AwsWorld, Asked], Named]] = {
     "eks:UpdateNodegroupVersion": _nodegroup,
     "elasticloadbalancing:DeregisterTargets": _target_group,
     "elasticloadbalancing:RegisterTargets": _target_group,
+    "iam:GetInstanceProfile": _profile,
     "iam:SimulatePrincipalPolicy": _principal,
     "servicequotas:GetServiceQuota": _quota,
     "ssm:GetParameter": _parameters,

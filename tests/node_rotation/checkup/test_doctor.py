@@ -10,7 +10,7 @@ from tests.node_rotation.eks_world import world as managed_world
 
 from node_rotation.checkup.doctor import Check, Finding, Severity
 from node_rotation.checkup.examine import Patient, examine
-from node_rotation.checkup.rights import GROUP_CHANGES, MACHINE_CHANGES, NODEGROUP_ACTIONS, TEMPLATE_CHANGES
+from node_rotation.checkup.rights import GROUP_CHANGES, LAUNCHES, MACHINE_CHANGES, NODEGROUP_ACTIONS, TEMPLATE_CHANGES
 from node_rotation.errors import BlockedError, TransientError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.outcome import Blocked
@@ -113,6 +113,38 @@ def test_template_rights_are_asked_only_where_the_rotation_writes_templates() ->
     assert (
         "ec2:ModifyLaunchTemplate" in only(findings(MemoryWorld.simple(2), account, image_step="launch_template")).what
     )
+
+
+def numbered(version: str = "1", **parts: Any) -> MemoryWorld:
+    """One group, whose template's version is this one."""
+    groups = (seeds.Group(name="workers", image="base-old", max=4, desired=2, version=version, **parts),)
+    images = (seeds.Image("base-old", "2026-11-01T06:00:00.000Z"),)
+    return MemoryWorld(seeds.WorldSeed(groups=groups, images=images))
+
+
+def test_what_auto_scaling_checks_for_launches_is_asked_where_the_rotation_names_a_version_by_number() -> None:
+    account = MemoryAccount(denied={"ec2:RunInstances", "iam:PassRole"})
+    finding = only(findings(numbered(), account, image_step="launch_template"))
+    assert (finding.check, finding.severity) == (Check.PERMISSIONS, Severity.BLOCKING)
+    assert finding.what == "may not ec2:RunInstances, iam:PassRole"
+    assert finding.object == "group workers: launch template dev-workers"
+    assert "AutoScalingChecksWhoMayLaunch (ec2:RunInstances from launch templates)" in finding.remedy
+    assert "AutoScalingChecksWhoMayPassTheNodeRole (iam:PassRole" in finding.remedy
+    assert LAUNCHES["ec2:CreateTags"][0] not in finding.remedy
+    assert findings(numbered(), account) == ()
+    for version in ("$Latest", "$Default"):  # Auto Scaling is told of no version, and checks nothing
+        assert findings(numbered(version), account, image_step="launch_template") == ()
+    configured = numbered(template="launch_configuration")
+    assert findings(configured, account, image_step="launch_template") == findings(
+        configured, image_step="launch_template"
+    )
+
+
+def test_a_node_role_that_nobody_tells_us_says_what_would_tell() -> None:
+    account = MemoryAccount(untold={"iam:PassRole"})
+    unknown = only(findings(numbered(), account, image_step="launch_template"))
+    assert (unknown.severity, "iam:PassRole" in unknown.what) == (Severity.UNKNOWN, True)
+    assert "iam:GetInstanceProfile" in unknown.remedy
 
 
 def test_a_fleet_with_a_managed_group_that_is_well_has_no_findings() -> None:

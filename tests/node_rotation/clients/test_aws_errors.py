@@ -150,6 +150,20 @@ def test_a_denied_change_may_as_well_be_for_want_of_the_cluster_s_tag(service, c
     )
 
 
+def test_a_template_that_may_not_be_used_needs_what_auto_scaling_checks_for_launches_and_not_the_call_s_own_right():
+    """AWS names the template, and none of the three rights that it looked for."""
+    error = refused("autoscaling", "AccessDenied", "You are not authorized to use launch template: lt-0abc", 403)
+
+    assert isinstance(error, BlockedError)
+    assert "launch template: lt-0abc" in error.blocked.reason
+    assert error.blocked.remedy == (
+        "Auto Scaling gives a group a template version only for who may launch from it. Allow in the IAM policy of "
+        "this identity what docs/iam-policy.json has as AutoScalingChecksWhoMayLaunch (ec2:RunInstances from launch "
+        "templates), AutoScalingChecksWhoMayTagWhatIsLaunched (ec2:CreateTags at launch), "
+        "AutoScalingChecksWhoMayPassTheNodeRole (iam:PassRole of the template's role to EC2)."
+    )
+
+
 @pytest.mark.parametrize(
     ("service", "code"),
     [

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
+from tests.node_rotation.clients.holding import TRUST, filled, hold
 
 from node_rotation.checkup.rights import (
     FREEZE_CHANGES,
     FREEZE_READS,
+    LAUNCHES,
     MACHINE_CHANGES,
     NODEGROUP_ACTIONS,
     TARGET_ACTIONS,
@@ -23,13 +26,14 @@ from node_rotation.checkup.rights import (
 from node_rotation.clearance.freeze import PATH
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
+from node_rotation.world.aws import ScalingGroup
 from proving_ground.aws import request_log
 from proving_ground.aws.server import AwsServer, serve
 from proving_ground.scenario import Fault, Scenario
 
-POLICY = Path(__file__).parents[3] / "docs" / "iam-policy.json"
 ACCOUNT = "410987654398"
 RELEASE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
+NUMBERED = ("plain", "tagged")
 SCENARIO = {
     "name": "rights",
     "account": ACCOUNT,
@@ -46,7 +50,8 @@ SCENARIO = {
                 {"name": name, "kind": "eks-managed", "image": RELEASE, "min": 0, "max": 2, "desired": 0}
                 for name in ("workers", "updated")
             ]
-            + [{"name": "served", "image": RELEASE, "min": 0, "max": 2, "desired": 0, "target_groups": ["dev-web"]}],
+            + [{"name": "served", "image": RELEASE, "min": 0, "max": 2, "desired": 0, "target_groups": ["dev-web"]}]
+            + [{"name": name, "image": RELEASE, "version": "1", "min": 0, "max": 2, "desired": 0} for name in NUMBERED],
         }
     ],
 }
@@ -94,15 +99,29 @@ def simulated(server: AwsServer, action: str) -> str:
     return str(resource)
 
 
-def filled() -> str:
-    """docs/iam-policy.json for the cluster dev."""
-    text = POLICY.read_text().replace("ACCOUNT", ACCOUNT).replace("CLUSTER", "dev").replace("TARGET_GROUPS", "dev-*")
-    return text.replace("NODE_ROLE", "nodes")
+@pytest.fixture
+def tagged(session: boto3.Session) -> ScalingGroup:
+    """A group whose template tags what it launches, and gives it a role of another name than the profile's."""
+    iam, ec2 = session.client("iam"), session.client("ec2")
+    with suppress(iam.exceptions.EntityAlreadyExistsException):
+        iam.create_role(RoleName="nodes", AssumeRolePolicyDocument=TRUST)
+        iam.create_instance_profile(InstanceProfileName="eks-0abc", Path="/dev/")
+        iam.add_role_to_instance_profile(InstanceProfileName="eks-0abc", RoleName="nodes")
+    profile = iam.get_instance_profile(InstanceProfileName="eks-0abc")["InstanceProfile"]["Arn"]
+    tags = [{"ResourceType": kind, "Tags": [{"Key": "team", "Value": "a"}]} for kind in ("instance", "volume")]
+    data = {"IamInstanceProfile": {"Arn": profile}, "TagSpecifications": tags}
+    template = {"LaunchTemplateName": "dev-tagged"}
+    made = ec2.create_launch_template_version(**template, SourceVersion="1", LaunchTemplateData=data)
+    version = str(made["LaunchTemplateVersion"]["VersionNumber"])
+    session.client("autoscaling").update_auto_scaling_group(
+        AutoScalingGroupName="dev-tagged", LaunchTemplate={**template, "Version": version}
+    )
+    return AwsCloud(session).groups(["dev-tagged"])["dev-tagged"]
 
 
 def granted(action: str, resource: str) -> bool:
     """Whether docs/iam-policy.json allows an action on a resource of the cluster dev."""
-    statements = [s for s in json.loads(filled())["Statement"] if action in s["Action"]]
+    statements = [s for s in json.loads(filled(ACCOUNT))["Statement"] if action in s["Action"]]
     patterns = (p for s in statements for p in ([s["Resource"]] if isinstance(s["Resource"], str) else s["Resource"]))
     return any(fnmatchcase(resource, pattern) for pattern in patterns)
 
@@ -162,25 +181,61 @@ def test_each_denial_of_load_balancing_is_told(
     assert those(account.may(TARGET_ACTIONS, group), Answer.DENIED) == {action}
 
 
-def test_a_group_without_machines_is_asked_about_by_its_own_tags(server: AwsServer, session: boto3.Session) -> None:
+def test_a_group_without_machines_is_asked_about_by_its_own_tags(session: boto3.Session) -> None:
     """A machine that is not there has no tags, so that a policy by tags would allow nothing on it."""
-    iam, trust = session.client("iam"), json.dumps({"Version": "2012-10-17", "Statement": []})
-    iam.create_role(RoleName="node-rotation", AssumeRolePolicyDocument=trust)
-    role = {"RoleName": "node-rotation", "PolicyName": "published"}
-    iam.put_role_policy(**role, PolicyDocument=filled())
-    arn = f"arn:aws:iam::{ACCOUNT}:role/node-rotation"
-    given = session.client("sts").assume_role(RoleArn=arn, RoleSessionName="doctor")["Credentials"]
-    keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
-    held = boto3.Session(*keys, region_name=server.world.region)
+    held = hold(session, ACCOUNT)
     group = AwsCloud(held).groups(["dev-served"])["dev-served"]
     assert not group.members
     actions = aws_actions(group, image_step=True)
     assert set(MACHINE_CHANGES) <= set(actions)
     assert AwsAccount(held).may(actions, group) == dict.fromkeys(actions, Answer.ALLOWED)
-    document = json.loads(filled())
-    kept = [s for s in document["Statement"] if s["Sid"] != "TerminateAndMarkMachinesOfThisCluster"]
-    iam.put_role_policy(**role, PolicyDocument=json.dumps({**document, "Statement": kept}))
+    held = hold(session, ACCOUNT, "TerminateAndMarkMachinesOfThisCluster")
     assert those(AwsAccount(held).may(actions, group), Answer.DENIED) == set(MACHINE_CHANGES)
+
+
+def test_all_that_launching_from_a_template_needs_is_allowed(session: boto3.Session, tagged: ScalingGroup) -> None:
+    account = AwsAccount(hold(session, ACCOUNT))
+    assert account.may_launch(tagged) == dict.fromkeys(LAUNCHES, Answer.ALLOWED)
+
+
+@pytest.mark.parametrize("action", LAUNCHES)
+def test_each_statement_without_which_auto_scaling_takes_no_template_is_missed(
+    session: boto3.Session, tagged: ScalingGroup, action: str
+) -> None:
+    held = hold(session, ACCOUNT, LAUNCHES[action][0])
+    assert those(AwsAccount(held).may_launch(tagged), Answer.DENIED) == {action}
+    version = {"LaunchTemplateId": tagged.template.id, "Version": tagged.template.version}
+    with pytest.raises(ClientError, match="not authorized to use launch template"):
+        held.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=tagged.name, LaunchTemplate=version)
+
+
+def test_a_role_that_may_be_no_node_s_is_missed_by_its_own_name(session: boto3.Session, tagged: ScalingGroup) -> None:
+    """NODE_ROLE was filled in with the name of something else."""
+    iam, account = session.client("iam"), AwsAccount(hold(session, ACCOUNT))
+    policy = filled(ACCOUNT).replace("role/nodes", "role/eks-0abc")
+    iam.put_role_policy(RoleName="node-rotation", PolicyName="published", PolicyDocument=policy)
+    assert those(account.may_launch(tagged), Answer.DENIED) == {"iam:PassRole"}
+
+
+def test_tags_and_role_are_asked_about_only_where_the_template_has_them(session: boto3.Session) -> None:
+    plain = AwsCloud(session).groups(["dev-plain"])["dev-plain"]
+    held = hold(session, ACCOUNT, *(LAUNCHES[action][0] for action in ("ec2:CreateTags", "iam:PassRole")))
+    assert AwsAccount(held).may_launch(plain) == {"ec2:RunInstances": Answer.ALLOWED}
+    version = {"LaunchTemplateId": plain.template.id, "Version": plain.template.version}
+    held.client("autoscaling").update_auto_scaling_group(AutoScalingGroupName=plain.name, LaunchTemplate=version)
+
+
+def test_a_role_that_nobody_tells_us_is_unknown(session: boto3.Session, tagged: ScalingGroup) -> None:
+    account = AwsAccount(hold(session, ACCOUNT, "OnlyForTheDoctorToFindTheNodeRole"))
+    assert those(account.may_launch(tagged), Answer.UNKNOWN) == {"iam:PassRole"}
+
+
+def test_without_the_simulator_or_the_template_nobody_tells_about_launches(
+    session: boto3.Session, tagged: ScalingGroup
+) -> None:
+    for statement in ("OnlyForTheDoctorToAskAboutItself", "LookAtEverything"):
+        account = AwsAccount(hold(session, ACCOUNT, statement))
+        assert account.may_launch(tagged) == dict.fromkeys(LAUNCHES, Answer.UNKNOWN)
 
 
 def test_the_record_of_frozen_images_is_read_and_nothing_is_written_there(

@@ -44,7 +44,7 @@ def test_a_group_that_does_not_exist_is_left_out(world):
 
 def test_groups_are_found_by_all_their_tags(world):
     assert world.cloud.find_groups({"pool": "main"}) == (WORKERS,)
-    assert len(world.cloud.find_groups({"kubernetes.io/cluster/dev": "owned"})) == 7
+    assert len(world.cloud.find_groups({"kubernetes.io/cluster/dev": "owned"})) == 8
     assert world.cloud.find_groups({"pool": "main", "kubernetes.io/cluster/dev": "other"}) == ()
 
 
