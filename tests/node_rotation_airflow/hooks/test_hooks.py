@@ -90,7 +90,7 @@ def test_an_aws_connection_that_does_not_exist_is_named_and_nobody_acts_as_the_w
 def test_nor_in_the_triggerer(own_identity: str) -> None:
     access = AwsAccess(region="eu-north-1", connection="aws_prdo")
     with pytest.raises(BadInputError) as refused:
-        asyncio.run(in_thread(runs.account, access))
+        asyncio.run(in_thread("dev", runs.account, access))
     assert str(refused.value) == NO_SUCH_CONNECTION
 
 
