@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import inf
 
@@ -36,12 +36,15 @@ class Ending:
         while left := [group for group in left if not self._restored(group)]:
             self.run.clock.wait(self.run.settings.policy.poll)
 
-    def verify(self) -> Verdict:
-        """Look at what is left; where that can't be done, this is what the verdict says."""
+    def verify(self, begun: Collection[str]) -> Verdict:
+        """Look at what is left; where that can't be done, this is what the verdict says.
+
+        :param begun: as :func:`verify` takes it.
+        """
         since = self.run.clock.now()
         while True:
             try:
-                return verify(self.run)
+                return verify(self.run, begun)
             except RotationError as error:
                 if self.run.clock.now() - since > DEAF_S:
                     return Verdict(problems=(f"what is left in {self.run.settings.name} can't be seen: {error}",))

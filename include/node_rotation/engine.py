@@ -173,7 +173,8 @@ class _Rotation:
             raise
         ending = self._restore()
         self.skipped += [m.batch.name for m in self.moving]
-        ended, verdict = self.run.clock.now(), ending.verify()
+        ended = self.run.clock.now()
+        verdict = ending.verify(self.ledger.updated if self.ledger else ())
         outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
         return Result(
             started,

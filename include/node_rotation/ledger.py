@@ -211,6 +211,11 @@ class Ledger(Value):
         return tuple(c for c in self.claims if c.group == group)
 
     @property
+    def updated(self) -> frozenset[str]:
+        """The managed groups of whose batches one has asked EKS for an update, or was about to."""
+        return frozenset(c.group for c in self.claims if c.update_token)
+
+    @property
     def assigned(self) -> frozenset[str]:
         """Every instance id that is somebody's replacement."""
         return frozenset(new for c in self.claims for new in c.replacements.values())

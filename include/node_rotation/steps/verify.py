@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from node_rotation import intake, names
@@ -40,15 +40,18 @@ class Verdict:
         return not (self.drift or self.orphans or self.residue or self.problems)
 
 
-def verify(run: Run) -> Verdict:
-    """Look at the world once more, without any memory of the run. Reads only."""
+def verify(run: Run, begun: Collection[str] = ()) -> Verdict:
+    """Look at the world once more, with no other memory of the run than this one. Reads only.
+
+    :param begun: managed groups that the run began to update: what is left in any other was somebody else.
+    """
     run.look.forget()
     snapshot = run.look()
     return Verdict(
         drift=tuple(_drift(run, snapshot)),
         orphans=tuple(orphans(snapshot)),
         residue=tuple(_residue(run, snapshot)),
-        problems=tuple(_problems(run, snapshot)),
+        problems=tuple(_problems(run, snapshot, begun)),
     )
 
 
@@ -125,7 +128,7 @@ def residue(snapshot: Snapshot) -> Iterator[str]:
             yield from (f"node {node.name}: {mark}" for mark in marked(node))
 
 
-def _problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
+def _problems(run: Run, snapshot: Snapshot, begun: Collection[str]) -> Iterator[str]:
     ledger = ledger_of(snapshot.lease, run.id)
     for claim in ledger.claims if ledger else ():
         if claim.state is not ClaimState.PASSED:
@@ -136,4 +139,5 @@ def _problems(run: Run, snapshot: Snapshot) -> Iterator[str]:
             continue
         if group.in_flight is not None:
             yield f"{busy(group)}: EKS goes on with it, it can't be stopped or rolled back"
-        yield from left_behind(plan, group, _planned(run, plan), run.plan.created.timestamp(), snapshot)
+        if plan.name in begun:
+            yield from left_behind(plan, group, _planned(run, plan), run.plan.created.timestamp(), snapshot)

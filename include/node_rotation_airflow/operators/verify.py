@@ -26,11 +26,12 @@ from node_rotation_airflow.operators.step import DeedOperator
 from node_rotation_airflow.retry import insisting
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Set
 
     from airflow.sdk.definitions.context import Context
 
     from node_rotation.lock import Held
+    from node_rotation.model import Plan
     from node_rotation.outcome import Blocked
     from node_rotation.steps.verify import Verdict
     from node_rotation_airflow.documents import Rotation
@@ -118,7 +119,8 @@ class VerifyOperator(DeedOperator):
     def _judge(self, context: Context, *unrestored: str) -> None:
         from node_rotation.steps.verify import verify
 
-        verdict = verify(run_of(context))
+        run = run_of(context)
+        verdict = verify(run, begun(run.plan, _states(context)))
         found = self._leave(context, replace(verdict, problems=(*unrestored, *verdict.problems)))
         for batch, why in postponed(context["ti"]).items():
             self.log.warning("%s is left to a run to come: %s", batch, why)
@@ -177,6 +179,12 @@ def ended_early(context: Context) -> str:
 def bad_tasks(states: Mapping[str, str | None]) -> list[str]:
     """Tasks that failed; healing may fail, its batch has failed already."""
     return sorted(name for name, state in states.items() if state in BAD and not name.startswith(HEAL_TASK))
+
+
+def begun(plan: Plan, states: Mapping[str, str | None]) -> Set[str]:
+    """Groups that this run began to launch machines in, or to have EKS update; the ledger is given back by now."""
+    launches = {i: states.get(f"{BATCH_GROUP}.{StepName.LAUNCH}_{i}") for i in range(len(plan.batches))}
+    return {batch.group for i, batch in enumerate(plan.batches) if launches[i] in ("success", "failed")}
 
 
 def _states(context: Context) -> Mapping[str, str | None]:

@@ -59,6 +59,13 @@ def close(memory: MemoryWorld) -> None:
     memory.disruption.change("default", "web", min_available=3, max_unavailable=None)
 
 
+def cordon_one(memory: MemoryWorld, name: str) -> None:
+    """Somebody cordons a node of a group."""
+    members = memory.scaling.group(memory.asg(name)).members
+    node = next(node for node in memory.cluster.nodes() if node.instance_id in members)
+    memory.cluster.cordon(node.name, node.uid)
+
+
 def test_eks_rolls_a_group_and_nothing_else_of_it_is_written() -> None:
     memory = world()
     result = rotate(memory)
@@ -159,6 +166,23 @@ def test_a_group_that_eks_has_updated_is_no_problem_though_somebody_scaled_it_up
     assert result.ok
     assert result.verdict is not None
     assert result.verdict.problems == ()
+
+
+def test_a_group_that_was_held_behind_a_failed_one_is_no_problem_though_somebody_scaled_it_up_or_cordoned_a_node() -> (
+    None
+):
+    memory = world(nodegroup("small", 2), nodegroup("large", 3), replicas=4)
+    memory.eks.next_failure = UpdateFailed("InsufficientFreeAddresses", "none left")
+
+    def hear(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and (event.batch, event.step) == ("small/1", StepName.LAUNCH):
+            memory.scaling.update(memory.asg("large"), GroupChange(desired=4))
+            cordon_one(memory, "large")
+
+    run = run_for(memory)
+    result = engine.rotate(run, hear)
+    assert (result.failed[0][0], result.skipped) == ("small/1", ("large/1",))
+    assert not [line for line in report(run.plan, result)["verdict"]["problems"] if "dev/large" in line]
 
 
 def test_pods_are_deleted_past_their_budget_only_by_policy() -> None:
