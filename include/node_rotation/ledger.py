@@ -145,6 +145,13 @@ class Claim(Value):
         """True while the claim still has to be passed or healed."""
         return self.state in (ClaimState.ADMITTED, ClaimState.FAILED)
 
+    def asked_for(self, update: str) -> bool:
+        """True if EKS' update is this batch's own, or may be, because EKS' answer was lost.
+
+        :param update: the id of the one that EKS works on.
+        """
+        return bool(self.update_token) and self.update in ("", update)
+
 
 class ClosedIntake(Value):
     """An intake, or a paused autoscaler, from before it is closed until after it is opened.

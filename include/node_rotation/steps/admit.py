@@ -231,7 +231,7 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
     if run.group(batch).strategy is Strategy.TERMINATE_FIRST:  # nobody came for these: who comes now is theirs
         kept |= _foreign(run, run.group(batch), snapshot, ledger).keys()
     before = ledger.claim(batch.name)  # cleared while EKS still works on its update: that one is taken up
-    update = update_in_flight(snapshot, ledger, before) if before is not None else None
+    taken_up = before if before is not None and update_in_flight(snapshot, ledger, before) is not None else None
     return ledger.with_claim(
         Claim(
             batch=batch.name,
@@ -240,8 +240,8 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
             strategy=run.group(batch).strategy,
             canary=batch.canary,
             since=run.clock.now(),
-            update_token=before.update_token if before is not None and update is not None else "",
-            update=update.id if update is not None else "",
-            evicted=before.evicted if before is not None and update is not None else (),
+            update_token=taken_up.update_token if taken_up else "",
+            update=taken_up.update if taken_up else "",  # if its id was never heard, EKS is asked under the token
+            evicted=taken_up.evicted if taken_up else (),
         )
     )

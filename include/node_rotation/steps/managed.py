@@ -171,7 +171,7 @@ def hindrance(run: Run, group_name: str, plan: ManagedPlan) -> Blocked | None:
     if update is None:
         return None
     claims = found.ledger.claims_of(group_name) if found is not None and found.lease.holder == run.id else ()
-    if any(c.update == update.id or (c.update_token and not c.update) for c in claims):
+    if any(c.asked_for(update.id) for c in claims):
         return None
     objects = (f"node group {group.label}", f"update {update.id}")
     return Blocked(busy(group), objects, "Wait until EKS has ended it, then start again; nobody can stop it.")
@@ -196,11 +196,11 @@ def goes_on(claim: Claim, update: Update) -> str:
 
 
 def update_in_flight(snapshot: Snapshot, ledger: Ledger, claim: Claim) -> Update | None:
-    """The update that a claim asked for, while EKS works on it."""
+    """The update that a claim asked for, while EKS works on it; also one whose id was never heard."""
     baseline = ledger.groups.get(claim.group)
     group = snapshot.managed.get(baseline.asg) if baseline is not None else None
-    update = group.update(claim.update) if group is not None and claim.update else None
-    return update if update is not None and update.in_flight else None
+    update = group.in_flight if group is not None else None
+    return update if update is not None and claim.asked_for(update.id) else None
 
 
 def others_update(snapshot: Snapshot, ledger: Ledger | None, batch: Batch, asg: str) -> str:

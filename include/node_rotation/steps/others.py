@@ -75,7 +75,7 @@ def _update(ledger: Ledger, name: str, baseline: Baseline, snapshot: Snapshot) -
     group = snapshot.managed.get(baseline.asg)
     update = group.in_flight if group is not None else None
     claims = ledger.claims_of(name)
-    if group is None or update is None or any(c.update_token and c.update in ("", update.id) for c in claims):
+    if group is None or update is None or any(c.asked_for(update.id) for c in claims):
         return
     yield f"node group {group.label}", f"update {update.id} was begun"
 

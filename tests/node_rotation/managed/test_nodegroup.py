@@ -8,7 +8,7 @@ import pytest
 from tests.node_rotation.crashes import FAST, dies, plan_for, rotate, run_for, sweep_all
 from tests.node_rotation.eks_world import NEW, NEW_RELEASE, OLD, nodegroup, world
 
-from node_rotation import engine
+from node_rotation import engine, lock
 from node_rotation.model import StepName
 from node_rotation.outcome import Done
 from node_rotation.report import report
@@ -17,6 +17,7 @@ from node_rotation.steps.freezing import frozen_targets
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing import seeds
+from node_rotation.testing.faults import Crash
 from node_rotation.testing.managed_values import UpdateFailed
 from node_rotation.testing.scaling_values import GroupChange
 from node_rotation.testing.world import MemoryWorld
@@ -321,6 +322,36 @@ def test_its_own_update_is_taken_up_by_a_batch_that_is_cleared_while_eks_goes_on
 
     assert isinstance(STEPS[StepName.ADMIT].look(run, batch), Done)
     assert isinstance(STEPS[StepName.LAUNCH].look(run, batch), Done)
+
+
+def test_so_is_one_whose_answer_was_lost_before_the_batch_was_healed() -> None:
+    memory = world()
+    run = run_for(memory)
+    prepare(run, "workers")
+    (batch,) = run.plan.batches
+    STEPS[StepName.ADMIT].act(run, batch)
+    memory.crash_after(2)  # the token is written, EKS is asked
+    with pytest.raises(Crash):
+        STEPS[StepName.LAUNCH].act(run, batch)
+    memory.journal.alive_again()
+    run = run_for(memory, plan=run.plan)
+    (update,) = memory.eks.group("dev", "workers").updates
+    held = lock.require(run).ledger.claim(batch.name)
+    assert held is not None
+    assert (bool(held.update_token), held.update) == (True, "")
+    said = heal(run, batch, "its worker died")
+    assert any(f"EKS goes on with update {update}" in line for line in said)
+
+    STEPS[StepName.ADMIT].act(run, batch)
+
+    assert isinstance(STEPS[StepName.ADMIT].look(run, batch), Done)
+    again = lock.require(run).ledger.claim(batch.name)
+    assert again is not None
+    assert (again.update_token, again.evicted) == (held.update_token, held.evicted)
+    assert held.evicted
+    STEPS[StepName.LAUNCH].act(run, batch)
+    assert isinstance(STEPS[StepName.LAUNCH].look(run, batch), Done)
+    assert list(memory.eks.group("dev", "workers").updates) == [update]
 
 
 def test_stopped_it_starts_no_further_update_and_says_what_goes_on() -> None:
