@@ -65,6 +65,7 @@ class _Desk:
     policies: Mapping[str, Policy]
     foreign: Foreign
     absent: Absent
+    busy: Mapping[str, str]
     now: float
     pools: Mapping[str, str]
     sharing: Sharing | None
@@ -87,6 +88,10 @@ class _Desk:
         """The window has no room for it any more: it will never ask."""
         return any(fitting.waits(batch, self.plan.group(batch.group), self.policies[batch.group], self.now))
 
+    def asks_not(self, batch: Batch) -> bool:
+        """It has begun or ended, or takes no slots whatever is free."""
+        return bool(self.state(batch.name)) or batch.name in self.busy or self.late(batch)
+
     def state(self, name: str) -> str:
         claim = self.claims.get(name)
         return claim.state if claim else ""
@@ -108,6 +113,7 @@ def decide(
     *,
     foreign: Foreign,
     absent: Absent | None = None,
+    busy: Mapping[str, str] | None = None,
     lock_held: bool,
     now: float,
     frozen: str = "",
@@ -128,6 +134,7 @@ def decide(
     :param policies: node group name → its policy.
     :param foreign: machines that are NotReady or disrupted by others, per node group.
     :param absent: machines that are missing, per node group; None: nobody is.
+    :param busy: batch name → what somebody else has begun with its group: it waits for that, and keeps nobody.
     :param lock_held: this run holds the cluster's lock.
     :param now: epoch seconds.
     :param frozen: why the batch's image may not be rolled out any more.
@@ -136,7 +143,7 @@ def decide(
     """
     asking = _find(plan, batch)
     pools = {group.name: _pool(group) for group in plan.groups}
-    desk = _Desk(plan, claims, policies, _some(foreign), _some(absent or {}), now, pools, sharing)
+    desk = _Desk(plan, claims, policies, _some(foreign), _some(absent or {}), busy or {}, now, pools, sharing)
     begun = lock_held and desk.state(batch) in ("admitted", "passed")
     if not begun and (late := fitting.too_late(plan, asking, claims, policies, now)):
         return Refuse("later", late, "Start a run in its next window, or leave it to the nightly check.")
@@ -151,7 +158,9 @@ def decide(
         image = plan.group(asking.group).target.image.id
         return Refuse("fail", frozen, f"Publish a better image, or lift it: {freeze.lift(image)}")
     reasons = (*_in_order(desk, asking), *_pause(desk, asking))
-    return Wait(reasons) if reasons else _room(desk, asking)
+    decision = Wait(reasons) if reasons else _room(desk, asking)
+    busy_with = desk.busy.get(batch)
+    return Wait((busy_with,)) if busy_with and isinstance(decision, Admit) else decision
 
 
 def _some(found: Foreign) -> Foreign:
@@ -223,8 +232,9 @@ def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:
 def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     """Walk the queue as it would be admitted; whoever fits takes its place before the asking batch.
 
-    One that shares a tight budget with a batch in flight is passed by: it waits for that batch only. A batch of
-    machines that are broken already does not stand behind one that waits because of broken machines.
+    One that shares a tight budget with a batch in flight, or whose group somebody else is busy with, is passed by: it
+    waits for that only. A batch of machines that are broken already does not stand behind one that waits because of
+    broken machines.
     """
     broken = _is_broken(desk, asking)
     planned = frozenset(i for batch in desk.plan.batches for i in _ids(batch)) if desk.foreign else frozenset()
@@ -233,7 +243,7 @@ def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     stuck: dict[str, str] = {}
     flying = _flying(desk)
     for batch in desk.plan.batches:
-        if batch.name != asking.name and (desk.state(batch.name) or desk.late(batch)):
+        if batch.name != asking.name and desk.asks_not(batch):
             continue
         pool, need = desk.pool(batch), taken(desk.plan.group(batch.group), len(batch.machines))
         if pool not in pools:

@@ -48,6 +48,7 @@ def ask(
     *,
     foreign: Mapping[str, Mapping[str, str]] | None = None,
     absent: Mapping[str, Mapping[str, str]] | None = None,
+    busy: Mapping[str, str] | None = None,
     lock_held: bool = True,
     now: float = NOW,
     sharing: Sharing | None = None,
@@ -59,6 +60,7 @@ def ask(
         told.groups,
         foreign=foreign or {},
         absent=absent,
+        busy=busy,
         lock_held=lock_held,
         now=now,
         sharing=sharing,
@@ -247,6 +249,20 @@ def test_a_missing_master_keeps_the_masters_of_every_group_from_going():
     made = plan(told, world({f"dev-{g.name}": [Machine(f"i-{g.name}")] for g in told.cluster.groups}))
     lacks = {"master-b": {"1 of 1": "is missing"}}
     assert "1 of 1 slots are taken" in why(ask(made, told, "master-a/1", {}, absent=lacks))
+
+
+def test_a_batch_that_waits_for_what_others_do_with_its_group_takes_no_slots_and_keeps_nobody():
+    made, told = two_groups(cap=1)
+    busy = dict.fromkeys(("a/1", "a/2"), "instance refresh 08b91cf7 is replacing the machines of dev-a")
+    assert why(ask(made, told, "a/1", {}, busy=busy)) == busy["a/1"]
+    assert ask(made, told, "b/1", {}, busy=busy) == Admit()
+    assert "cluster dev: 1 of 1 slots are taken" in why(ask(made, told, "a/1", claim(made, "b/1"), busy=busy))
+    assert ask(made, told, "a/1", claim(made, "b/1", "passed")) == Admit()
+
+
+def test_what_has_begun_goes_on_whatever_others_do_with_its_group():
+    made, told = two_groups(cap=1)
+    assert ask(made, told, "a/1", claim(made, "a/1"), busy={"a/1": "an update"}) == Admit()
 
 
 def test_another_group_goes_ahead_of_one_that_waits_for_its_own_slots():

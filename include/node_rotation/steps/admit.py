@@ -167,29 +167,33 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         record = run.freezes.of(run.group(batch).target.image)
     except RotationError as error:  # whoever can't be asked may have frozen it
         return Wait((f"frozen images can't be read: {error}",))
-    decision = decide(
+    return decide(
         run.plan,
         batch.name,
         claims,
         run.settings.groups,
         foreign={g.name: _foreign(g, snapshot, ledger) for g in run.plan.groups if ledger},
         absent={g.name: _absent(run, g, snapshot, ledger) for g in run.plan.groups if ledger},
+        busy=_busy(run, ledger),
         lock_held=ledger is not None,
         now=run.clock.now(),
         frozen=str(record) if record else "",
         sharing=Sharing(snapshot, _evicted(ledger) if ledger else {}),
     )
-    refreshed = isinstance(decision, Yes) and not (ledger and _has_slots(ledger, batch)) and _refreshed(run, batch)
-    return Wait((refreshed,)) if refreshed else decision
 
 
-def _refreshed(run: Run, batch: Batch) -> str:
-    """An instance refresh or EKS update that somebody has begun meanwhile: what it replaces needs no second time."""
-    snapshot, asg = run.look(), run.group(batch).asg
+def _busy(run: Run, ledger: Ledger | None) -> Mapping[str, str]:
+    """Batch name → another's instance refresh or EKS update: what that replaces needs no second time."""
+    snapshot = run.look()
+    found = {batch.name: _refreshed(batch, run.group(batch).asg, snapshot, ledger) for batch in run.plan.batches}
+    return {batch: why for batch, why in found.items() if why}
+
+
+def _refreshed(batch: Batch, asg: str, snapshot: Snapshot, ledger: Ledger | None) -> str:
     group = snapshot.groups.get(asg)
     if refresh := group.refresh_in_progress if group else "":
         return f"instance refresh {refresh} is replacing the machines of {asg}"
-    return others_update(snapshot, ledger_of(snapshot.lease, run.id), batch, asg)
+    return others_update(snapshot, ledger, batch, asg)
 
 
 def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:
