@@ -49,9 +49,11 @@ class Refuse:
 
 Decision = Admit | Wait | Refuse
 Foreign = Mapping[str, Mapping[str, str]]
-"""Node group name → instance id → why that machine counts (:func:`node_rotation.budget.foreign`).
+"""Node group name → instance id → why that machine counts (:func:`node_rotation.budget.foreign`)."""
+Absent = Mapping[str, Mapping[str, str]]
+"""The same of machines that are not there at all; one that has no id that is known is called by its number, ``6 of 6``.
 
-One that is not there at all, and has no id that is known, is called by its number, ``6 of 6``."""
+They count in their own group's pool only: nothing of them is in flight, the cluster's slots are for what is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class _Desk:
     claims: Mapping[str, Claim]
     policies: Mapping[str, Policy]
     foreign: Foreign
+    absent: Absent
+    busy: Mapping[str, str]
     now: float
     pools: Mapping[str, str]
     sharing: Sharing | None
@@ -72,6 +76,10 @@ class _Desk:
     def pool(self, batch: Batch) -> str:
         return self.pools[batch.group]
 
+    def absent_in(self, batch: Batch) -> Absent:
+        """Who is missing of the groups whose slots a batch needs."""
+        return {g: machines for g, machines in self.absent.items() if self.pools[g] == self.pool(batch)}
+
     def pool_slots(self, batch: Batch) -> int:
         own = self.plan.group(batch.group).slots
         return min(own, CONTROL_PLANE_SLOTS) if self.is_control_plane(batch) else own
@@ -79,6 +87,10 @@ class _Desk:
     def late(self, batch: Batch) -> bool:
         """The window has no room for it any more: it will never ask."""
         return any(fitting.waits(batch, self.plan.group(batch.group), self.policies[batch.group], self.now))
+
+    def asks_not(self, batch: Batch) -> bool:
+        """It has begun or ended, or takes no slots whatever is free."""
+        return bool(self.state(batch.name)) or batch.name in self.busy or self.late(batch)
 
     def state(self, name: str) -> str:
         claim = self.claims.get(name)
@@ -100,6 +112,8 @@ def decide(
     policies: Mapping[str, Policy],
     *,
     foreign: Foreign,
+    absent: Absent | None = None,
+    busy: Mapping[str, str] | None = None,
     lock_held: bool,
     now: float,
     frozen: str = "",
@@ -118,7 +132,9 @@ def decide(
     :param batch: the asking batch's name.
     :param claims: the ledger: batch name → claim.
     :param policies: node group name → its policy.
-    :param foreign: machines that are NotReady, disrupted by others or missing, per node group.
+    :param foreign: machines that are NotReady or disrupted by others, per node group.
+    :param absent: machines that are missing, per node group; None: nobody is.
+    :param busy: batch name → what somebody else has begun with its group: it waits for that, and keeps nobody.
     :param lock_held: this run holds the cluster's lock.
     :param now: epoch seconds.
     :param frozen: why the batch's image may not be rolled out any more.
@@ -126,8 +142,8 @@ def decide(
     :raises KeyError: if the plan has no such batch.
     """
     asking = _find(plan, batch)
-    disrupted = {group: machines for group, machines in foreign.items() if machines}
-    desk = _Desk(plan, claims, policies, disrupted, now, {group.name: _pool(group) for group in plan.groups}, sharing)
+    pools = {group.name: _pool(group) for group in plan.groups}
+    desk = _Desk(plan, claims, policies, _some(foreign), _some(absent or {}), busy or {}, now, pools, sharing)
     begun = lock_held and desk.state(batch) in ("admitted", "passed")
     if not begun and (late := fitting.too_late(plan, asking, claims, policies, now)):
         return Refuse("later", late, "Start a run in its next window, or leave it to the nightly check.")
@@ -142,7 +158,13 @@ def decide(
         image = plan.group(asking.group).target.image.id
         return Refuse("fail", frozen, f"Publish a better image, or lift it: {freeze.lift(image)}")
     reasons = (*_in_order(desk, asking), *_pause(desk, asking))
-    return Wait(reasons) if reasons else _room(desk, asking)
+    decision = Wait(reasons) if reasons else _room(desk, asking)
+    busy_with = desk.busy.get(batch)
+    return Wait((busy_with,)) if busy_with and isinstance(decision, Admit) else decision
+
+
+def _some(found: Foreign) -> Foreign:
+    return {group: machines for group, machines in found.items() if machines}
 
 
 def _find(plan: Plan, name: str) -> Batch:
@@ -210,8 +232,9 @@ def _pause(desk: _Desk, asking: Batch) -> Iterator[str]:
 def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     """Walk the queue as it would be admitted; whoever fits takes its place before the asking batch.
 
-    One that shares a tight budget with a batch in flight is passed by: it waits for that batch only. A batch of
-    machines that are broken already does not stand behind one that waits because of broken machines.
+    One that shares a tight budget with a batch in flight, or whose group somebody else is busy with, is passed by: it
+    waits for that only. A batch of machines that are broken already does not stand behind one that waits because of
+    broken machines.
     """
     broken = _is_broken(desk, asking)
     planned = frozenset(i for batch in desk.plan.batches for i in _ids(batch)) if desk.foreign else frozenset()
@@ -220,13 +243,13 @@ def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     stuck: dict[str, str] = {}
     flying = _flying(desk)
     for batch in desk.plan.batches:
-        if batch.name != asking.name and (desk.state(batch.name) or desk.late(batch)):
+        if batch.name != asking.name and desk.asks_not(batch):
             continue
         pool, need = desk.pool(batch), taken(desk.plan.group(batch.group), len(batch.machines))
         if pool not in pools:
             pools[pool] = _claimed_in(desk, pool)
-        in_pool, elsewhere = _others(desk, batch, planned)
-        used, cluster_used = pools[pool] + in_pool, cluster + in_pool + elsewhere
+        in_pool, in_cluster = _others(desk, batch, planned)
+        used, cluster_used = pools[pool] + in_pool, cluster + in_cluster
         fits_pool = used + need <= desk.pool_slots(batch)
         fits_cluster = cluster_used + need <= desk.plan.slots
         if batch.name == asking.name:
@@ -293,7 +316,7 @@ def _why(
     if reasons:
         reasons.extend(
             f"machine {machine} of {group} {why}: it counts against the budget"
-            for group, machines in desk.foreign.items()
+            for group, machines in (*desk.foreign.items(), *desk.absent_in(asking).items())
             for machine, why in machines.items()
             if machine not in _ids(asking)
         )
@@ -315,12 +338,12 @@ def _held(desk: _Desk, claims: Iterable[Claim]) -> int:
 
 
 def _others(desk: _Desk, batch: Batch, planned: frozenset[str]) -> tuple[int, int]:
-    """Machines that others disrupt and that count for a batch: in its pool, and elsewhere in the cluster.
+    """Machines that others disrupt, or that are missing, and that count for a batch: in its pool, and in the cluster.
 
-    Elsewhere only those count that nobody here will replace: a broken machine of another group would otherwise
+    Of other pools only those count that nobody here will replace: a broken machine of another group would otherwise
     keep this batch waiting for one that comes after it.
     """
-    if not desk.foreign or _is_broken(desk, batch):
+    if not (desk.foreign or desk.absent) or _is_broken(desk, batch):
         return 0, 0
     mine = {group for group, pool in desk.pools.items() if pool == desk.pool(batch)}
     skip = _ids(batch) | in_flight(desk.claims.values())
@@ -330,8 +353,8 @@ def _others(desk: _Desk, batch: Batch, planned: frozenset[str]) -> tuple[int, in
         for machine in machines
         if machine not in skip
     ]
-    in_pool = sum(here for here, _ in found)
-    return in_pool, sum(not here and machine not in planned for here, machine in found)
+    missing = sum(machine not in skip for machines in desk.absent_in(batch).values() for machine in machines)
+    return sum(here for here, _ in found) + missing, sum(here or machine not in planned for here, machine in found)
 
 
 def _is_broken(desk: _Desk, asking: Batch) -> bool:
@@ -339,8 +362,8 @@ def _is_broken(desk: _Desk, asking: Batch) -> bool:
 
     Without this, as many broken machines as slots would keep their own replacement from ever starting.
     """
-    broken = desk.foreign.get(asking.group)
-    return broken is not None and _ids(asking) <= broken.keys()
+    broken = {*desk.foreign.get(asking.group, ()), *desk.absent.get(asking.group, ())}
+    return bool(broken) and _ids(asking) <= broken
 
 
 def _ids(batch: Batch) -> frozenset[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from node_rotation import eviction
 from node_rotation.budget import shortage
+from node_rotation.managed import planning as managed_planning
 from node_rotation.managed.planning import managed_blockers, managed_notes
 from node_rotation.model import (
     Blocker,
@@ -71,6 +72,18 @@ def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot
         group = snapshot.managed[subject.plan.asg]
         found.extend(managed_blockers(subject.plan, group, subject.policy.budget.cluster_slots))
     return tuple(found)
+
+
+def passing(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker]:
+    """Of these what may pass by itself, and what a run that has begun waits for: a refresh, an update, a check.
+
+    :param subjects: also those without a machine to replace: who replaced the last one may still be busy.
+    """
+    for subject in subjects:
+        yield from _refresh(subject)
+        yield from _checks(subject, snapshot) if subject.drifted else ()
+        if subject.plan.managed is not None:
+            yield from managed_planning.passing(subject.plan, snapshot.managed[subject.plan.asg])
 
 
 def merged(found: Iterable[Blocker]) -> Iterator[Blocker]:
@@ -138,7 +151,7 @@ def _image_step(subject: Subject) -> Iterator[Blocker]:
         )
 
 
-def _actors(subject: Subject) -> Iterator[Blocker]:
+def _refresh(subject: Subject) -> Iterator[Blocker]:
     scaling = subject.scaling
     if scaling.refresh_in_progress:
         yield Blocker(
@@ -146,6 +159,11 @@ def _actors(subject: Subject) -> Iterator[Blocker]:
             objects=(subject.object, f"asg {scaling.name}"),
             remedy="wait for it, or cancel it with CancelInstanceRefresh",
         )
+
+
+def _actors(subject: Subject) -> Iterator[Blocker]:
+    scaling = subject.scaling
+    yield from _refresh(subject)
     stopped = [process for process in NEEDED_PROCESSES if process in scaling.suspended]
     if stopped:
         yield Blocker(

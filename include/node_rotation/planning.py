@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
 from node_rotation import estimate as estimating
-from node_rotation.blockers import Subject, blockers, notes
+from node_rotation.blockers import Subject, blockers, notes, passing
 from node_rotation.budget import slots
 from node_rotation.clearance.fitting import several_nights, too_long
 from node_rotation.control_plane import quorum
@@ -107,7 +108,19 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     return plan.model_copy(update={"id": content_id(plan)})
 
 
-def blocked_since(plan: Plan, settings: Settings, snapshot: Snapshot) -> tuple[Blocker, ...]:
+@dataclass(frozen=True, slots=True)
+class Since:
+    """What has come in the way of a plan since it was made.
+
+    :param lasting: only a person or the policy can take it away.
+    :param passing: it may pass by itself: a run that has begun waits for it.
+    """
+
+    lasting: tuple[Blocker, ...]
+    passing: tuple[Blocker, ...]
+
+
+def blocked_since(plan: Plan, settings: Settings, snapshot: Snapshot) -> Since:
     """What blocks by now a plan that was made earlier: its groups, machines and pods, etcd. Its targets stay.
 
     :param plan: as it was made; groups of which no planned machine is left have nothing to do.
@@ -118,7 +131,9 @@ def blocked_since(plan: Plan, settings: Settings, snapshot: Snapshot) -> tuple[B
     found = [Subject(g, settings.groups[g.name], snapshot.groups[g.asg], _left(plan, g, snapshot)) for g in there]
     subjects = [subject for subject in found if subject.drifted]
     groups = [subject.plan for subject in subjects]
-    return (*blockers(subjects, (), snapshot), *quorum.blockers(settings, groups, snapshot))
+    every = (*blockers(subjects, (), snapshot), *quorum.blockers(settings, groups, snapshot))
+    passes = (*passing(found, snapshot), *quorum.passing(settings, groups, snapshot))
+    return Since(tuple(blocker for blocker in every if blocker not in passes), passes)
 
 
 def _left(plan: Plan, group: GroupPlan, snapshot: Snapshot) -> tuple[DriftedMachine, ...]:

@@ -47,12 +47,23 @@ def ask(
     ledger: Ledger,
     *,
     foreign: Mapping[str, Mapping[str, str]] | None = None,
+    absent: Mapping[str, Mapping[str, str]] | None = None,
+    busy: Mapping[str, str] | None = None,
     lock_held: bool = True,
     now: float = NOW,
     sharing: Sharing | None = None,
 ) -> Decision:
     return decide(
-        made, batch, ledger, told.groups, foreign=foreign or {}, lock_held=lock_held, now=now, sharing=sharing
+        made,
+        batch,
+        ledger,
+        told.groups,
+        foreign=foreign or {},
+        absent=absent,
+        busy=busy,
+        lock_held=lock_held,
+        now=now,
+        sharing=sharing,
     )
 
 
@@ -207,6 +218,51 @@ def test_a_broken_master_is_replaced_before_a_healthy_one_is_touched():
 def two_groups(cap: int) -> tuple[Plan, Settings]:
     told = settings([{"name": "a"}, {"name": "b"}], canary=False, budget={"max_surge": 1, "cluster_slots": cap})
     return plan(told, world({f"dev-{g}": [Machine(f"i-{g}{n}") for n in range(2)] for g in "ab"})), told
+
+
+def missing(*which: str) -> dict[str, dict[str, str]]:
+    return {"a": dict.fromkeys(which, "is missing (asg dev-a has 2 of 5 machines)")}
+
+
+@pytest.mark.parametrize("cap", [1, 2])
+def test_a_group_that_lacks_machines_waits_for_them_and_keeps_no_other_group_waiting(cap: int):
+    made, told = two_groups(cap)
+    lacks = missing("5 of 5", "4 of 5", "3 of 5")
+    said = why(ask(made, told, "a/1", {}, absent=lacks))
+    assert "group a: 3 of 1 slots are taken" in said
+    assert "machine 5 of 5 of a is missing (asg dev-a has 2 of 5 machines): it counts against the budget" in said
+    assert "cluster dev" not in said
+    assert ask(made, told, "b/1", {}, absent=lacks) == Admit()
+    behind = why(ask(made, told, "b/2", claim(made, "b/1"), absent=lacks))
+    assert "group b: 1 of 1 slots are taken" in behind
+    assert "is missing" not in behind
+
+
+def test_a_batch_whose_machine_is_gone_gets_its_replacement():
+    made, told = two_groups(cap=1)
+    assert ask(made, told, "a/1", {}, absent={"a": {"i-a0": "is gone", "2 of 2": "is missing"}}) == Admit()
+
+
+def test_a_missing_master_keeps_the_masters_of_every_group_from_going():
+    masters = [{"name": f"master-{zone}", "role": "control-plane"} for zone in "ab"]
+    told = settings(masters, canary=False)
+    made = plan(told, world({f"dev-{g.name}": [Machine(f"i-{g.name}")] for g in told.cluster.groups}))
+    lacks = {"master-b": {"1 of 1": "is missing"}}
+    assert "1 of 1 slots are taken" in why(ask(made, told, "master-a/1", {}, absent=lacks))
+
+
+def test_a_batch_that_waits_for_what_others_do_with_its_group_takes_no_slots_and_keeps_nobody():
+    made, told = two_groups(cap=1)
+    busy = dict.fromkeys(("a/1", "a/2"), "instance refresh 08b91cf7 is replacing the machines of dev-a")
+    assert why(ask(made, told, "a/1", {}, busy=busy)) == busy["a/1"]
+    assert ask(made, told, "b/1", {}, busy=busy) == Admit()
+    assert "cluster dev: 1 of 1 slots are taken" in why(ask(made, told, "a/1", claim(made, "b/1"), busy=busy))
+    assert ask(made, told, "a/1", claim(made, "b/1", "passed")) == Admit()
+
+
+def test_what_has_begun_goes_on_whatever_others_do_with_its_group():
+    made, told = two_groups(cap=1)
+    assert ask(made, told, "a/1", claim(made, "a/1"), busy={"a/1": "an update"}) == Admit()
 
 
 def test_another_group_goes_ahead_of_one_that_waits_for_its_own_slots():

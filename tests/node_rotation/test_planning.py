@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.node_rotation.builders import NEW, NEW_TEMPLATE, Machine, drifts, ids, plan, pod, settings, world
 
 from node_rotation.model import MAX_BATCHES, Plan
-from node_rotation.planning import content_id, make_plan
+from node_rotation.planning import blocked_since, content_id, make_plan
 
 
 def order(made: Plan) -> list[str]:
@@ -140,6 +140,20 @@ def test_another_machine_budget_or_target_gives_another_id():
         plan(settings(image_step="launch_template"), snapshot, template=None),
     ]
     assert len({made.id for made in plans}) == len(plans)
+
+
+def test_a_gate_check_that_is_red_for_a_moment_may_pass_by_itself_a_lasting_blocker_may_not():
+    told = settings(gate={"checks": [{"http": "http://shop.example/health"}]})
+    snapshot = world({"dev-workers": [Machine("i-1"), Machine("i-2")]})
+    made = plan(told, snapshot)
+    (check,) = told.groups["workers"].gate.checks
+    red = replace(snapshot, checks={check.label: f"{check.label} answered 503"})
+    since = blocked_since(made, told, red)
+    assert since.lasting == ()
+    assert [blocker.reason for blocker in since.passing] == [
+        f"a gate check is not green before the rotation: {check.label} answered 503"
+    ]
+    assert blocked_since(made, told, snapshot).passing == ()
 
 
 def test_a_plan_survives_json():

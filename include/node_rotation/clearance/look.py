@@ -13,7 +13,7 @@ from node_rotation.clearance.stages import Stages, UnreachableError
 from node_rotation.clearance.stages import stages as looked_at
 from node_rotation.detect import detect
 from node_rotation.errors import BlockedError, PermanentError, TransientError
-from node_rotation.model import GroupPlan
+from node_rotation.model import Blocker, GroupPlan
 from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Waiting
 from node_rotation.planning import blocked_since
 from node_rotation.policy import Empty
@@ -80,13 +80,21 @@ def _answer(run: Run, reasons: Sequence[str], *, alone: bool) -> Clearance:
     return blocked or Done("nothing is in its way")
 
 
-def _blocked(run: Run) -> Blocked | None:
-    """What has come in the plan's way while it waited, for approval, promotion, turn or window, as one answer."""
+def _blocked(run: Run) -> Blocked | Waiting | None:
+    """What has come in the plan's way while it waited, for approval, promotion, turn or window, as one answer.
+
+    One look does not tell a moment's trouble from a lasting one: what may pass by itself is waited for.
+    """
     if run.clock.now() - run.plan.created.timestamp() < OLD_S:
         return None
-    found = blocked_since(run.plan, run.settings, run.look())
-    if not found:
-        return None
+    since = blocked_since(run.plan, run.settings, run.look())
+    if since.lasting:
+        return _together(since.lasting)
+    reasons = tuple(dict.fromkeys(blocker.reason for blocker in since.passing))
+    return Waiting(reasons, LOOKS_APART * run.settings.policy.poll) if reasons else None
+
+
+def _together(found: Sequence[Blocker]) -> Blocked:
     objects = tuple(dict.fromkeys(named for blocker in found for named in blocker.objects))
     remedies = dict.fromkeys(blocker.remedy.removesuffix(".") for blocker in found if blocker.remedy)
     return Blocked("; ".join(blocker.reason for blocker in found), objects, "; ".join(remedies))

@@ -68,17 +68,23 @@ def blockers(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot
             remedy="name its members in control_plane.etcd of the cluster in the fleet file, or have that accept "
             "less: control_plane.without_probe: true",
         )
-    for reason in _at_first(settings, [group.asg for group in masters], snapshot):
-        yield Blocker(
-            reason=reason,
-            objects=tuple(guarded),
-            remedy="have it healthy, or correct control_plane.etcd of the cluster in the fleet file; doctor asks again",
-        )
+    yield from passing(settings, masters, snapshot)
     size = sum(group.desired for group in _masters(settings, snapshot))
     if not settings.policy.control_plane.allow_outage:
         for reason in _too_few(snapshot, size):
             remedy = "have the fleet file approve the outage: control_plane.allow_outage: true"
             yield Blocker(reason=reason, objects=tuple(guarded), remedy=remedy)
+
+
+def passing(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot) -> Iterator[Blocker]:
+    """Of these what may pass by itself: a member of etcd is away, or gave no answer in time."""
+    masters = [group for group in groups if guards(settings, group.name, group.strategy)]
+    for reason in _at_first(settings, [group.asg for group in masters], snapshot) if masters else ():
+        yield Blocker(
+            reason=reason,
+            objects=tuple(f"group {group.name}" for group in masters),
+            remedy="have it healthy, or correct control_plane.etcd of the cluster in the fleet file; doctor asks again",
+        )
 
 
 def _at_first(settings: Settings, asgs: Collection[str], snapshot: Snapshot) -> Iterator[str]:

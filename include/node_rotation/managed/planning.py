@@ -32,9 +32,8 @@ def managed_blockers(plan: GroupPlan, group: ManagedGroup, slots: int | None) ->
 
     :param slots: the policy's ``budget.cluster_slots``.
     """
-    objects = (f"group {plan.name}", f"node group {group.label}")
-    if group.in_flight is not None:
-        yield Blocker(reason=busy(group), objects=objects, remedy="wait for it: EKS can't stop an update")
+    yield from passing(plan, group)
+    objects = _objects(plan, group)
     if group.status in UNUSABLE:
         reason = f"node group {group.label} is {group.status}: EKS takes no update"
         yield Blocker(
@@ -47,6 +46,17 @@ def managed_blockers(plan: GroupPlan, group: ManagedGroup, slots: int | None) ->
         )
         remedy += "cluster's policy in the fleet file"
         yield Blocker(reason=reason, objects=objects, remedy=remedy)
+
+
+def passing(plan: GroupPlan, group: ManagedGroup) -> Iterator[Blocker]:
+    """Of these the one that passes by itself: EKS works on an update."""
+    if group.in_flight is not None:
+        remedy = "wait for it: EKS can't stop an update"
+        yield Blocker(reason=busy(group), objects=_objects(plan, group), remedy=remedy)
+
+
+def _objects(plan: GroupPlan, group: ManagedGroup) -> tuple[str, ...]:
+    return (f"group {plan.name}", f"node group {group.label}")
 
 
 def managed_notes(plan: GroupPlan, group: ManagedGroup) -> Iterator[str]:

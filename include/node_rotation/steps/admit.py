@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import lock, names
@@ -167,43 +167,51 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         record = run.freezes.of(run.group(batch).target.image)
     except RotationError as error:  # whoever can't be asked may have frozen it
         return Wait((f"frozen images can't be read: {error}",))
-    decision = decide(
+    return decide(
         run.plan,
         batch.name,
         claims,
         run.settings.groups,
-        foreign={g.name: _foreign(run, g, snapshot, ledger) for g in run.plan.groups if ledger},
+        foreign={g.name: _foreign(g, snapshot, ledger) for g in run.plan.groups if ledger},
+        absent={g.name: _absent(run, g, snapshot, ledger) for g in run.plan.groups if ledger},
+        busy=_busy(run, ledger),
         lock_held=ledger is not None,
         now=run.clock.now(),
         frozen=str(record) if record else "",
         sharing=Sharing(snapshot, _evicted(ledger) if ledger else {}),
     )
-    refreshed = isinstance(decision, Yes) and not (ledger and _has_slots(ledger, batch)) and _refreshed(run, batch)
-    return Wait((refreshed,)) if refreshed else decision
 
 
-def _refreshed(run: Run, batch: Batch) -> str:
-    """An instance refresh or EKS update that somebody has begun meanwhile: what it replaces needs no second time."""
-    snapshot, asg = run.look(), run.group(batch).asg
+def _busy(run: Run, ledger: Ledger | None) -> Mapping[str, str]:
+    """Batch name → another's instance refresh or EKS update: what that replaces needs no second time."""
+    snapshot = run.look()
+    found = {batch.name: _refreshed(batch, run.group(batch).asg, snapshot, ledger) for batch in run.plan.batches}
+    return {batch: why for batch, why in found.items() if why}
+
+
+def _refreshed(batch: Batch, asg: str, snapshot: Snapshot, ledger: Ledger | None) -> str:
     group = snapshot.groups.get(asg)
     if refresh := group.refresh_in_progress if group else "":
         return f"instance refresh {refresh} is replacing the machines of {asg}"
-    return others_update(snapshot, ledger_of(snapshot.lease, run.id), batch, asg)
+    return others_update(snapshot, ledger, batch, asg)
 
 
 def _evicted(ledger: Ledger) -> dict[str, tuple[str, ...]]:
     return {machine: claim.evicted for claim in ledger.claims if claim.open for machine in claim.machines}
 
 
-def _foreign(run: Run, group: GroupPlan, snapshot: Snapshot, ledger: Ledger) -> dict[str, str]:
+def _foreign(group: GroupPlan, snapshot: Snapshot, ledger: Ledger) -> Mapping[str, str]:
     claims = [c for c in ledger.claims_of(group.name) if c.state in IN_FLIGHT_STATES]
     ours = {m for c in ledger.claims_of(group.name) for m in c.machines if c.state != ClaimState.HEALED}
     ours |= {new for c in claims for new in c.replacements.values()}
     baseline = ledger.groups.get(group.name)
     expected = sum(len(c.machines) - len(c.replacements) for c in claims)
     known = baseline.members if baseline else ()
-    found = foreign(snapshot, group.asg, ours, known=known, expected_new=expected)
-    return {**found, **absent(run.plan, group, snapshot, ledger, found)}
+    return foreign(snapshot, group.asg, ours, known=known, expected_new=expected)
+
+
+def _absent(run: Run, group: GroupPlan, snapshot: Snapshot, ledger: Ledger) -> Mapping[str, str]:
+    return absent(run.plan, group, snapshot, ledger, _foreign(group, snapshot, ledger))
 
 
 def _ours(snapshot: Snapshot, asg: str, machine: str) -> bool:
@@ -229,7 +237,8 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
     ids = tuple(m.instance_id for m in batch.machines)
     kept = {i for i in ids if _ours(snapshot, baseline.asg, i) and not gone(snapshot.instances.get(i))}
     if run.group(batch).strategy is Strategy.TERMINATE_FIRST:  # nobody came for these: who comes now is theirs
-        kept |= _foreign(run, run.group(batch), snapshot, ledger).keys()
+        group = run.group(batch)
+        kept |= {*_foreign(group, snapshot, ledger), *_absent(run, group, snapshot, ledger)}
     before = ledger.claim(batch.name)  # cleared while EKS still works on its update: that one is taken up
     taken_up = before if before is not None and update_in_flight(snapshot, ledger, before) is not None else None
     return ledger.with_claim(

@@ -206,9 +206,11 @@ def update_in_flight(snapshot: Snapshot, ledger: Ledger, claim: Claim) -> Update
 def others_update(snapshot: Snapshot, ledger: Ledger | None, batch: Batch, asg: str) -> str:
     """The update that somebody else has EKS work on, for messages; "" if there is none, or it is this batch's own."""
     group = snapshot.managed.get(asg)
+    if group is None:
+        return ""
     claim = ledger.claim(batch.name) if ledger else None
     ours = ledger is not None and claim is not None and update_in_flight(snapshot, ledger, claim) is not None
-    return "" if group is None or ours else _of_others(group)
+    return "" if ours else _of_others(group)
 
 
 def eks_of(place: Scene) -> ManagedGroup:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.node_rotation import eks_world
 from tests.node_rotation.crashes import FAST, after, plan_for, run_for
+from tests.node_rotation.masters import kops, probed
 
 from node_rotation import detect, engine, lock
 from node_rotation.clearance import look as clearance
@@ -384,6 +386,59 @@ def test_what_came_and_went_while_it_waited_is_nothing() -> None:
     world.clock.after(1800.0, lambda: resumes_launch(world))
 
     assert engine.rotate(run).ok
+
+
+def refreshes(world: MemoryWorld) -> None:
+    world.scaling.start_refresh(world.asg("workers"), {"SkipMatching": True, "InstanceWarmup": 20})
+
+
+def updates(world: MemoryWorld) -> None:
+    world.eks.update_version("dev", "workers", release=eks_world.NEW_RELEASE, token="a person")
+
+
+@pytest.mark.parametrize(
+    ("world", "comes", "named"),
+    [
+        (MemoryWorld.simple(3), refreshes, "is replacing the machines of dev-workers"),
+        (eks_world.world(), updates, "of node group dev/workers is in progress"),
+    ],
+)
+def test_what_passes_by_itself_is_waited_for_by_name(
+    world: MemoryWorld, comes: Callable[[MemoryWorld], None], named: str
+) -> None:
+    run = run_for(world, **AT_THREE)
+    world.clock.wait(4000.0)
+    comes(world)
+    assert named in why(clearance.look(run))
+
+    result = engine.rotate(run)
+    assert result.ok, result
+    assert result.verdict is not None
+    assert result.verdict.drift == ()
+
+
+def test_a_member_of_etcd_that_gives_no_answer_for_a_moment_is_waited_for() -> None:
+    world = kops()
+    run = run_for(world, **probed(world), **AT_THREE)
+    world.clock.wait(4000.0)
+    member = "etcd-c2"
+    world.etcd.stop(member)
+    assert "is not healthy" in why(clearance.look(run))
+    world.etcd.start(member)
+    world.clock.wait(60.0)
+    assert isinstance(clearance.look(run), Done)
+
+
+def test_what_lasts_ends_it_also_beside_what_passes() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world, **AT_THREE)
+    world.clock.wait(4000.0)
+    refreshes(world)
+    suspends_launch(world)
+    answer = clearance.look(run)
+    assert isinstance(answer, Blocked)
+    assert answer.reason.startswith("Launch of dev-workers is suspended")
+    assert "refresh" not in str(answer)
 
 
 def test_a_plan_that_was_just_made_is_not_asked_twice() -> None:
