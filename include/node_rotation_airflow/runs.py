@@ -83,6 +83,7 @@ def open_run(run_id: str, rotation: Rotation, *, commands: bool = True) -> Run:
 
     :param run_id: Airflow's, the lock's holder.
     :param commands: as for :func:`outside`.
+    :raises TransientError: also if Airflow does not give a connection now that the plan was made with.
     """
     key = (run_id, rotation.plan.id, commands)
     with _lock:
@@ -107,13 +108,16 @@ def _known(key: tuple[str, str, bool]) -> Run | None:
 
 def _made(run_id: str, rotation: Rotation, *, commands: bool) -> Run:
     from node_rotation.detect import make_run
+    from node_rotation_airflow.hooks.missing import known_from_the_plan
 
+    with known_from_the_plan():
+        world = connect(rotation.settings)
     return make_run(
         run_id,
         rotation.plan,
         rotation.settings,
-        *connect(rotation.settings),
+        *world,
         outside=outside(commands=commands),
-        others=others,
-        accounts=account,
+        others=others,  # whom the plan did not ask
+        accounts=known_from_the_plan()(account),
     )

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections import OrderedDict
+from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.node_rotation_airflow.hooks.test_hooks import kubeconfig
 
+from node_rotation.errors import TransientError
+from node_rotation.fleet import Account, AwsAccess, KubernetesAccess
 from node_rotation.planning import make_plan
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import runs
 from node_rotation_airflow.documents import Rotation
 
 WITHIN_S = 10.0
+PROD = AwsAccess(region="eu-central-1", connection="aws_prod")
 
 
 def rotation(world: MemoryWorld) -> Rotation:
@@ -71,3 +78,41 @@ def test_two_threads_open_a_run_once(airflow: Any, monkeypatch: pytest.MonkeyPat
     for thread in threads:
         thread.join(WITHIN_S)
     assert reached == [1]
+
+
+def with_connections(made: Rotation) -> Rotation:
+    """A run whose cluster and account are behind connections that have a name."""
+    there = {"aws": PROD, "kubernetes": KubernetesAccess(connection="kubernetes_prod")}
+    cluster = made.settings.cluster.model_copy(update=there)
+    return made.model_copy(update={"settings": made.settings.model_copy(update={"cluster": cluster})})
+
+
+def test_a_connection_that_the_plan_was_made_with_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Airflow says of a secrets backend that is away what it says of a connection that is not there."""
+    made = with_connections(rotation(MemoryWorld.simple(machines=1)))
+    monkeypatch.setattr(runs, "_runs", OrderedDict())
+
+    with pytest.raises(TransientError, match="connection aws_prod: does not exist. Add it to Airflow, or correct aws"):
+        runs.open_run("away", made)
+    key = {"conn_type": "aws", "login": "AKIDEXAMPLE", "password": "secret"}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_PROD", json.dumps(key))
+    with pytest.raises(TransientError, match="connection kubernetes_prod: does not exist. .* kubernetes.connection"):
+        runs.open_run("away", made)
+    path = str(kubeconfig(tmp_path, one="https://127.0.0.1:1"))
+    config = {"conn_type": "kubernetes", "extra": {"kube_config_path": path}}
+    monkeypatch.setenv("AIRFLOW_CONN_KUBERNETES_PROD", json.dumps(config))
+
+    assert runs.open_run("away", made).id == "away"
+
+
+def test_so_is_one_of_another_account_whose_frozen_images_the_plan_asked_for(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=1)
+    airflow(world)
+    made = rotation(world)
+    fleet = made.settings.model_copy(update={"accounts": (Account(aws=PROD, clusters=("prod.eu-1",)),)})
+    run = runs.open_run("one", made.model_copy(update={"settings": fleet}))
+
+    with pytest.raises(TransientError, match="account .* of prod.eu-1: connection aws_prod: does not exist"):
+        run.freezes()

@@ -10,7 +10,7 @@ from botocore.loaders import create_loader
 
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_errors import translated
-from node_rotation.errors import BadInputError
+from node_rotation_airflow.hooks.missing import NoConnectionError
 
 if TYPE_CHECKING:
     import boto3
@@ -42,15 +42,14 @@ class AwsCloudHook(AwsBaseHook):
     def get_connection(cls, conn_id: str) -> Connection:
         """The connection; only without the default one the provider may take the worker's own identity instead.
 
-        :raises BadInputError: if there is none of another name: every call would go to an account nobody meant.
+        :raises NoConnectionError: if there is none of another name: every call would go to an account nobody meant.
         """
         try:
             return super().get_connection(conn_id)
         except AirflowNotFoundException as error:
             if conn_id == cls.default_conn_name:
                 raise
-            remedy = "Add it to Airflow, or correct aws.connection in the fleet file."
-            raise BadInputError(f"connection {conn_id}", "does not exist.", remedy) from error
+            raise NoConnectionError(conn_id, "aws.connection") from error
 
     def cloud(self) -> AwsCloud:
         """The client; assumed roles refresh themselves as long as it lives.

@@ -16,6 +16,7 @@ from node_rotation.clients.text import short
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation_airflow.hooks.aws import AwsCloudHook
+from node_rotation_airflow.hooks.missing import NoConnectionError
 
 
 class ClusterHook(KubernetesHook):
@@ -59,13 +60,13 @@ class ClusterHook(KubernetesHook):
     def cluster(self) -> KubernetesCluster:
         """The client.
 
-        :raises BadInputError: if there is no such connection, or it can't be used.
+        :raises NoConnectionError: if there is no such connection.
+        :raises BadInputError: if it can't be used.
         """
         try:
             return KubernetesCluster(self.get_conn())
         except AirflowNotFoundException as error:
-            remedy = "Add it to Airflow, or correct kubernetes.connection in the fleet file."
-            raise BadInputError(f"connection {self.conn_id}", "does not exist.", remedy) from error
+            raise NoConnectionError(str(self.conn_id), "kubernetes.connection") from error
         except (AirflowException, ConfigException, yaml.YAMLError) as error:
             remedy = "Correct its kubeconfig, or kubernetes.context in the fleet file."
             raise BadInputError(f"connection {self.conn_id}", f"can't be used: {short(error)}.", remedy) from error

@@ -61,7 +61,7 @@ class HealOperator(StepOperator):
         if began:
             self._tell_failed(context, run, batch, cause)
         span = self.begin(context, self.subject(context), resume=bool(run.settings.policy.notify))
-        self._tell_frozen(context, run, cause)
+        self._tell_frozen(context, cause)
         return span
 
     def _begin_with(self, run: Run, batch: Batch, cause: Blocked) -> None:
@@ -84,9 +84,7 @@ class HealOperator(StepOperator):
 
     def after(self, context: Context, subject: str) -> None:
         """Its image may have been frozen meanwhile."""
-        from node_rotation_airflow.operators.base import run_of
-
-        self._tell_frozen(context, run_of(context), self._cause(context))
+        self._tell_frozen(context, self._cause(context))
 
     def _cause(self, context: Context) -> Blocked | None:
         ti: Any = context["ti"]
@@ -107,17 +105,20 @@ class HealOperator(StepOperator):
         notice = notify.batch_failed(run.settings.name, run.id, batch.name, cause or unsaid, later)
         tell(context, run.settings, notice, self.log)
 
-    def _tell_frozen(self, context: Context, run: Run, cause: Blocked | None) -> None:
+    def _tell_frozen(self, context: Context, cause: Blocked | None) -> None:
         from node_rotation import notify
         from node_rotation.errors import RotationError
         from node_rotation_airflow.deeds import batch_of
         from node_rotation_airflow.notices import tell
+        from node_rotation_airflow.operators.base import run_of
 
-        if cause is None or not run.settings.policy.notify:
+        if cause is None:
             return
-        batch = batch_of(run, self.subject(context))
-        with suppress(RotationError):  # the end of the run tells it
-            record = run.freezes.of(run.group(batch).target.image)
+        with suppress(RotationError):  # it is healed, whoever is refused by now; the end of the run tells it
+            run = run_of(context)
+            if not run.settings.policy.notify:
+                return
+            record = run.freezes.of(run.group(batch_of(run, self.subject(context))).target.image)
             tell(context, run.settings, notify.frozen(run.settings.name, run.id, record, cause), self.log)
 
 

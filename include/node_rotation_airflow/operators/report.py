@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ class ReportOperator(RotationOperator):
 
     def work(self, context: Context) -> str | None:
         """Write both files; nothing without a plan."""
+        from node_rotation.errors import RotationError
         from node_rotation.policy import Mode
         from node_rotation.report import others_of, report
         from node_rotation.steps.freezing import frozen_targets
@@ -66,7 +68,9 @@ class ReportOperator(RotationOperator):
         states = ti.get_task_states(dag_id=ti.dag_id, run_ids=[ti.run_id]).get(ti.run_id, {})
         spans = _spans(ti)
         ended = ended_early(context)
-        frozen = frozen_targets(run_of(context))
+        frozen: tuple[str, ...] = ()
+        with suppress(RotationError):  # a role that is refused: what the tasks left is told all the same
+            frozen = frozen_targets(run_of(context))
         result = _ended(ended) if ended else _result(rotation.plan, spans, states, context, frozen)
         value = report(rotation.plan, result)
         value |= {

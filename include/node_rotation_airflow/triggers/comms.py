@@ -15,7 +15,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 from airflow.sdk.execution_time import task_runner
 from airflow.sdk.execution_time.comms import GetTaskStates, GetXCom, TaskStatesResult, XComResult
 
-from node_rotation.errors import TransientError
+from node_rotation.errors import BlockedError, TransientError
 from node_rotation.run import Run
 from node_rotation_airflow.admission import gates_of
 from node_rotation_airflow.constants import PLAN_TASK, ROTATION_KEY
@@ -88,7 +88,8 @@ _shared = Shared()
 async def the_run(ti: TaskInstance, plan_id: str) -> Run:
     """The run a deferred task belongs to, its plan read from XCom once for all.
 
-    While Airflow's API server or the cluster's account is away it is waited for, as long as Airflow lets the task.
+    While Airflow's API server or the cluster's account is away, or refuses, it is waited for as long as Airflow lets
+    the task: credentials are renewed, rights are given, and a trigger that failed here would cost it a try.
 
     :param plan_id: the plan the task began with; a cached one of that id is never read again.
     :raises RuntimeError: if the plan task left nothing.
@@ -102,6 +103,9 @@ async def the_run(ti: TaskInstance, plan_id: str) -> Run:
         except TransientError as error:
             log.warning("waits: %s", error)
             await asyncio.sleep(error.retry_after_s)
+        except BlockedError as error:
+            log.warning("refused, and tried again: %s", error)
+            await asyncio.sleep(AWAY_S)
 
 
 async def _opened(ti: TaskInstance, plan_id: str) -> Run:

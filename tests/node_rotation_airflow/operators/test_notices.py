@@ -14,6 +14,8 @@ from tests.node_rotation.receiver import SECRET, Receiver, receiving
 from tests.node_rotation_airflow.operators.test_approve import answered, asked
 from tests.node_rotation_airflow.operators.test_rotation import fails, planned
 
+from node_rotation.errors import BlockedError
+from node_rotation.outcome import Blocked
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import runs
 from node_rotation_airflow.documents import Cause
@@ -62,6 +64,16 @@ def report(run: Any) -> tuple[Any, str]:
     """What the report says, and its page."""
     page = Path(run.run(ReportOperator(task_id="report")))
     return json.loads(page.with_suffix(".json").read_text()), page.read_text()
+
+
+def refuse_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on STS gives no role to who opens the run."""
+
+    def connect(settings: Any) -> Any:
+        raise BlockedError(Blocked("not allowed: sts:AssumeRole", ("connection aws_dev",), "Allow it."))
+
+    runs._runs.clear()
+    monkeypatch.setattr(runs, "connect", connect)
 
 
 @pytest.mark.usefixtures("asked")
@@ -144,6 +156,35 @@ def test_a_failed_batch_and_its_frozen_image_are_told_by_its_heal_and_not_again(
     assert Path(end["report"]).read_text() == page
     assert "is frozen" in str(end["what"])
     assert end["remedy"]
+
+
+def test_a_role_that_is_refused_keeps_nobody_from_the_report_and_its_notice(
+    run_of: Planned, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = run_of(MemoryWorld.simple(2))
+    unseen = "what run manual__1 has left can't be seen: not allowed: sts:AssumeRole"
+    run.xcoms["verify", "verdict"] = {"drift": [], "orphans": [], "residue": [], "problems": [unseen], "tasks": []}
+    refuse_the_role(monkeypatch)
+
+    value, page = report(run)
+
+    assert value["verdict"]["problems"] == [unseen]
+    assert "sts:AssumeRole" in page
+    assert receiver.kinds == ["failed"]
+
+
+def test_a_batch_that_is_healed_stays_so_where_the_role_is_refused_just_then(
+    run_of: Planned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, batches = run_of(MemoryWorld.simple(2))
+    run.mapped["batch.launch", "cause", 0] = {"reason": "it never joined", "objects": [], "remedy": ""}
+    span = {"subject": "workers/1", "deed": "heal", "began": 1.0, "ended": 2.0, "put_back": ["asg dev-workers"]}
+    refuse_the_role(monkeypatch)
+
+    heal = HealOperator(task_id="batch.heal", spec=batches[0], step_task_ids=["batch.launch"])
+    ended = heal.resumed(run.context("batch.heal", 0), {"status": "done", "span": span}, "workers/1")
+
+    assert ended == span
 
 
 STEPS = ("launch", "cordon", "drain", "terminate", "health_gate")

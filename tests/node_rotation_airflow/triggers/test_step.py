@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from node_rotation.errors import BadInputError, TransientError
+from node_rotation.errors import BadInputError, BlockedError, TransientError
 from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Outcome, Waiting
 from node_rotation.planning import make_plan
 from node_rotation.testing.world import MemoryWorld
@@ -133,18 +133,27 @@ def test_a_run_without_a_plan_says_what_to_clear(run: Any, monkeypatch: pytest.M
         fire(run, monkeypatch, Done())
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        TransientError("sts does not answer", retry_after_s=0.01),
+        BlockedError(Blocked("not allowed: sts:AssumeRole", ("connection aws_dev",), "Allow it.")),
+    ],
+    ids=["no answer", "the role is refused"],
+)
 def test_an_account_that_is_away_while_the_run_is_opened_is_waited_for(
-    run: Any, monkeypatch: pytest.MonkeyPatch
+    run: Any, monkeypatch: pytest.MonkeyPatch, said: Exception
 ) -> None:
     opened, tries = comms.open_run, []
 
     def away_at_first(*args: Any, **kwargs: Any) -> Any:
         tries.append(1)
         if len(tries) < 3:
-            raise TransientError("sts does not answer", retry_after_s=0.01)
+            raise said
         return opened(*args, **kwargs)
 
     monkeypatch.setattr(comms, "open_run", away_at_first)
+    monkeypatch.setattr(comms, "AWAY_S", 0.01)
     assert fire(run, monkeypatch, Done()).task_instance_state == "success"
     assert len(tries) == 3
 
