@@ -206,7 +206,7 @@ def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
 def _not_frozen(seen: Scene, health: Health) -> str:
     """Why an image is not frozen that somebody may take for the cause, and how to freeze it."""
     claims = seen.ledger.claims_of(seen.claim.group)
-    if not health.suspects or any(c.state is ClaimState.PASSED for c in claims):
+    if not health.suspects or any(c.proves for c in claims):
         return ""
     image = seen.run.plan.group(seen.claim.group).target.image.id
     return (
