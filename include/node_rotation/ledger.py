@@ -107,7 +107,8 @@ class Claim(Value):
     that nobody protects them from termination. ``leaving_since`` is when they were first taken out of target groups:
     from then on nobody counts on them there. EKS was asked for ``update`` with ``update_token``, which is written down
     before it is asked. ``back`` are the old machines that heal attached again.
-    ``in_vain`` is True if it passed without a new machine, its old ones having gone by themselves.
+    ``in_vain`` is True if it passed without a new machine, its old ones having gone by themselves, and nobody else in
+    its group was Ready on the target.
     """
 
     batch: str

@@ -9,7 +9,7 @@ from math import inf
 from typing import Protocol
 
 from node_rotation.clearance.freezes import Freezes
-from node_rotation.errors import BlockedError, RotationError
+from node_rotation.errors import BlockedError, TransientError
 from node_rotation.fleet import Settings
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.outcome import Blocked
@@ -20,7 +20,7 @@ from node_rotation.world.kubernetes import Lease
 from node_rotation.world.snapshot import Snapshot
 
 LONGEST_UNSEEN_S = 60.0
-"""For no longer than that nobody looks again after a look that failed, however long that one took."""
+"""For no longer than that nobody looks again after a look that nobody answered, however long that one took."""
 
 
 class Look(Protocol):
@@ -29,7 +29,7 @@ class Look(Protocol):
     def __call__(self) -> Snapshot:
         """The current observation.
 
-        :raises RotationError: if it could not be made; that is shared as well.
+        :raises RotationError: if it could not be made; that nobody answers is shared as well.
         """
         ...
 
@@ -113,11 +113,12 @@ class Run:
 
 
 class SharedLook:
-    """All who wait in one process share one observation per run and interval, also one that failed.
+    """All who wait in one process share one observation per run and interval, also one that nobody answered.
 
     An interval counts from the end of an observation and is never shorter than that took: where looking is slow,
     because a machine or an API server is busy, looking all the time would make it slower still. Where nobody answers,
-    each of those who wait would find that out for itself, one after another.
+    each of those who wait would find that out for itself, one after another. What is refused is told at once and to one
+    only: the next look may be let in, with a token that was renewed say.
 
     :param observe: makes an observation.
     :param ttl_s: how long one is shared, in seconds.
@@ -126,7 +127,7 @@ class SharedLook:
     def __init__(self, observe: Callable[[], Snapshot], clock: Clock, ttl_s: float) -> None:
         self._observe, self._clock, self._ttl_s = observe, clock, ttl_s
         self._lock = threading.Lock()
-        self._last: Snapshot | RotationError | None = None
+        self._last: Snapshot | TransientError | None = None
         self._until = 0.0
         self._told = 0
         self._turns = threading.Lock()
@@ -145,14 +146,14 @@ class SharedLook:
                 ended = self._clock.now()
                 took = ended - began if isinstance(self._last, Snapshot) else min(ended - began, LONGEST_UNSEEN_S)
                 self._until = ended + max(self._ttl_s, took)
-            if isinstance(self._last, RotationError):
+            if isinstance(self._last, TransientError):
                 raise self._last.with_traceback(None)  # else it grows with everybody who is told
             return self._last
 
-    def _looked(self) -> Snapshot | RotationError:
+    def _looked(self) -> Snapshot | TransientError:
         try:
             return self._observe()
-        except RotationError as error:
+        except TransientError as error:
             return error
 
     def forget(self) -> None:

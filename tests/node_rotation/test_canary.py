@@ -79,3 +79,18 @@ def test_all_others_go_once_it_has_passed_in_the_canarys_place() -> None:
         for reason in e.reasons
     )
     assert not world.on_image("base-old")
+
+
+def test_where_somebody_else_replaced_them_all_and_these_are_ready_nobody_goes_alone_any_more() -> None:
+    world = MemoryWorld.simple(4, max_unavailable=4)
+    run = run_for(world, **by("surge", 4))
+    for machine in world.on_image("base-old"):
+        world.cloud.terminate_in_group(machine, decrement=False)
+    world.clock.wait(300.0)
+    run.look.forget()
+    events: list[engine.Event] = []
+
+    assert engine.rotate(run, events.append).ok
+
+    said = [reason for e in events if isinstance(e, engine.BatchWaits) for reason in e.reasons]
+    assert not any("goes in the canary's place" in reason for reason in said), said

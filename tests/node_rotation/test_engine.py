@@ -65,6 +65,29 @@ def test_an_application_that_does_not_start_again_holds_the_rotation_and_freezes
     assert f"node-rotation freeze {bad} --reason TEXT" in why.remedy
 
 
+def test_so_it_says_as_well_where_a_canary_that_went_by_itself_has_passed_in_vain() -> None:
+    world = MemoryWorld.simple(3, replicas=3)
+    run = run_for(world)
+    world.cloud.terminate_in_group(run.plan.batches[0].machines[0].instance_id, decrement=True)
+    world.clock.wait(60.0)
+    run.look.forget()
+    world.add_workload(seeds.Workload("api", replicas=2, spread="hostname"))
+    world.clock.wait(20.0)
+
+    def breaks(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step is StepName.DRAIN and event.batch == "workers/2":
+            world.objects.workloads["Deployment", "default", "api"].seed = seeds.Workload(
+                "api", replicas=2, spread="hostname", ready_after=9e9
+            )
+
+    result = engine.rotate(run, breaks)
+
+    assert "workers/1" in result.passed
+    ((name, why),) = result.failed
+    assert (name, why.image_fault) == ("workers/2", False)
+    assert f"Image {world.image_id('base-new')} is not frozen" in why.remedy
+
+
 def test_an_image_that_never_joins_stops_at_the_canary_and_everything_goes_back() -> None:
     for strategy in ("detach", "surge"):
         world = MemoryWorld.simple(4, behaviour="never-joins")

@@ -12,7 +12,8 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from node_rotation import detect
-from node_rotation.errors import TransientError
+from node_rotation.errors import BlockedError, RotationError, TransientError
+from node_rotation.outcome import Blocked
 from node_rotation.run import LONGEST_UNSEEN_S, SharedLook
 from node_rotation.testing.clock import VirtualClock
 from node_rotation.testing.world import MemoryWorld
@@ -75,12 +76,15 @@ class Eye:
     seen: Snapshot
     takes_s: float = 15.0
     fails: bool = True
+    refused: RotationError | None = None
     looks: list[tuple[float, float]] = field(default_factory=list)
 
     def observe(self) -> Snapshot:
         began = self.clock.now()
         self.clock.wait(self.takes_s)
         self.looks.append((began, self.clock.now()))
+        if self.refused is not None:
+            raise self.refused
         if self.fails:
             raise TransientError(f"no answer at {self.clock.now()}")
         return self.seen
@@ -132,6 +136,15 @@ def test_what_was_seen_before_a_look_that_failed_is_not_shown_again() -> None:
         with pytest.raises(TransientError):
             look()
     assert len(eye.looks) == 2
+
+
+def test_a_look_that_is_refused_is_told_to_nobody_else_so_that_a_token_that_is_renewed_fails_one_batch_only() -> None:
+    look, eye = silent()
+    eye.refused, eye.fails = BlockedError(Blocked("the token has expired")), False
+    with pytest.raises(BlockedError, match="expired"):
+        look()
+    eye.refused = None
+    assert look() is eye.seen
 
 
 ASKED = st.tuples(st.floats(0, 200), st.floats(0, 300), st.booleans(), st.booleans())

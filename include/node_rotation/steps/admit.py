@@ -20,7 +20,8 @@ from node_rotation.steps.heal import heal_claim
 from node_rotation.steps.managed import others_update, update_in_flight
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import ensure
-from node_rotation.steps.scene import gone, ledger_of, machines_gone, over, staying, without_group
+from node_rotation.steps.proof import in_vain
+from node_rotation.steps.scene import gone, ledger_of, machines_gone, over, without_group
 from node_rotation.workloads.conflicts import Sharing
 from node_rotation.world.snapshot import Snapshot
 
@@ -102,7 +103,7 @@ def recall(run: Run, passed: Sequence[Batch]) -> None:
     ledger = ledger_of(snapshot.lease, run.id)
     unsaid = [batch for batch in passed if ledger is not None and not _passed(ledger, batch)]
     if lost := [batch for batch in unsaid if machines_gone(snapshot, batch)]:
-        lock.change(run, lambda now: _recalled(run, lost, now))
+        lock.change(run, lambda now: _recalled(run, lost, snapshot, now))
 
 
 def _passed(ledger: Ledger, batch: Batch) -> bool:
@@ -110,7 +111,7 @@ def _passed(ledger: Ledger, batch: Batch) -> bool:
     return claim is not None and claim.state is ClaimState.PASSED
 
 
-def _recalled(run: Run, batches: Sequence[Batch], ledger: Ledger) -> Ledger:
+def _recalled(run: Run, batches: Sequence[Batch], snapshot: Snapshot, ledger: Ledger) -> Ledger:
     for batch in batches:
         claim = ledger.claim(batch.name)
         if claim is None:
@@ -123,22 +124,14 @@ def _recalled(run: Run, batches: Sequence[Batch], ledger: Ledger) -> Ledger:
                     canary=batch.canary,
                     since=run.clock.now(),
                     state=ClaimState.PASSED,
-                    in_vain=not _works(run, batch),
+                    in_vain=in_vain(run, batch, None, snapshot),
                 )
             )
         elif claim.state is not ClaimState.PASSED:
-            said = {"state": ClaimState.PASSED, "passed_at": run.clock.now(), "in_vain": not claim.replacements}
+            vain = in_vain(run, batch, claim, snapshot)
+            said = {"state": ClaimState.PASSED, "passed_at": run.clock.now(), "in_vain": vain}
             ledger = claim_change(batch.name, **said)(ledger)
     return ledger
-
-
-def _works(run: Run, batch: Batch) -> bool:
-    """Whether a machine of a batch's group is Ready on the target: which ones replaced the batch nobody knows now."""
-    snapshot, plan = run.look(), run.group(batch)
-    group = snapshot.groups.get(plan.asg)
-    nodes = [snapshot.node_of(machine) for machine in (staying(group) if group else ())]
-    ready = [snapshot.instances.get(node.instance_id) for node in nodes if node is not None and node.ready]
-    return any(instance is not None and instance.image_id == plan.target.image.id for instance in ready)
 
 
 def too_late(run: Run, batch: Batch) -> str:

@@ -16,6 +16,7 @@ from node_rotation.run import Run
 from node_rotation.steps import traffic
 from node_rotation.steps.others import hear
 from node_rotation.steps.prepare import as_it_stands, ensure
+from node_rotation.steps.proof import arrived, in_vain
 from node_rotation.steps.scene import Scene, gone, ledger_of, over, place, span, terminated
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.world.kubernetes import Node
@@ -122,17 +123,12 @@ def _health(seen: Scene) -> Health:
         if sick
         else Baseline()
     )
-    new = _arrived(seen)
+    new = arrived(seen.claim, seen.snapshot)
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
     health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)
     return replace(
         health, reasons=(*health.reasons, *_incomplete(seen), *traffic.unwell(seen), *_quorum(seen), *_checks(seen))
     )
-
-
-def _arrived(seen: Scene) -> frozenset[str]:
-    """Without what somebody took away since, spot say: that is no fault of the image, nor does it speak for it."""
-    return frozenset(m for m in seen.claim.replacements.values() if not gone(seen.snapshot.instances.get(m)))
 
 
 def _incomplete(seen: Scene) -> tuple[str, ...]:
@@ -174,7 +170,7 @@ def _account(seen: Scene, run: Run, batch: Batch) -> None:
     """Write only what changed: when the gate began, since when it is green, that it passed or failed."""
     now, claim, policy = run.clock.now(), seen.claim, run.policy(batch).gate
     health = _health(seen)
-    passed = {"state": ClaimState.PASSED, "passed_at": now, "in_vain": not _arrived(seen)}
+    passed = {"state": ClaimState.PASSED, "passed_at": now, "in_vain": in_vain(run, batch, claim, seen.snapshot)}
     fields: dict[str, object] = {} if claim.gate_since is not None else {"gate_since": now}
     if health.green and claim.green_since is None:
         fields["green_since"] = now
@@ -210,7 +206,7 @@ def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
 def _not_frozen(seen: Scene, health: Health) -> str:
     """Why an image is not frozen that somebody may take for the cause, and how to freeze it."""
     claims = seen.ledger.claims_of(seen.claim.group)
-    if not health.suspects or any(c.state is ClaimState.PASSED for c in claims):
+    if not health.suspects or any(c.proves for c in claims):
         return ""
     image = seen.run.plan.group(seen.claim.group).target.image.id
     return (

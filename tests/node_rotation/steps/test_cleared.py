@@ -104,6 +104,9 @@ def test_a_gate_cleared_while_something_is_unwell_takes_its_time_again() -> None
     world.recover_node(broken)
     world.clock.wait(10.0)
     assert again(world, run, batch, StepName.GATE)
+    claim = lock.require(run).ledger.claim(batch.name)
+    assert claim is not None
+    assert claim.proves  # its replacement is there, although the claim that named it was given back
     restore(run, batch.group)
     assert not world.residue()
     assert not world.orphans()
