@@ -60,13 +60,15 @@ def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str,
     """Ask cluster after cluster: one that fails does not keep the others from their turn, or hide what they said.
 
     :returns: cluster → its answer, and cluster → why it has none.
-    :raises RotationError: if it was only one, and failed.
+    :raises RotationError: if it was only one, and failed; or somebody pressed Ctrl-C.
     """
     found: dict[str, Answer] = {}
     failed: dict[str, RotationError] = {}
     for name in names:
         try:
             found[name] = ask(name)
+        except interrupted.MidwayError:  # Ctrl-C stops all of it, not this one's turn
+            raise
         except RotationError as error:
             if len(names) == 1:
                 raise

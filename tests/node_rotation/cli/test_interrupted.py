@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 from tests.node_rotation.cli.conftest import Cli
 from tests.node_rotation.crashes import dies, run_for
 
+from node_rotation.cli import session
+from node_rotation.fleet import Settings
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.clients import Cloud, Cluster
 
 
 def interrupt() -> None:
@@ -74,3 +80,26 @@ def test_a_sweep_says_what_it_did_and_when_another_may_go_on(cli: Cli, world: Me
     world.clock.wait(1000.0)
     assert cli("sweep", "dev.dev").code == 0
     assert (world.cluster.lease(), world.orphans(), world.residue()) == (None, (), ())
+
+
+def test_a_sweep_of_several_clusters_goes_on_to_no_other(
+    cli: Cli, world: MemoryWorld, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = yaml.safe_load(fleet_file.read_text())
+    clusters = fleet["environments"][0]["clusters"]
+    clusters.append({**clusters[0], "name": "later", "groups": [{"name": "workers", "asg": "later-workers"}]})
+    fleet_file.write_text(yaml.safe_dump(fleet))
+    reached: list[str] = []
+
+    def connect(settings: Settings) -> tuple[Cloud, Cluster]:
+        reached.append(settings.name)
+        return world.cloud, world.cluster
+
+    monkeypatch.setattr(session, "connect", connect)
+    assert dies(run_for(world, strategy="surge"), world, 16, before=False)
+    world.clock.wait(3600.0)
+    world.clock.after(1.0, interrupt)
+    ran = cli("sweep")
+    assert ran.code == 130
+    assert "the sweep was interrupted at dev.dev" in ran.err
+    assert reached == ["dev.dev"]
