@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tests.node_rotation.balancers import served_world, web
 from tests.node_rotation.cli.conftest import Cli
 from tests.node_rotation.crashes import dies, run_for
 
@@ -54,6 +55,41 @@ def test_one_that_was_to_be_terminated_is_swept(cli: Cli, world: MemoryWorld) ->
     assert world.cluster.lease() is None
     assert cli("sweep", "dev.dev").code == 0
     assert world.orphans() == ()
+
+
+@pytest.fixture
+def served(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> MemoryWorld:
+    """Another world behind that fleet file: its machines are registered in a target group."""
+    world = served_world(3)
+    monkeypatch.setattr(session, "connect", lambda _settings: (world.cloud, world.cluster))
+    monkeypatch.setattr(session, "wall_clock", lambda: world.clock)
+    return world
+
+
+def test_one_that_gets_no_requests_is_said_not_to_and_comes_back(cli: Cli, served: MemoryWorld) -> None:
+    node = served.cluster.nodes()[0]
+    served.clock.after(1.0, interrupt)
+    ran = cli("drain", node.name, "--terminate")
+    assert ran.code == 130
+    assert f"node {node.name} is cordoned" in ran.err
+    assert f"instance {node.instance_id} is out of its target groups" in ran.err
+    assert f"node-rotation sweep dev.dev, then kubectl uncordon {node.name}" in ran.err
+    assert cli("sweep", "dev.dev").code == 0
+    served.clock.wait(60.0)
+    assert node.instance_id in served.targets.healthy(web(served))
+
+
+def test_so_it_is_where_somebody_has_it_take_pods_already(cli: Cli, served: MemoryWorld) -> None:
+    node = served.cluster.nodes()[0]
+
+    def uncordoned() -> None:
+        served.cluster.uncordon(node.name, node.uid)
+        interrupt()
+
+    served.clock.after(1.0, uncordoned)
+    ran = cli("drain", node.name, "--terminate")
+    assert f"interrupted: instance {node.instance_id} is out of its target groups (" in ran.err
+    assert "Or have it get requests again: node-rotation sweep dev.dev." in ran.err
 
 
 def test_nothing_is_said_to_be_done_where_nothing_was(
