@@ -183,6 +183,16 @@ def test_a_plan_made_with_options_is_carried_out_with_them(
     assert ("DetachInstances" in {m.action for m in world.mutations}) is ("detach" in options)
 
 
+def test_who_approves_a_plan_sees_the_options_it_was_made_with(cli: Cli, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    options = ("--set", "gate.on_failure=skip", "--set", "canary=false", "--set", "suspend_processes=[AZRebalance]")
+    path.write_text(cli("-o", "json", "plan", name, *options, "--max-surge", "50%").out)
+    said = '  with: gate.on_failure=skip, canary=false, suspend_processes=["AZRebalance"], budget.max_surge=50%\n'
+    assert said in cli("plan", name, *options, "--max-surge", "50%").out
+    assert said in cli("rotate", name, "--plan", str(path)).out
+    assert "with:" not in cli("plan", name).out
+
+
 def test_what_it_says_of_failures_counts(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(cli("-o", "json", "plan", name, "--set", "gate.on_failure=fail").out)
