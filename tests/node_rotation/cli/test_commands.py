@@ -233,6 +233,24 @@ def test_a_plan_from_before_plans_had_options_has_none(cli: Cli, name: str, worl
     assert world.on_image("base-old") == ()
 
 
+def test_beside_such_a_plan_what_it_was_made_with_is_said_once_more(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    options = ("--strategy", "detach", "--max-surge", "3", "--set", "gate.settle=1s")
+    planned = cli("-o", "json", "plan", name, *options).document
+    del planned["overrides"]
+    path.write_text(json.dumps({**planned, "schema_version": 1}))
+    refused = cli("rotate", name, "--plan", str(path))
+    assert refused.code == 3
+    assert "planned was detach" in refused.err
+    ran = cli("rotate", name, "--plan", str(path), *options)
+    assert ran.code == 0
+    assert "  with: gate.settle=1s, strategy=detach, budget.max_surge=3\n" in ran.out
+    assert world.on_image("base-old") == ()
+    assert "DetachInstances" in {m.action for m in world.mutations}
+
+
 def test_a_rotation_that_stopped_at_its_plan_gives_one_that_can_be_carried_out(
     cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
 ) -> None:
