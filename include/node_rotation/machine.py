@@ -13,7 +13,7 @@ from node_rotation import lock, names
 from node_rotation.control_plane import quorum
 from node_rotation.detect import make_run
 from node_rotation.drift import PROVIDER_ID
-from node_rotation.errors import BadInputError, BlockedError, GoneError, TransientError
+from node_rotation.errors import BadInputError, BlockedError, GoneError, PermanentError, TransientError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.model import Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
@@ -141,7 +141,7 @@ def drain(run: Run, machine: Machine, tell: Tell = lambda line: None, *, for_goo
     try:
         _leave_targets(run, machine, tell)
         _empty(run, machine, tell)
-    except BlockedError:
+    except (BlockedError, PermanentError):
         _rejoin(run, machine)
         raise
 

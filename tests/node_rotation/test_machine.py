@@ -12,11 +12,11 @@ from tests.node_rotation.eks_world import world as managed_world
 from tests.node_rotation.steps.test_volumes import stateful
 
 from node_rotation import machine
-from node_rotation.errors import BadInputError, BlockedError
+from node_rotation.errors import BadInputError, BlockedError, PermanentError
 from node_rotation.run import Run
 from node_rotation.sweep import Swept, sweep
 from node_rotation.testing.faults import Crash, Mutation
-from node_rotation.testing.seeds import DisruptionBudget, Workload
+from node_rotation.testing.seeds import DisruptionBudget, Fault, Workload
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
 from node_rotation.world.aws import Instance
@@ -295,6 +295,15 @@ def test_a_machine_that_can_not_be_drained_serves_again() -> None:
     world.disruption.change("default", "web", max_unavailable=0)
     world.clock.wait(5.0)
     with pytest.raises(BlockedError, match="default/web"), holding(world) as run:
+        machine.drain(run, find(run, world.cluster.nodes()[0].name), for_good=True)
+    world.clock.wait(60.0)
+    assert len(world.targets.healthy(web(world))) == 3
+
+
+def test_so_does_one_whose_drain_fails_for_good() -> None:
+    world = served_world(3)
+    world.journal.faults.append(Fault("error", service="kubernetes", action="evict", code="Invalid"))
+    with pytest.raises(PermanentError, match="Invalid"), holding(world) as run:
         machine.drain(run, find(run, world.cluster.nodes()[0].name), for_good=True)
     world.clock.wait(60.0)
     assert len(world.targets.healthy(web(world))) == 3

@@ -108,10 +108,8 @@ def rotate(
     if groups or role:
         raise typer.BadParameter("a plan says which groups: leave --group and --role out", param_hint="--plan")
     own = {"--image": image, "--strategy": strategy, "--max-surge": max_surge, "--set": sets}
-    if given := " and ".join(option for option, value in own.items() if value):
-        problem = f"{given} belongs to the plan: make one with it, look at it, and carry that out"
-        raise typer.BadParameter(problem, param_hint="--plan")
-    raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file, yes=yes))
+    beside = [option for option, value in own.items() if value]
+    raise typer.Exit(commands.rotate_plan(said.fleet, said.output, cluster, policy, plan_file, beside, yes=yes))
 
 
 @app.command()

@@ -60,13 +60,15 @@ def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str,
     """Ask cluster after cluster: one that fails does not keep the others from their turn, or hide what they said.
 
     :returns: cluster → its answer, and cluster → why it has none.
-    :raises RotationError: if it was only one, and failed.
+    :raises RotationError: if it was only one, and failed; or somebody pressed Ctrl-C.
     """
     found: dict[str, Answer] = {}
     failed: dict[str, RotationError] = {}
     for name in names:
         try:
             found[name] = ask(name)
+        except interrupted.MidwayError:  # Ctrl-C stops all of it, not this one's turn
+            raise
         except RotationError as error:
             if len(names) == 1:
                 raise
@@ -111,14 +113,26 @@ def rotate(
     return _carry_out(session, made, output, yes=yes)
 
 
-def rotate_plan(file: Path, output: Output, cluster: str, mode: Layer, source: Path, *, yes: bool = False) -> ExitCode:
+def rotate_plan(
+    file: Path,
+    output: Output,
+    cluster: str,
+    policy: Layer,
+    source: Path,
+    beside: Sequence[str] = (),
+    *,
+    yes: bool = False,
+) -> ExitCode:
     """Carry out exactly a plan that was made earlier, with the settings it was made with, unless it is to be shown.
 
-    :param mode: what a run may say on top of it: ``mode`` and nothing else.
+    :param policy: what a run may say on top of it: ``mode``, and what a plan of schema 1 does not say itself.
+    :param beside: the options that say more than ``mode``.
     :param yes: it is approved already.
+    :raises BadInputError: if the plan says itself what they say.
     """
-    given = plan_file.read(source)
-    session = open_session(file, cluster, {**given.overrides, **mode})
+    own = {key: value for key, value in policy.items() if key != "mode"}  # that is whether, not how
+    given = plan_file.completed(plan_file.read(source), own, beside)
+    session = open_session(file, cluster, {**given.overrides, **policy})
     groups = plan_file.groups_of(given, session.settings)
     session = replace(session, groups=groups)
     snapshot = session.observe()

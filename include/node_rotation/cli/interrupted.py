@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from node_rotation import names
 from node_rotation.configuration.durations import written
 from node_rotation.errors import BlockedError, RotationError
 from node_rotation.machine import Machine
 from node_rotation.outcome import Blocked
 from node_rotation.run import Run
 from node_rotation.steps.scene import busy_pods, gone, stays
+from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
 AGAIN = "Run the same command again: it goes on from there."
@@ -46,6 +48,8 @@ def _left(machine: Machine, snapshot: Snapshot, detached: bool) -> Iterator[str]
     if node is not None and node.unschedulable:
         pods = len(busy_pods(snapshot, node))
         yield f"node {node.name} is cordoned, {f'{pods} pods are on it' if pods else 'and drained'}"
+    if _serves_nobody(node):
+        yield f"instance {machine.instance_id} is out of its target groups"
     if gone(snapshot.instances.get(machine.instance_id)):
         yield f"instance {machine.instance_id} is being terminated"
 
@@ -56,15 +60,23 @@ def _is_out(machine: Machine, snapshot: Snapshot, detached: bool) -> bool:
     return machine.asg is not None and (detached or member is None or not stays(member.lifecycle))
 
 
+def _serves_nobody(node: Node | None) -> bool:
+    return node is not None and names.LEFT_TARGETS in node.annotations
+
+
 def _back(run: Run, machine: Machine, snapshot: Snapshot, detached: bool, for_good: bool) -> Iterator[str]:
     """How to have it as it was."""
     if gone(snapshot.instances.get(machine.instance_id)):
         return
     node = snapshot.node_of(machine.instance_id)
+    sweeping = f"node-rotation sweep {run.settings.name}"
     if node is not None and node.unschedulable:
-        yield f"Or have it take pods again: kubectl uncordon {node.name}."
+        first, then = ("get requests and ", f"{sweeping}, then ") if _serves_nobody(node) else ("", "")
+        yield f"Or have it {first}take pods again: {then}kubectl uncordon {node.name}."
+    elif _serves_nobody(node):
+        yield f"Or have it get requests again: {sweeping}."
     if _is_out(machine, snapshot, detached) and for_good:
-        yield f"Or node-rotation sweep {run.settings.name}: its group takes it back or it is terminated."
+        yield f"Or {sweeping}: its group takes it back or it is terminated."
     elif _is_out(machine, snapshot, detached):
         place = f"--auto-scaling-group-name {machine.asg} --instance-ids {machine.instance_id}"
         yield f"Or put it back, which makes its group one larger: aws autoscaling attach-instances {place}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,21 @@ def _check_version(path: Path, data: Any) -> None:
             f"this plan has schema {version}, this node-rotation reads up to {PLAN_SCHEMA_VERSION}.",
             "Upgrade node-rotation, or make the plan again with this one.",
         )
+
+
+def completed(plan: Plan, layer: Mapping[str, Any], options: Sequence[str]) -> Plan:
+    """A plan with what it was made with: one of schema 1 does not have that, so it is said again beside it.
+
+    :param layer: what was said beside the plan, ``mode`` apart.
+    :param options: the options that said it, as typed, e.g. ``--strategy``.
+    :raises BadInputError: if the plan has its own; names the options.
+    """
+    if not options:
+        return plan
+    if plan.schema_version > 1:
+        said = f"{' and '.join(options)} {'belongs' if len(options) == 1 else 'belong'} to the plan."
+        raise BadInputError("--plan", said, "Make one with that, look at it, and carry it out.")
+    return plan.model_copy(update={"schema_version": PLAN_SCHEMA_VERSION, "overrides": dict(layer)})
 
 
 def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot) -> Plan:

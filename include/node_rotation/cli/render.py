@@ -144,6 +144,8 @@ def show_plan(out: Console, plan: Plan, *, blockers: bool = True) -> None:
     )
     for group in plan.groups:
         out.print(f"  {_say_group(group)}", markup=False)
+    if plan.overrides:
+        out.print(f"  with: {', '.join(_settings(plan.overrides))}", markup=False, soft_wrap=True)
     out.print(
         table(
             *("batch", "machine", "node", "zone", "why"),
@@ -161,6 +163,15 @@ def show_plan(out: Console, plan: Plan, *, blockers: bool = True) -> None:
         )
     )
     _show_notes(out, plan.notes, blocking)
+
+
+def _settings(layer: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Each setting of a layer as ``--set`` takes it."""
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
 
 
 def say_extra(estimate: Estimate) -> str:

@@ -183,6 +183,16 @@ def test_a_plan_made_with_options_is_carried_out_with_them(
     assert ("DetachInstances" in {m.action for m in world.mutations}) is ("detach" in options)
 
 
+def test_who_approves_a_plan_sees_the_options_it_was_made_with(cli: Cli, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    options = ("--set", "gate.on_failure=skip", "--set", "canary=false", "--set", "suspend_processes=[AZRebalance]")
+    path.write_text(cli("-o", "json", "plan", name, *options, "--max-surge", "50%").out)
+    said = '  with: gate.on_failure=skip, canary=false, suspend_processes=["AZRebalance"], budget.max_surge=50%\n'
+    assert said in cli("plan", name, *options, "--max-surge", "50%").out
+    assert said in cli("rotate", name, "--plan", str(path)).out
+    assert "with:" not in cli("plan", name).out
+
+
 def test_what_it_says_of_failures_counts(cli: Cli, name: str, world: MemoryWorld, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text(cli("-o", "json", "plan", name, "--set", "gate.on_failure=fail").out)
@@ -221,6 +231,24 @@ def test_a_plan_from_before_plans_had_options_has_none(cli: Cli, name: str, worl
     path.write_text(json.dumps({**planned, "schema_version": 1}))
     assert cli("rotate", name, "--plan", str(path)).code == 0
     assert world.on_image("base-old") == ()
+
+
+def test_beside_such_a_plan_what_it_was_made_with_is_said_once_more(
+    cli: Cli, name: str, world: MemoryWorld, tmp_path: Path
+) -> None:
+    path = tmp_path / "plan.json"
+    options = ("--strategy", "detach", "--max-surge", "3", "--set", "gate.settle=1s")
+    planned = cli("-o", "json", "plan", name, *options).document
+    del planned["overrides"]
+    path.write_text(json.dumps({**planned, "schema_version": 1}))
+    refused = cli("rotate", name, "--plan", str(path))
+    assert refused.code == 3
+    assert "planned was detach" in refused.err
+    ran = cli("rotate", name, "--plan", str(path), *options)
+    assert ran.code == 0
+    assert "  with: gate.settle=1s, strategy=detach, budget.max_surge=3\n" in ran.out
+    assert world.on_image("base-old") == ()
+    assert "DetachInstances" in {m.action for m in world.mutations}
 
 
 def test_a_rotation_that_stopped_at_its_plan_gives_one_that_can_be_carried_out(
