@@ -21,7 +21,7 @@ ARGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PATIENCE_MS = 60_000.0
+PATIENCE_MS = 180_000.0  # a page takes a minute where everything else is at work as well
 
 
 @dataclass(frozen=True)
