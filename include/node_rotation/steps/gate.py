@@ -141,7 +141,8 @@ def _incomplete(seen: Scene) -> tuple[str, ...]:
         return (f"replacement {lost[0]} went away again, asg {seen.group.name} launches another",)
     first = seen.claim.strategy is Strategy.TERMINATE_FIRST
     alone = [old for old in seen.claim.machines if first and old not in seen.claim.replacements]
-    return (f"{shortage(seen.group)}, nobody has come for {alone[0]}",) if alone else ()
+    boots = f"asg {seen.group.name} has {serving} of {seen.group.desired} machines in service"
+    return (f"{shortage(seen.group) or boots}, nobody has come for {alone[0]}",) if alone else ()
 
 
 def _quorum(seen: Scene) -> tuple[str, ...]:

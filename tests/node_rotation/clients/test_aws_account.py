@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import boto3
 import pytest
 
@@ -14,8 +12,8 @@ from node_rotation.clients.aws_account import AwsAccount
 from node_rotation.errors import BlockedError
 from node_rotation.world.aws import ScalingGroup
 from proving_ground.aws import request_log
-from proving_ground.aws.server import AwsServer, serve
-from proving_ground.scenario import Fault, Scenario
+from proving_ground.aws.server import AwsServer
+from proving_ground.scenario import Fault
 
 WORKERS = "dev-workers"
 SCENARIO = {
@@ -37,21 +35,6 @@ EVERYTHING = (
     *checkup.MACHINE_CHANGES,
     *checkup.TEMPLATE_CHANGES,
 )
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
-    found = serve(Scenario.model_validate(SCENARIO), tmp_path_factory.mktemp("aws"))
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def server(running: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    yield running
-    running.world.faults.clear()
 
 
 def session(server: AwsServer, key: str = "rotation") -> boto3.Session:

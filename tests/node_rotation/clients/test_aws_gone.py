@@ -11,8 +11,8 @@ from tests.node_rotation.clients.holding import hold
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.errors import BlockedError, GoneError
 from proving_ground.aws import request_log
-from proving_ground.aws.server import AwsServer, serve
-from proving_ground.scenario import Fault, Scenario
+from proving_ground.aws.server import AwsServer
+from proving_ground.scenario import Fault
 
 ACCOUNT = "410987654397"
 NOBODY = "i-00000000000000000"
@@ -37,21 +37,6 @@ CALLS: dict[str, Callable[[AwsCloud, str], None]] = {
     "ec2:CreateTags": lambda cloud, machine: cloud.tag_instances([machine], {"node-rotation/run": "a"}),
     "ec2:DeleteTags": lambda cloud, machine: cloud.untag_instances([machine], ["node-rotation/run"]),
 }
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
-    found = serve(Scenario.model_validate(SCENARIO), tmp_path_factory.mktemp("aws"))
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def server(running: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    yield running
-    running.world.faults.clear()
 
 
 @pytest.fixture

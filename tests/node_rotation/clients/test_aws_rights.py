@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
@@ -28,8 +27,8 @@ from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
 from node_rotation.world.aws import ScalingGroup
 from proving_ground.aws import request_log
-from proving_ground.aws.server import AwsServer, serve
-from proving_ground.scenario import Fault, Scenario
+from proving_ground.aws.server import AwsServer
+from proving_ground.scenario import Fault
 
 ACCOUNT = "410987654398"
 RELEASE = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
@@ -55,21 +54,6 @@ SCENARIO = {
         }
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
-    found = serve(Scenario.model_validate(SCENARIO), tmp_path_factory.mktemp("aws"))
-    yield found
-    found.stop()
-
-
-@pytest.fixture
-def server(running: AwsServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[AwsServer]:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    yield running
-    running.world.faults.clear()
 
 
 @pytest.fixture

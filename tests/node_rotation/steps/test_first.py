@@ -227,3 +227,10 @@ def test_a_gate_that_alone_is_cleared_does_not_pass_either_while_nobody_came() -
     assert isinstance(outcome, Waiting)
     gone = canary.machines[0].instance_id
     assert outcome.reasons == (f"gate: asg dev-workers has 5 of 6 machines, nobody has come for {gone}",)
+
+    world.journal.faults = []
+    world.clock.run_until(lambda: len(world.cloud.groups(["dev-workers"])["dev-workers"].members) == 6, 600)
+    run.look.forget()
+    boots = gate.look(run, canary)
+    assert isinstance(boots, Waiting)
+    assert boots.reasons == (f"gate: asg dev-workers has 5 of 6 machines in service, nobody has come for {gone}",)
