@@ -14,7 +14,7 @@ from kubernetes import client
 from urllib3.exceptions import HTTPError
 
 from proving_ground import nodes
-from proving_ground.control_plane.cluster import KUBELET_LABEL
+from proving_ground.control_plane.cluster import KUBELET_LABEL, lease_s
 from proving_ground.kube import TIMEOUT_S, connect
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ class NodeAgent:
         self._timing = scenario.timing
         self._groups = {f"{c.name}-{g.name}": g for c in scenario.clusters for g in c.groups}
         self._kubelets = {
-            name: _Kubelets(cluster, self._timing.heartbeat_grace / 5, self._schedule)
-            for name, cluster in clusters.items()
+            name: _Kubelets(cluster, self._timing.heartbeat_grace, self._schedule) for name, cluster in clusters.items()
         }
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -148,11 +147,13 @@ class _Kubelets:
     """The kubelets of one cluster. kwok plays the healthy ones; the broken ones' leases are renewed here."""
 
     def __init__(
-        self, cluster: ControlPlane, renew_s: float, schedule: Callable[[float, Callable[[], None]], None]
+        self, cluster: ControlPlane, grace_s: float, schedule: Callable[[float, Callable[[], None]], None]
     ) -> None:
+        self._cluster = cluster
         self._core = client.CoreV1Api(connect(cluster))
         self._leases = client.CoordinationV1Api(self._core.api_client)
-        self._renew_s = renew_s
+        self._grace_s = grace_s
+        self._renew_s = grace_s / 5
         self._schedule = schedule
         self._alive: set[str] = set()
 
@@ -160,12 +161,23 @@ class _Kubelets:
         if machine.instance_id in self._alive or machine.image_behaviour == "never-joins":
             return
         ready = machine.image_behaviour != "joins-not-ready"
+        if ready:
+            self._give_to_kwok(machine.private_dns_name)
         self._register(machine, group, ready=ready)
         self._alive.add(machine.instance_id)
         if not ready:
             self._renew(machine)
         if machine.image_behaviour == "fails-later":
             self._schedule(machine.fails_after, lambda: self._fail(machine))
+
+    def _give_to_kwok(self, name: str) -> None:
+        """Make kwok the Lease's holder before there is a Node that pods can be bound to.
+
+        Left to make the Lease itself, kwok 0.8 looks for the Node's pods once it has written it, and leaves every
+        pod alone until its own watch tells of it: a pod bound in between stays Pending for minutes, until that
+        watch starts anew (node_lease_controller.go, ``sync`` and ``Held``).
+        """
+        self._write_lease(name, holder=self._cluster.kwok_identity, lasts_s=lease_s(self._grace_s))
 
     def _register(self, machine: Instance, group: NodeGroup | None, *, ready: bool) -> None:
         name = machine.private_dns_name
@@ -213,11 +225,12 @@ class _Kubelets:
         if machine.instance_id not in self._alive or not self._is_of(machine):
             return
         name = machine.private_dns_name
-        spec = {
-            "holderIdentity": name,
-            "leaseDurationSeconds": max(1, round(self._renew_s * 4)),
-            "renewTime": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        }
+        self._write_lease(name, holder=name, lasts_s=lease_s(self._grace_s))
+        self._schedule(self._renew_s, lambda: self._renew(machine))
+
+    def _write_lease(self, name: str, *, holder: str, lasts_s: int) -> None:
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": lasts_s, "renewTime": now}
         try:
             self._leases.patch_namespaced_lease(
                 name, "kube-node-lease", {"spec": spec}, _request_timeout=TIMEOUT_S, _content_type=_MERGE_PATCH
@@ -227,7 +240,6 @@ class _Kubelets:
                 raise
             lease = {"metadata": {"name": name}, "spec": spec}
             self._leases.create_namespaced_lease("kube-node-lease", lease, _request_timeout=TIMEOUT_S)
-        self._schedule(self._renew_s, lambda: self._renew(machine))
 
     def _is_of(self, machine: Instance) -> bool:
         node = self._read(machine.private_dns_name)

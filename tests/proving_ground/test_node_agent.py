@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 
 import pytest
 from kubernetes import client
@@ -55,6 +56,26 @@ def test_a_machine_of_a_group_is_a_ready_node_joined_by_provider_id(ground, core
         assert found.metadata.labels["pool"] == "workers"
         assert ready(core, machine.private_dns_name) == "True"
     assert {machine.zone for machine in machines} == {"eu-central-1a", "eu-central-1b"}
+
+
+def test_a_kubelet_holds_its_lease_before_a_pod_can_be_bound_to_its_node(ground, launch, core):
+    """No pod is bound to a Node whose kubelet would not hear of it: kwok hears of those whose lease it holds.
+
+    https://kubernetes.io/docs/concepts/architecture/leases/#node-heart-beats
+    """
+    name = launch("base-1")["PrivateDnsName"]
+    eventually(lambda: ready(core, name) == "True")
+    created = [
+        entry["requestURI"].split("?")[0].rsplit("/", 1)[-1]
+        for entry in (json.loads(line) for line in ground.audit_log("test").read_text().splitlines())
+        if entry["verb"] == "create"
+        and entry["objectRef"]["resource"] in ("leases", "nodes")
+        and entry["objectRef"].get("name") == name
+        and entry["responseStatus"]["code"] == 201
+    ]
+    assert created == ["leases", "nodes"]
+    lease = client.CoordinationV1Api(core.api_client).read_namespaced_lease(name, "kube-node-lease")
+    assert lease.spec.holder_identity == ground.clusters["test"].kwok_identity
 
 
 def test_a_machine_on_an_image_that_never_joins_runs_without_a_node(launch, core, ec2):

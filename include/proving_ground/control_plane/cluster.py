@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
+import re
 import socket
 import ssl
 import time
@@ -43,6 +45,11 @@ CONTROLLERS = (
 )
 
 
+_KWOK_ID = re.compile(rb'"id":"([^"]+)"')
+# Of the log's end, in bytes: many lines.
+_KWOK_SAYS_WITHIN = 65_536
+
+
 class NotReadyError(RuntimeError):
     """A part of the control plane did not come up; the message names it and its log."""
 
@@ -79,6 +86,19 @@ class ControlPlane:
     def audit_log(self) -> Path:
         """One JSON object per request."""
         return self.directory / "audit.jsonl"
+
+    @property
+    def kwok_identity(self) -> str:
+        """The name under which kwok holds leases: it makes one up at each start, and says it in every line it logs.
+
+        :raises OSError: it has not said it yet.
+        """
+        with (self.directory / "kwok.log").open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _KWOK_SAYS_WITHIN))
+            said = _KWOK_ID.findall(log.read())
+        if not said:
+            raise OSError(f"kwok of {self.name} has not told its name yet")
+        return bytes(said[-1]).decode()
 
 
 def start_etcd(tools: Tools, directory: Path) -> str:
@@ -178,6 +198,11 @@ def _start_apiserver(
     return replace(cluster, command=tuple(argv))
 
 
+def lease_s(grace_s: float) -> int:
+    """How long a Lease lasts. kwok renews after a quarter of it, so five heartbeats fit into the grace period."""
+    return max(1, math.floor(grace_s * 4 / 5))
+
+
 def _start_followers(tools: Tools, cluster: ControlPlane) -> None:
     grace_s = tools.heartbeat_grace_s
     qps = ["--kube-api-qps=300", "--kube-api-burst=600"]
@@ -199,8 +224,7 @@ def _start_followers(tools: Tools, cluster: ControlPlane) -> None:
             f"--manage-nodes-with-label-selector={KUBELET_LABEL}=alive",
             "--cidr=10.0.0.0/16",
             "--node-ip=127.0.0.1",
-            # kwok renews after a quarter of this, so five heartbeats fit into the grace period.
-            f"--node-lease-duration-seconds={max(1, math.floor(grace_s * 4 / 5))}",
+            f"--node-lease-duration-seconds={lease_s(grace_s)}",
         ],
     }
     for program, arguments in parts.items():
