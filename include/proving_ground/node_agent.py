@@ -152,7 +152,7 @@ class _Kubelets:
         self._cluster = cluster
         self._core = client.CoreV1Api(connect(cluster))
         self._leases = client.CoordinationV1Api(self._core.api_client)
-        self._grace_s = grace_s
+        self._lease_s = lease_s(grace_s)
         self._renew_s = grace_s / 5
         self._schedule = schedule
         self._alive: set[str] = set()
@@ -177,7 +177,7 @@ class _Kubelets:
         pod alone until its own watch tells of it: a pod bound in between stays Pending for minutes, until that
         watch starts anew (node_lease_controller.go, ``sync`` and ``Held``).
         """
-        self._write_lease(name, holder=self._cluster.kwok_identity, lasts_s=lease_s(self._grace_s))
+        self._write_lease(name, holder=self._cluster.kwok_identity)
 
     def _register(self, machine: Instance, group: NodeGroup | None, *, ready: bool) -> None:
         name = machine.private_dns_name
@@ -225,12 +225,12 @@ class _Kubelets:
         if machine.instance_id not in self._alive or not self._is_of(machine):
             return
         name = machine.private_dns_name
-        self._write_lease(name, holder=name, lasts_s=lease_s(self._grace_s))
+        self._write_lease(name, holder=name)
         self._schedule(self._renew_s, lambda: self._renew(machine))
 
-    def _write_lease(self, name: str, *, holder: str, lasts_s: int) -> None:
+    def _write_lease(self, name: str, *, holder: str) -> None:
         now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-        spec = {"holderIdentity": holder, "leaseDurationSeconds": lasts_s, "renewTime": now}
+        spec = {"holderIdentity": holder, "leaseDurationSeconds": self._lease_s, "renewTime": now}
         try:
             self._leases.patch_namespaced_lease(
                 name, "kube-node-lease", {"spec": spec}, _request_timeout=TIMEOUT_S, _content_type=_MERGE_PATCH

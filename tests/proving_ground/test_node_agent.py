@@ -38,6 +38,18 @@ def renewed(api, name):
     return next((lease.spec.renew_time for lease in leases if lease.metadata.name == name), None)
 
 
+def created(ground, name):
+    """What was made under this name, in order, as the audit log tells it."""
+    entries = (json.loads(line) for line in ground.audit_log("test").read_text().splitlines(keepends=True)[:-1])
+    return [
+        entry["objectRef"]["resource"]
+        for entry in entries
+        if (entry["verb"], entry.get("objectRef", {}).get("name")) == ("create", name)
+        and entry["objectRef"]["resource"] in ("leases", "nodes")
+        and entry["responseStatus"]["code"] == 201
+    ]
+
+
 def test_a_machine_of_a_group_is_a_ready_node_joined_by_provider_id(ground, core):
     """The kubelet registers its machine; the cloud controller sets providerID, zone, region and instance type.
 
@@ -65,15 +77,7 @@ def test_a_kubelet_holds_its_lease_before_a_pod_can_be_bound_to_its_node(ground,
     """
     name = launch("base-1")["PrivateDnsName"]
     eventually(lambda: ready(core, name) == "True")
-    created = [
-        entry["requestURI"].split("?")[0].rsplit("/", 1)[-1]
-        for entry in (json.loads(line) for line in ground.audit_log("test").read_text().splitlines())
-        if entry["verb"] == "create"
-        and entry["objectRef"]["resource"] in ("leases", "nodes")
-        and entry["objectRef"].get("name") == name
-        and entry["responseStatus"]["code"] == 201
-    ]
-    assert created == ["leases", "nodes"]
+    eventually(lambda: created(ground, name) == ["leases", "nodes"])
     lease = client.CoordinationV1Api(core.api_client).read_namespaced_lease(name, "kube-node-lease")
     assert lease.spec.holder_identity == ground.clusters["test"].kwok_identity
 

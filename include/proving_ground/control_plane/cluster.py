@@ -43,8 +43,6 @@ CONTROLLERS = (
     "serviceaccount-controller,endpointslice-controller,root-ca-certificate-publisher-controller,"
     "persistentvolume-binder-controller,persistentvolume-attach-detach-controller"
 )
-
-
 _KWOK_ID = re.compile(rb'"id":"([^"]+)"')
 # Of the log's end, in bytes: many lines.
 _KWOK_SAYS_WITHIN = 65_536
