@@ -1,4 +1,4 @@
-"""A run's tasks while they run: seen all the while, or killed."""
+"""A run's tasks while they run: seen all the while, marked, or killed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from tests.e2e.land import ROTATE, Land, eventually
 
 BEGUN = ("launch", "drain", "terminate", "health_gate")
 """What a batch waits in once it has been admitted."""
+AT_WORK = ("running", "deferred")
 
 
 class Watch:
@@ -38,6 +39,23 @@ class Watch:
             waiting = {str(t["rendered_map_index"]) for t in begun}
             self.side_by_side.add(frozenset(waiting))
             self.most_running = max(self.most_running, sum(t["state"] == "running" for t in tasks))
+
+
+def marked_failed(land: Land, run_id: str, *tasks: tuple[str, int]) -> None:
+    """Mark instances of tasks failed, each once it is at work, as people do in the UI.
+
+    :param tasks: name and map index, -1 for one that is not mapped.
+    """
+    due = set(tasks)
+
+    def marked() -> bool:
+        at_work = [t for t in land.airflow.tasks(ROTATE, run_id) if t["state"] in AT_WORK]
+        for instance in due & {(str(t["task_id"]), int(t["map_index"])) for t in at_work}:
+            land.mark(run_id, *instance, "failed")
+            due.remove(instance)
+        return not due
+
+    eventually(f"at work: {sorted(due)}", marked, pause_s=0.1)
 
 
 def killed(land: Land, run_id: str, task_id: str, when: Callable[[], bool] = lambda: True) -> None:

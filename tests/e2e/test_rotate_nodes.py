@@ -18,7 +18,7 @@ from kubernetes import client
 from tests.e2e.browser import Browser, browser
 from tests.e2e.conftest import ROOT
 from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
-from tests.e2e.tasks import Watch, killed
+from tests.e2e.tasks import Watch, killed, marked_failed
 
 from proving_ground.observer import residue
 
@@ -242,6 +242,61 @@ def test_failed_gates_hold_later_batches_until_they_are_cleared(
     assert land.ends(run) == "success"
     assert set(land.machines("dev-workers").values()) == {land.newest()}
     assert land.left(before) == []
+
+
+def test_steps_marked_failed_are_taken_back_or_to_their_end_and_go_on_once_they_are_cleared(
+    land: Land, before: residue.Aws
+) -> None:
+    """Four batches side by side, each of them marked at another step."""
+    land.publish("base-3-3")
+    run = land.run({"cluster": "dev.dev", "groups": ["workers"], "mode": "rotate", "max_surge": "4"})
+
+    marked_failed(land, run, *((f"batch.{step}", index) for index, step in enumerate(STEPS[2:6])))
+
+    assert land.airflow.wait_run(ROTATE, run, 400) == "failed"
+    assert len(land.machines("dev-workers")) == 4
+    assert land.left(before) == []
+    land.clear(run, "batch.admit")
+    assert land.ends(run) == "success"
+    assert set(land.machines("dev-workers").values()) == {land.newest()}
+    assert land.left(before) == []
+
+
+def test_what_prepares_heals_restores_and_verifies_is_marked_failed_and_cleared(
+    land: Land, before: residue.Aws
+) -> None:
+    machines = land.machines("dev-batch")
+    run = land.run({"cluster": "dev.dev", "groups": ["batch"], "mode": "rotate"})
+    marked_failed(land, run, ("prepare", 0))
+    assert land.airflow.wait_run(ROTATE, run, 400) == "failed"
+    assert land.machines("dev-batch") == machines
+    assert land.left(before) == []
+
+    land.clear(run, "prepare")
+    marked_failed(land, run, ("batch.drain", 0), ("batch.heal", 0), ("restore", 0), ("verify", -1))
+    assert land.airflow.wait_run(ROTATE, run, 400) == "failed"
+    land.clear(run, "batch.heal")
+    assert land.airflow.wait_run(ROTATE, run, 400) == "failed"
+    assert land.state(run, "verify") == "success"
+    assert len(land.machines("dev-batch")) == 1
+    assert land.left(before) == []
+
+    land.clear(run, "batch.admit")
+    assert land.ends(run) == "success"
+    assert set(land.machines("dev-batch").values()) == {land.newest()}
+    assert land.left(before) == []
+
+
+@pytest.mark.parametrize("dag", [CHECK, ROTATE])
+def test_a_malformed_partition_key_is_refused_with_an_example_and_nothing_is_touched(land: Land, dag: str) -> None:
+    mutations = land.mutations()
+
+    run = land.airflow.trigger(dag, partition_key="tonight")
+
+    assert land.airflow.wait_run(dag, run, 120) == "failed"
+    said = land.airflow.log(dag, run, "request")
+    assert "partition key 'tonight': is no night and cluster. Write one like 20" in said
+    assert land.mutations() == mutations
 
 
 def test_the_sweep_cleans_up_after_a_laptop_that_died(land: Land, before: residue.Aws) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.node_rotation.crashes import run_for
-from tests.node_rotation_airflow.operators.test_rotation import planned
+from tests.node_rotation_airflow.operators.rotating import planned
 
 from node_rotation import engine
 from node_rotation.engine import Result

@@ -8,7 +8,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from tests.node_rotation.steps.test_image_run import WAYS, right
 from tests.node_rotation.test_intake import CLOSE, HTTP, fault
-from tests.node_rotation_airflow.operators.test_rotation import planned
+from tests.node_rotation_airflow.operators.rotating import planned
 
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld

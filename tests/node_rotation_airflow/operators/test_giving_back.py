@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from tests.node_rotation_airflow.operators.test_rotation import insisting
+from tests.node_rotation_airflow.operators.rotating import insisting
 
 from node_rotation import lock
 from node_rotation.errors import BlockedError

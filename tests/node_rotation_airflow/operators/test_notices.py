@@ -11,8 +11,8 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 from tests.node_rotation.clients.silent import silent_server
 from tests.node_rotation.receiver import SECRET, Receiver, receiving
+from tests.node_rotation_airflow.operators.rotating import fails, planned
 from tests.node_rotation_airflow.operators.test_approve import answered, asked
-from tests.node_rotation_airflow.operators.test_rotation import fails, planned
 
 from node_rotation.errors import BlockedError
 from node_rotation.outcome import Blocked
