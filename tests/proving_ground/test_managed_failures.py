@@ -52,12 +52,12 @@ SCENARIO: dict[str, Any] = {
             "kind": "eks",
             "groups": [
                 {"name": name, "kind": "eks-managed", "image": OLD, "min": 1, "max": 4, "desired": size, "zones": ["a"]}
-                for name, size in (("small", 1), ("large", 2), ("tight", 1))
+                for name, size in (("small", 1), ("large", 2), ("dry", 1), ("tight", 1))
             ],
             "workloads": [
                 {
                     "name": "web",
-                    "replicas": 4,
+                    "replicas": 5,
                     "ready_after": "500ms",
                     "stops_after": "500ms",
                     "spread": "hostname",
@@ -149,10 +149,10 @@ def test_a_code_is_told_with_what_to_do_and_the_larger_group_is_held(ground: Gro
 def test_no_capacity_is_told_in_ec2s_words_and_is_no_fault_of_the_image(ground: Ground) -> None:
     ground.aws.world.faults.add(Fault(kind="capacity"))
 
-    result, _ = rotated(ground, "small", "large")
+    result, _ = rotated(ground, "dry", "large")
 
     ground.aws.world.faults.clear()
-    why = failure(result, "small/1")
+    why = failure(result, "dry/1")
     assert "AsgInstanceLaunchFailures" in why.reason
     assert "sufficient m6i.large capacity" in why.reason
     assert not why.image_fault

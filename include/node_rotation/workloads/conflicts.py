@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from node_rotation.eviction import covering, left_alone
@@ -47,18 +47,20 @@ class _Stake:
 
     pods: int
     node: str
-    workloads: set[str] = field(default_factory=set)
+    workloads: frozenset[str] = frozenset()
 
 
 def _together(stakes: Sequence[_Stake], at_once: int | None) -> _Stake:
     """The worst that can be asked of one budget: the heaviest go together."""
+    if len(stakes) == 1:
+        return stakes[0]
     heaviest = sorted(stakes, key=lambda stake: -stake.pods)
     pods = sum(stake.pods for stake in heaviest[:at_once])
-    return _Stake(pods, heaviest[0].node, {workload for stake in stakes for workload in stake.workloads})
+    return _Stake(pods, heaviest[0].node, frozenset().union(*(stake.workloads for stake in stakes)))
 
 
 _Stakes = Mapping[str, _Stake]
-"""budget key → stake"""
+"""budget key → stake, by key: of several conflicts every look names the same one"""
 
 
 class _Shelf:
@@ -109,6 +111,7 @@ class Sharing:
         self._evicted = evicted or {}
         self._single: dict[str, _Stakes] = {}
         self._several: dict[tuple[int | None, tuple[str, ...]], _Stakes] = {}
+        self._contended: dict[frozenset[str], Mapping[str, Mapping[str, int]]] = {}
 
     def conflict(
         self,
@@ -126,10 +129,10 @@ class Sharing:
         :param theirs_at_once: so many of ``flying``.
         """
         mine, theirs = self._stakes(asking, mine_at_once), self._stakes(flying, theirs_at_once)
-        shared = sorted(mine.keys() & theirs.keys())
-        for key in shared:
-            if mine[key].pods + theirs[key].pods > self._allowed[key]:
-                return Conflict(key, mine[key].node, theirs[key].node, self._allowed[key])
+        for key, stake in mine.items():
+            other = theirs.get(key)
+            if other is not None and stake.pods + other.pods > self._allowed[key]:
+                return Conflict(key, stake.node, other.node, self._allowed[key])
         return self._owed(mine, flying)
 
     def split(self, queue: Sequence[str], size: int) -> list[list[str]]:
@@ -166,6 +169,12 @@ class Sharing:
 
     def _contenders(self, machines: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
         """Budgets that some two of these machines can't both take from: key → instance id → pods."""
+        asked = frozenset(machines)
+        if asked not in self._contended:
+            self._contended[asked] = self._compared(machines)
+        return self._contended[asked]
+
+    def _compared(self, machines: Sequence[str]) -> Mapping[str, Mapping[str, int]]:
         weights: dict[str, dict[str, int]] = {}
         for machine in machines:
             for key, stake in self._stakes_of(machine).items():
@@ -196,12 +205,12 @@ class Sharing:
             for machine in machines:
                 for key, stake in self._stakes_of(machine).items():
                     found.setdefault(key, []).append(stake)
-            self._several[asked] = {key: _together(stakes, at_once) for key, stakes in found.items()}
+            self._several[asked] = {key: _together(found[key], at_once) for key in sorted(found)}
         return self._several[asked]
 
     def _stakes_of(self, machine: str) -> _Stakes:
         if machine not in self._single:
-            self._single[machine] = self._counted(machine)
+            self._single[machine] = dict(sorted(self._counted(machine).items()))
         return self._single[machine]
 
     def _counted(self, machine: str) -> _Stakes:
@@ -211,10 +220,11 @@ class Sharing:
         found: dict[str, _Stake] = {}
         for pod in self._pods.get(node.name, ()):
             for budget in self._protecting(pod):
-                stake = found.setdefault(budget.key, _Stake(0, node.name))
+                stake = found.get(budget.key) or _Stake(0, node.name)
+                found[budget.key] = stake
                 stake.pods += 1
                 if workload := workload_of(pod, self._workloads.get(pod.namespace, ())):
-                    stake.workloads.add(workload)
+                    stake.workloads |= {workload}
         return found
 
     def _protecting(self, pod: Pod) -> tuple[Budget, ...]:
