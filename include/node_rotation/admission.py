@@ -61,6 +61,7 @@ class _Desk:
     """Everything the decision looks at, so that the rules below stay short."""
 
     plan: Plan
+    groups: Mapping[str, GroupPlan]
     claims: Mapping[str, Claim]
     policies: Mapping[str, Policy]
     foreign: Foreign
@@ -81,16 +82,20 @@ class _Desk:
         return {g: machines for g, machines in self.absent.items() if self.pools[g] == self.pool(batch)}
 
     def pool_slots(self, batch: Batch) -> int:
-        own = self.plan.group(batch.group).slots
+        own = self.groups[batch.group].slots
         return min(own, CONTROL_PLANE_SLOTS) if self.is_control_plane(batch) else own
 
     def late(self, batch: Batch) -> bool:
         """The window has no room for it any more: it will never ask."""
-        return any(fitting.waits(batch, self.plan.group(batch.group), self.policies[batch.group], self.now))
+        return any(fitting.waits(batch, self.groups[batch.group], self.policies[batch.group], self.now))
 
     def asks_not(self, batch: Batch) -> bool:
         """It has begun or ended, or takes no slots whatever is free."""
         return bool(self.state(batch.name)) or batch.name in self.busy or self.late(batch)
+
+    def need(self, batch: Batch) -> int:
+        """The slots it takes; a managed group's as many as EKS takes away at once."""
+        return taken(self.groups[batch.group], len(batch.machines))
 
     def state(self, name: str) -> str:
         claim = self.claims.get(name)
@@ -142,8 +147,9 @@ def decide(
     :raises KeyError: if the plan has no such batch.
     """
     asking = _find(plan, batch)
+    groups = {group.name: group for group in plan.groups}
     pools = {group.name: _pool(group) for group in plan.groups}
-    desk = _Desk(plan, claims, policies, _some(foreign), _some(absent or {}), busy or {}, now, pools, sharing)
+    desk = _Desk(plan, groups, claims, policies, _some(foreign), _some(absent or {}), busy or {}, now, pools, sharing)
     begun = lock_held and desk.state(batch) in ("admitted", "passed")
     if not begun and (late := fitting.too_late(plan, asking, claims, policies, now)):
         return Refuse("later", late, "Start a run in its next window, or leave it to the nightly check.")
@@ -245,7 +251,7 @@ def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
     for batch in desk.plan.batches:
         if batch.name != asking.name and desk.asks_not(batch):
             continue
-        pool, need = desk.pool(batch), taken(desk.plan.group(batch.group), len(batch.machines))
+        pool, need = desk.pool(batch), desk.need(batch)
         if pool not in pools:
             pools[pool] = _claimed_in(desk, pool)
         in_pool, in_cluster = _others(desk, batch, planned)
@@ -270,18 +276,12 @@ def _room(desk: _Desk, asking: Batch) -> Wait | Admit:
 
 def _flying(desk: _Desk) -> dict[str, _Flight]:
     """Batch name → what is on its way."""
-    groups = {batch.name: desk.plan.group(batch.group) for batch in desk.plan.batches}
-    flights = {}
-    for claim in desk.claims.values():
-        if claim.state in IN_FLIGHT_STATES:
-            machines, group = tuple(claim.machines), groups.get(claim.batch)
-            flights[claim.batch] = _Flight(machines, taken(group, len(machines)) if group else len(machines))
-    return flights
+    opened = (claim for claim in desk.claims.values() if claim.state in IN_FLIGHT_STATES)
+    return {claim.batch: _Flight(tuple(claim.machines), _holds(desk, claim)) for claim in opened}
 
 
 def _flight(desk: _Desk, batch: Batch) -> _Flight:
-    machines = tuple(machine.instance_id for machine in batch.machines)
-    return _Flight(machines, taken(desk.plan.group(batch.group), len(machines)))
+    return _Flight(tuple(machine.instance_id for machine in batch.machines), desk.need(batch))
 
 
 def _apart(desk: _Desk, asking: Batch, flying: Mapping[str, _Flight]) -> Wait | Admit:
@@ -329,12 +329,18 @@ def _claimed_in(desk: _Desk, pool: str) -> int:
 
 
 def _held(desk: _Desk, claims: Iterable[Claim]) -> int:
-    """Slots that claims hold; a managed group's as many as EKS takes away at once."""
-    groups = {b.name: desk.plan.group(b.group) for b in desk.plan.batches}
+    """Slots that claims hold, each machine once; a managed group's as many as EKS takes away at once."""
     opened = [claim for claim in claims if claim.state in IN_FLIGHT_STATES]
-    managed = [c for c in opened if c.batch in groups and groups[c.batch].managed is not None]
-    held = sum(taken(groups[c.batch], len(c.machines)) for c in managed)
-    return held + len(in_flight(c for c in opened if c not in managed))
+    managed = {group.name for group in desk.plan.groups if group.managed is not None}
+    theirs = [claim for claim in opened if managed and group_of(claim.batch) in managed]
+    held = sum(_holds(desk, claim) for claim in theirs)
+    return held + len(in_flight(claim for claim in opened if claim not in theirs))
+
+
+def _holds(desk: _Desk, claim: Claim) -> int:
+    """Slots that a claim in flight holds, also one that no plan knows."""
+    group = desk.groups.get(group_of(claim.batch))
+    return taken(group, len(claim.machines)) if group is not None else len(claim.machines)
 
 
 def _others(desk: _Desk, batch: Batch, planned: frozenset[str]) -> tuple[int, int]:

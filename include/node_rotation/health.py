@@ -183,7 +183,8 @@ def is_daemon(pod: Pod) -> bool:
 
 def works_elsewhere(pod: Pod, pods: Iterable[Pod]) -> bool:
     """Whether a DaemonSet is Ready on another node now: if not, this pod's node is not why it is not."""
-    return any(p.ready and p.node != pod.node and owner_key(p) == owner_key(pod) for p in pods)
+    key = owner_key(pod)
+    return any(p.ready and p.node != pod.node and owner_key(p) == key for p in pods)
 
 
 def _system(pod: Pod) -> bool:

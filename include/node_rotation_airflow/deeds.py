@@ -103,8 +103,8 @@ def label(name: str, subject: str) -> str:
 def _step(name: StepName) -> Deed:
     def do(run: Run, subject: str, left_s: float) -> Outcome:
         batch, step = batch_of(run, subject), STEPS[name]
-        step.act(run, batch)
-        outcome = step.look(run, batch)
+        known = step.act(run, batch)
+        outcome = step.look(run, batch) if known is None else known
         for line in even_out_beside(run, batch) if isinstance(outcome, Waiting) else ():
             log.info(line)
         return outcome

@@ -34,16 +34,16 @@ class Admit:
 
     name: StepName = StepName.ADMIT
 
-    def act(self, run: Run, batch: Batch) -> None:
-        """Write the claim if the batch may start now."""
+    def act(self, run: Run, batch: Batch) -> Outcome | None:
+        """Write the claim if the batch may start now; else say why not."""
         snapshot = run.look()
         lock.keep(run, snapshot.lease)
         ledger = ledger_of(snapshot.lease, run.id)
         hear(run, snapshot)
         if ledger is not None and _has_slots(ledger, batch):
-            return
+            return None
         if _rotated(run, ledger, batch) or too_late(run, batch):
-            return
+            return None
         if ledger is None or batch.group not in ledger.groups:
             ensure(run, batch.group)
             snapshot = run.look()
@@ -51,10 +51,14 @@ class Admit:
         claim = ledger.claim(batch.name)
         if claim is not None and claim.state is ClaimState.FAILED:
             heal_claim(run, claim)  # its last try is taken back first, whoever was to do that
-        elif isinstance(_decide(run, batch, snapshot, ledger), Yes):
-            if ledger.groups[batch.group].template_back is not None:
-                ensure(run, batch.group)  # a canary that was cleared tries the image again
-            lock.change(run, lambda now: _claimed(run, batch, snapshot, now))
+            return None
+        decision = _decide(run, batch, snapshot, ledger)
+        if not isinstance(decision, Yes):
+            return _told(run, batch, decision)
+        if ledger.groups[batch.group].template_back is not None:
+            ensure(run, batch.group)  # a canary that was cleared tries the image again
+        lock.change(run, lambda now: _claimed(run, batch, snapshot, now))
+        return None
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or which slots it waits for, or why it may not start in this run."""
@@ -67,16 +71,19 @@ class Admit:
         claim = ledger.claim(batch.name) if ledger else None
         if claim is not None and claim.state is ClaimState.FAILED:
             return Waiting((f"batch {batch.name} is being healed from its last try",), run.policy(batch).poll)
-        decision = _decide(run, batch, snapshot, ledger)
-        if isinstance(decision, Refuse):
-            return Blocked(decision.reason, (f"batch {batch.name}",), decision.remedy)
-        if isinstance(decision, Wait):
-            return Waiting(decision.reasons, run.policy(batch).poll, others_may_go=decision.others_may_go)
-        return Waiting(("its turn has come",), run.policy(batch).poll)
+        return _told(run, batch, _decide(run, batch, snapshot, ledger))
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """Two weeks: waiting for slots is not a failure."""
         return FOREVER_S
+
+
+def _told(run: Run, batch: Batch, decision: Decision) -> Outcome:
+    if isinstance(decision, Refuse):
+        return Blocked(decision.reason, (f"batch {batch.name}",), decision.remedy)
+    if isinstance(decision, Wait):
+        return Waiting(decision.reasons, run.policy(batch).poll, others_may_go=decision.others_may_go)
+    return Waiting(("its turn has come",), run.policy(batch).poll)
 
 
 def refusal(run: Run, batch: Batch) -> Refuse | None:
@@ -160,13 +167,14 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
         record = run.freezes.of(run.group(batch).target.image)
     except RotationError as error:  # whoever can't be asked may have frozen it
         return Wait((f"frozen images can't be read: {error}",))
+    others = {g.name: _foreign(g, snapshot, ledger) for g in run.plan.groups if ledger}
     return decide(
         run.plan,
         batch.name,
         claims,
         run.settings.groups,
-        foreign={g.name: _foreign(g, snapshot, ledger) for g in run.plan.groups if ledger},
-        absent={g.name: _absent(run, g, snapshot, ledger) for g in run.plan.groups if ledger},
+        foreign=others,
+        absent={g.name: absent(run.plan, g, snapshot, ledger, others[g.name]) for g in run.plan.groups if ledger},
         busy=_busy(run, ledger),
         lock_held=ledger is not None,
         now=run.clock.now(),
@@ -178,13 +186,19 @@ def _decide(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger | None) -
 def _busy(run: Run, ledger: Ledger | None) -> Mapping[str, str]:
     """Batch name → another's instance refresh or EKS update: what that replaces needs no second time."""
     snapshot = run.look()
-    found = {batch.name: _refreshed(batch, run.group(batch).asg, snapshot, ledger) for batch in run.plan.batches}
+    asked = {g.name: g.asg for g in run.plan.groups if g.asg in snapshot.managed or _refreshes(g.asg, snapshot)}
+    batches = [batch for batch in run.plan.batches if batch.group in asked]
+    found = {batch.name: _refreshed(batch, asked[batch.group], snapshot, ledger) for batch in batches}
     return {batch: why for batch, why in found.items() if why}
 
 
-def _refreshed(batch: Batch, asg: str, snapshot: Snapshot, ledger: Ledger | None) -> str:
+def _refreshes(asg: str, snapshot: Snapshot) -> str:
     group = snapshot.groups.get(asg)
-    if refresh := group.refresh_in_progress if group else "":
+    return group.refresh_in_progress if group else ""
+
+
+def _refreshed(batch: Batch, asg: str, snapshot: Snapshot, ledger: Ledger | None) -> str:
+    if refresh := _refreshes(asg, snapshot):
         return f"instance refresh {refresh} is replacing the machines of {asg}"
     return others_update(snapshot, ledger, batch, asg)
 

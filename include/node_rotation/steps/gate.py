@@ -32,21 +32,24 @@ class Gate:
 
     name: StepName = StepName.GATE
 
-    def act(self, run: Run, batch: Batch) -> None:
+    def act(self, run: Run, batch: Batch) -> Outcome | None:
         """Keep the ledger's account of green looks, free the slots, delete Nodes of terminated machines."""
         lock.keep(run, run.look().lease)
         hear(run, run.look())
         if _well(run, batch):
-            return
+            return None
         seen = _seen(run, batch, again=True)
         if isinstance(seen, Blocked):
             raise BlockedError(seen)
-        for node in _leftover(seen):
+        leftover = _leftover(seen)
+        for node in leftover:
             lock.require(run)
             run.cluster.delete_node(node.name, node.uid)
             run.look.forget()
-        if seen.claim.state is ClaimState.ADMITTED:
-            _account(seen, run, batch)
+        if seen.claim.state is not ClaimState.ADMITTED:
+            return None
+        said = _account(seen, run, batch)
+        return None if leftover else said
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or what is worse than before; Blocked once ``gate.timeout`` has passed."""
@@ -59,7 +62,7 @@ class Gate:
             return _farewell(seen, run.policy(batch).poll, run.policy(batch).terminate_timeout)
         if seen.claim.state is not ClaimState.ADMITTED:
             return Blocked(seen.claim.why or "the batch failed", (f"batch {batch.name}",), CLEAR_BATCH.capitalize())
-        return _verdict(seen, run, batch)
+        return _verdict(seen, run, batch, _health(seen))
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """The policy's ``gate.timeout``, the time a machine may take to be terminated, and a margin."""
@@ -167,27 +170,35 @@ def _own(seen: Scene) -> frozenset[str]:
     return frozenset(seen.claim.evicted) - {key for c in others if c.drain_since is not None for key in c.evicted}
 
 
-def _account(seen: Scene, run: Run, batch: Batch) -> None:
-    """Write only what changed: when the gate began, since when it is green, that it passed or failed."""
+def _account(seen: Scene, run: Run, batch: Batch) -> Outcome | None:
+    """Write only what changed: when the gate began, since when it is green, that it passed or failed.
+
+    :returns: the verdict if nothing did.
+    """
     now, claim, policy = run.clock.now(), seen.claim, run.policy(batch).gate
     health = _health(seen)
-    passed = {"state": ClaimState.PASSED, "passed_at": now, "in_vain": in_vain(run, batch, claim, seen.snapshot)}
     fields: dict[str, object] = {} if claim.gate_since is not None else {"gate_since": now}
     if health.green and claim.green_since is None:
         fields["green_since"] = now
         if policy.settle == 0:
-            fields |= passed
+            fields |= _passed(seen, run, batch)
     elif not health.green and claim.green_since is not None:
         fields["green_since"] = None
     elif health.green and claim.green_since is not None and now - claim.green_since >= policy.settle:
-        fields |= passed
-    if fields:
-        lock.change(run, claim_change(batch.name, **fields))
+        fields |= _passed(seen, run, batch)
+    if not fields:
+        return _verdict(seen, run, batch, health)
+    lock.change(run, claim_change(batch.name, **fields))
+    return None
 
 
-def _verdict(seen: Scene, run: Run, batch: Batch) -> Outcome:
+def _passed(seen: Scene, run: Run, batch: Batch) -> dict[str, object]:
+    vain = in_vain(run, batch, seen.claim, seen.snapshot)
+    return {"state": ClaimState.PASSED, "passed_at": run.clock.now(), "in_vain": vain}
+
+
+def _verdict(seen: Scene, run: Run, batch: Batch, health: Health) -> Outcome:
     policy, claim = run.policy(batch), seen.claim
-    health = _health(seen)
     waited = seen.now - (claim.gate_since if claim.gate_since is not None else seen.now)
     if health.green:
         green = seen.now - (claim.green_since if claim.green_since is not None else seen.now)

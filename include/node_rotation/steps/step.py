@@ -20,9 +20,10 @@ class Step(Protocol):
         """Its name."""
         ...
 
-    def act(self, run: Run, batch: Batch) -> None:
+    def act(self, run: Run, batch: Batch) -> Outcome | None:
         """Do what may be done now; nothing when it is done. Idempotent, safe with two actors.
 
+        :returns: what a look would say now, where that is known because nothing was changed; else None.
         :raises RotationError: the classes of ``errors``.
         """
         ...
