@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.node_rotation.crashes import run_for
+import pytest
+from tests.node_rotation.crashes import STRATEGIES, by, run_for
 
 from node_rotation import lock
 from node_rotation.model import Batch, StepName
@@ -52,6 +53,27 @@ def test_a_look_changes_nothing() -> None:
         STEPS[name].look(run, run.plan.batches[0])
     verify(run)
     assert not world.mutations
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_an_act_says_is_what_a_look_would_say(strategy: str) -> None:
+    world = MemoryWorld.simple(4, replicas=6)
+    run = run_for(world, **by(strategy, 2))
+    prepare(run, "workers")
+    left = {batch.name: list(ORDER) for batch in run.plan.batches}
+    said: set[StepName] = set()
+    for _ in range(600):
+        for batch in (batch for batch in run.plan.batches if left[batch.name]):
+            step = STEPS[left[batch.name][0]]
+            known, seen = step.act(run, batch), step.look(run, batch)
+            if known is not None:
+                assert known == seen, (batch.name, step.name)
+                said.add(step.name)
+            if isinstance(seen, Done):
+                left[batch.name].pop(0)
+        world.clock.wait(1.0)
+    assert not any(left.values())
+    assert said == {StepName.ADMIT, StepName.GATE}
 
 
 def test_a_step_of_a_batch_that_holds_no_slots_says_so() -> None:
