@@ -7,11 +7,13 @@ from datetime import datetime, time, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pendulum
+from airflow.exceptions import InvalidPartitionKeyError
 from airflow.timetables.base import DagRunInfo
 from airflow.timetables.trigger import CronPartitionTimetable
 
+from node_rotation.errors import BadInputError
 from node_rotation_airflow.nights import Night
-from node_rotation_airflow.partitions import NIGHT_FORMAT, SEPARATOR
+from node_rotation_airflow.partitions import NIGHT_FORMAT, SEPARATOR, split
 
 if TYPE_CHECKING:
     from airflow.timetables.base import TimeRestriction
@@ -125,4 +127,9 @@ class FleetTimetable(CronPartitionTimetable):
         return self._clusters.index(cluster) if cluster in self._clusters else None
 
     def _decode_partition_date(self, partition_key: str) -> datetime:
+        """The night of a key; one that is none is refused with an example where a run is asked for by hand."""
+        try:
+            split(partition_key, pendulum.now("UTC"))
+        except BadInputError as error:
+            raise InvalidPartitionKeyError(str(error)) from error
         return super()._decode_partition_date(partition_key.partition(SEPARATOR)[0])

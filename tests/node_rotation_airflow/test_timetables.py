@@ -7,6 +7,7 @@ from typing import Any
 
 import pendulum
 import pytest
+from airflow.exceptions import InvalidPartitionKeyError
 from airflow.timetables.base import TimeRestriction
 
 from node_rotation_airflow.nights import Night
@@ -38,6 +39,12 @@ def test_a_night_goes_through_the_clusters_and_then_comes_the_next(timetable: Fl
         ("2026-11-08~prod.eu-1", "08 01:02"),
         ("2026-11-09~dev.one", "09 01:00"),
     ]
+
+
+@pytest.mark.parametrize("key", ["tonight", "2026-11-08", "2026-11-08~", "~dev.one", "08.11.2026~dev.one"])
+def test_a_run_by_hand_with_a_malformed_key_is_refused_with_an_example(timetable: FleetTimetable, key: str) -> None:
+    with pytest.raises(InvalidPartitionKeyError, match=r"is no night and cluster. Write one like 20\d\d-"):
+        timetable.resolve_partition_date(key)
 
 
 def test_unpausing_it_the_first_time_waits_for_the_coming_night(timetable: FleetTimetable) -> None:
