@@ -1,22 +1,19 @@
-"""Both forms of `make demo` on smaller worlds: they rotate, and leave nothing."""
+"""`make demo ENVIRONMENT=dev` on a smaller world: it rotates, does so again with a newer image, and leaves nothing."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from rich.console import Console
 
 from proving_ground import airflow, lifecycle
-from proving_ground.demo import environments, fleet_file, short, stage
+from proving_ground.demo import short, stage
 from proving_ground.demo.teller import Teller
-from proving_ground.observer.figures import NOTHING_LOST, ZERO
-from proving_ground.scenario import SCENARIOS
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
@@ -51,35 +48,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     stage.down()
 
 
-def hurried(place: Path) -> None:
-    """The whole form's world and fleet with less to wait for: machines, pods, EKS and gates take seconds."""
-    world = yaml.safe_load((SCENARIOS / "demo-environments.yaml").read_text())
-    world["timing"] |= {"boot": "2s", "shutdown": "1s", "node_removal": "1s", "eks_pause": "1s"}
-    for cluster in world["clusters"]:
-        cluster["workloads"] = [{**w, "stops_after": "1s"} for w in cluster["workloads"] if w.get("kind") != "Job"]
-        for group in cluster["groups"]:
-            group["desired"] = group["min"]
-    (place / "hurried.yaml").write_text(yaml.safe_dump(world))
-    fleet = fleet_file.TEMPLATE.read_text()
-    for slow, quick in (("settle: 10s", "settle: 1s"), ("settle: 30s", "settle: 2s"), ("soak: 10s", "soak: 1s")):
-        assert slow in fleet
-        fleet = fleet.replace(slow, quick)
-    (place / "environments.yaml").write_text(fleet)
-
-
-def demo(run: Callable[[Teller], int] = short.run) -> tuple[int, str]:
+def demo() -> tuple[int, str]:
     """Its exit code, and what it said."""
     said = io.StringIO()
-    return run(Teller(Console(file=said, width=120))), said.getvalue()
-
-
-def reports(place: Path) -> list[dict[str, Any]]:
-    return list(json.loads((place / "out/demo/report.json").read_text())["environments"])
+    return short.run(Teller(Console(file=said, width=120))), said.getvalue()
 
 
 def reported(place: Path) -> dict[str, Any]:
-    (figures,) = reports(place)
-    return figures
+    (figures,) = json.loads((place / "out/demo/report.json").read_text())["environments"]
+    return dict(figures)
 
 
 def test_it_rotates_and_again_with_a_newer_image_and_down_stops_all_of_it(place: Path) -> None:
@@ -101,28 +78,3 @@ def test_it_rotates_and_again_with_a_newer_image_and_down_stops_all_of_it(place:
     assert airflow.find(stage.HOME.resolve()) is None
     assert lifecycle.status(stage.GROUND)[0] is None
     assert stage.down() == []
-
-
-def test_a_bad_image_is_frozen_in_dev_and_a_good_one_goes_from_dev_to_prod(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hurried(place)
-    monkeypatch.setattr(stage, "ENVIRONMENTS", stage.Form(str(place / "hurried.yaml"), place / "fleet.yaml"))
-    monkeypatch.setattr(fleet_file, "TEMPLATE", place / "environments.yaml")
-
-    code, said = demo(environments.run)
-
-    assert code == 0, said
-    refused, *rotated = reports(place)
-    assert "no environment takes it: dev, staging, prod say that it is frozen" in said
-    assert not any(refused[name] for name in NOTHING_LOST), refused
-    assert [(one["environment"], one["machines_rotated"]) for one in rotated] == [
-        ("dev", 4),
-        ("staging", 3),
-        ("prod", 5),
-    ]
-    assert not any(one[name] for one in rotated for name in ZERO), rotated
-    assert len({one["target_image"] for one in rotated} | {refused["refused_image"]}) == 2
-    begun = [one["started_at"] for one in rotated]
-    assert begun == sorted(begun)
-    assert "prod asked: approved" in said
