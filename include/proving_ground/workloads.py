@@ -13,13 +13,14 @@ from proving_ground import claims
 from proving_ground.kube import TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from proving_ground.scenario import Workload
 
 POLL_S = 0.3
 _TOPOLOGY = {"hostname": "kubernetes.io/hostname", "zone": "topology.kubernetes.io/zone"}
 _BUILT_IN_PRIORITIES = ("system-node-critical", "system-cluster-critical")
+_UNKNOWN_YET = "no PriorityClass with name"
 
 
 class UnreadyError(RuntimeError):
@@ -54,7 +55,21 @@ def create(api: client.ApiClient, workloads: Sequence[Workload]) -> None:
     zones = _zones(core) if any(workload.volume for workload in workloads) else ()
     for workload in workloads:
         for manifest in manifests(workload, zones):
+            _create(api, manifest)
+
+
+def _create(api: client.ApiClient, manifest: Mapping[str, Any]) -> None:
+    """Create one object. The API server's admission of pods learns of a new priority class a moment after it is made."""
+    until = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
             utils.create_from_dict(api, manifest)
+        except utils.FailToCreateError as refused:
+            if _UNKNOWN_YET not in str(refused) or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _zones(core: client.CoreV1Api) -> tuple[str, ...]:

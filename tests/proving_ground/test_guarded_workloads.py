@@ -54,7 +54,13 @@ SCENARIO: dict[str, Any] = {
                     "stops_after": "500ms",
                     "budget": {"max_unavailable": 1},
                 },
-                {"name": "solo", "replicas": 1, "stops_after": "500ms", "budget": {"min_available": 1}},
+                {
+                    "name": "solo",
+                    "replicas": 1,
+                    "ready_after": "5s",  # long enough to be seen waiting for
+                    "stops_after": "500ms",
+                    "budget": {"min_available": 1},
+                },
                 {
                     "name": "import",
                     "replicas": 2,
