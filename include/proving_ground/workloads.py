@@ -59,7 +59,7 @@ def create(api: client.ApiClient, workloads: Sequence[Workload]) -> None:
 
 
 def _create(api: client.ApiClient, manifest: Mapping[str, Any]) -> None:
-    """Create one object. The API server's admission of pods learns of a new priority class a moment after it is made."""
+    """Create one object. Admission of pods learns of a new priority class a moment after it is made."""
     until = time.monotonic() + TIMEOUT_S
     while True:
         try:
