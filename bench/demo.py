@@ -1,7 +1,7 @@
 """A demo that has ended and is still up: how long it took, and the memory (PSS) of everything it started.
 
-Run it from the same place before `make down`: ``PYTHONPATH=include .venv/bin/python -m bench.demo``. Wanted of each
-environment: a makespan of at most 1.5 times its bound (1.4 of the short form's); of all: 15 minutes and 4 GB.
+Run it before `make down`: ``make bench BENCHES=demo``. Wanted of each environment: a makespan of at most 1.5 times its
+bound (1.4 of the short form's); of all: 15 minutes and 4 GB.
 """
 
 from __future__ import annotations
