@@ -33,7 +33,7 @@ class Watch:
         self._thread.join(timeout=60)
 
     def _look(self) -> None:
-        while not self._over.wait(0.5):
+        while not self._over.wait(1.0):
             tasks = self.land.airflow.tasks(ROTATE, self.run_id)
             begun = [t for t in tasks if t["task_id"].removeprefix("batch.") in BEGUN and t["state"] == "deferred"]
             waiting = {str(t["rendered_map_index"]) for t in begun}
