@@ -47,6 +47,9 @@ def _session(pid: int) -> int:
 def makespans(environments: list[dict[str, Any]]) -> bool:
     """Print each rotation's makespan against its bound, and how long all took; whether all are as wanted."""
     rotated = [one for one in environments if one.get("bound_s")]
+    if not rotated:
+        print("no rotation of this demo has a makespan to measure", file=sys.stderr)
+        return False
     wanted = OF_SEVERAL if len(rotated) > 1 else OF_ONE
     ratios = [one["makespan_s"] / one["bound_s"] for one in rotated]
     for one, ratio in zip(rotated, ratios, strict=True):

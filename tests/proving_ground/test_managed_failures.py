@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from kubernetes import client
+from tests.proving_ground.releases import IMAGES, NEW, OLD, PARAMETERS, images
 from tests.proving_ground.rotating import Told, api, run_on
 from tests.proving_ground.waiting import eventually
 
 from node_rotation import engine
-from node_rotation.managed.nodegroup import REMEDIES
+from node_rotation.managed.nodegroup import OTHER_REMEDY, REMEDIES
 from node_rotation.outcome import Blocked
 from node_rotation.report import report
 from node_rotation.testing.managed_values import UpdateFailed
@@ -21,9 +22,6 @@ from proving_ground.scenario import Fault, Scenario
 
 pytestmark = [pytest.mark.proving_ground, pytest.mark.timeout(300)]
 
-RECOMMENDED = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
-OLD = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
-NEW = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
 UPDATE = ("eks", "UpdateNodegroupVersion")
 SCENARIO: dict[str, Any] = {
     "name": "managed-failures",
@@ -37,14 +35,8 @@ SCENARIO: dict[str, Any] = {
         "eks_eviction": "3s",
         "eks_nodes": "4s",
     },
-    "images": [
-        {"name": OLD, "created": "2026-11-01T06:00:00.000Z", "owner": "amazon", "release": "1.36.1-20261101"},
-        {"name": NEW, "created": "2026-11-08T06:00:00.000Z", "owner": "amazon", "release": "1.36.2-20261108"},
-    ],
-    "parameters": [
-        {"name": f"{RECOMMENDED}/image_id", "image": NEW},
-        {"name": f"{RECOMMENDED}/release_version", "image": NEW},
-    ],
+    "images": IMAGES,
+    "parameters": PARAMETERS,
     "clusters": [
         {
             "name": "dev",
@@ -98,14 +90,6 @@ def failure(result: engine.Result, batch: str) -> Blocked:
     return why
 
 
-def images(ground: Ground, group: str) -> list[str]:
-    """Names of the images that a group's machines run."""
-    world = ground.aws.world
-    with world.lock:
-        members = world.autoscaling.group(f"dev-{group}").live()
-        return sorted(str(world.images.record(m.blueprint.image_id).name) for m in members)
-
-
 def behave(ground: Ground, behaviour: str) -> None:
     """Have machines that boot from the new image from now on behave so."""
     with ground.aws.world.lock:
@@ -138,12 +122,12 @@ def test_a_code_is_told_with_what_to_do_and_the_larger_group_is_held(ground: Gro
 
     why = failure(result, "small/1")
     assert f"{code}: AWS' own words" in why.reason
-    assert why.remedy == REMEDIES.get(code, why.remedy)
+    assert why.remedy == REMEDIES.get(code, OTHER_REMEDY)
     assert "subnet-1" in why.objects
     assert result.skipped == ("large/1",)
     assert result.frozen == ()
     assert asked(ground)[len(before) :] == [UPDATE]
-    assert (images(ground, "small"), images(ground, "large"), lock(ground)) == ([OLD], [OLD] * 2, [])
+    assert (images(ground, "dev-small"), images(ground, "dev-large"), lock(ground)) == ([OLD], [OLD] * 2, [])
 
 
 def test_no_capacity_is_told_in_ec2s_words_and_is_no_fault_of_the_image(ground: Ground) -> None:
@@ -178,7 +162,7 @@ def test_a_budget_that_closes_midway_is_named_with_its_pod_and_so_is_what_eks_le
     budget_of_web(ground, {"maxUnavailable": 1})
     again, found = rotated(ground, "tight")
     assert again.ok, found
-    assert eventually(lambda: images(ground, "tight") == [NEW])
+    assert eventually(lambda: images(ground, "dev-tight") == [NEW])
 
 
 def test_an_image_that_makes_no_node_is_frozen_by_the_smallest_group_and_the_larger_one_keeps_its_machines(
@@ -195,10 +179,10 @@ def test_an_image_that_makes_no_node_is_frozen_by_the_smallest_group_and_the_lar
     assert result.skipped == ("large/1",)
     assert any(NEW in line and "is frozen since" in line for line in result.frozen)
     assert asked(ground)[len(before) :] == [UPDATE, ("ssm", "PutParameter")]
-    assert OLD in images(ground, "small")
-    assert images(ground, "large") == [OLD] * 2
+    assert OLD in images(ground, "dev-small")
+    assert images(ground, "dev-large") == [OLD] * 2
 
     again, _ = rotated(ground, "large")
     assert again.failed == ()
-    assert images(ground, "large") == [OLD] * 2
+    assert images(ground, "dev-large") == [OLD] * 2
     assert asked(ground)[len(before) :] == [UPDATE, ("ssm", "PutParameter")]

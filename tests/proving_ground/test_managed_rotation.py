@@ -11,6 +11,7 @@ import pytest
 import yaml
 from kubernetes import client
 from kubernetes.config import new_client_from_config
+from tests.proving_ground.releases import IMAGES, NEW, OLD, PARAMETERS, images
 
 from node_rotation.cli import main
 from proving_ground.aws import request_log
@@ -19,9 +20,6 @@ from proving_ground.scenario import Scenario
 
 pytestmark = pytest.mark.proving_ground
 
-RECOMMENDED = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
-OLD = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
-NEW = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
 SCENARIO: dict[str, Any] = {
     "name": "managed",
     "account": "410987650004",
@@ -34,14 +32,8 @@ SCENARIO: dict[str, Any] = {
         "eks_eviction": "120s",
         "eks_nodes": "60s",
     },
-    "images": [
-        {"name": OLD, "created": "2026-11-01T06:00:00.000Z", "owner": "amazon", "release": "1.36.1-20261101"},
-        {"name": NEW, "created": "2026-11-08T06:00:00.000Z", "owner": "amazon", "release": "1.36.2-20261108"},
-    ],
-    "parameters": [
-        {"name": f"{RECOMMENDED}/image_id", "image": NEW},
-        {"name": f"{RECOMMENDED}/release_version", "image": NEW},
-    ],
+    "images": IMAGES,
+    "parameters": PARAMETERS,
     "clusters": [
         {
             "name": "dev",
@@ -111,14 +103,6 @@ def fleet(ground: Ground, directory: Path, nodegroup: str) -> str:
     path = directory / "fleet.yaml"
     path.write_text(yaml.safe_dump({"environments": [{"name": "dev", "clusters": [cluster]}]}))
     return str(path)
-
-
-def images(ground: Ground, group: str) -> list[str]:
-    """Names of the images that a group's machines run."""
-    world = ground.aws.world
-    with world.lock:
-        members = world.autoscaling.group(group).live()
-        return [str(world.images.record(m.blueprint.image_id).name) for m in members]
 
 
 def most_at_once(ground: Ground, group: str) -> int:

@@ -181,20 +181,20 @@ def _account(seen: Scene, run: Run, batch: Batch) -> Outcome | None:
     if health.green and claim.green_since is None:
         fields["green_since"] = now
         if policy.settle == 0:
-            fields |= _passed(seen, run, batch)
+            fields |= _passed(seen, run, batch, now)
     elif not health.green and claim.green_since is not None:
         fields["green_since"] = None
     elif health.green and claim.green_since is not None and now - claim.green_since >= policy.settle:
-        fields |= _passed(seen, run, batch)
+        fields |= _passed(seen, run, batch, now)
     if not fields:
         return _verdict(seen, run, batch, health)
     lock.change(run, claim_change(batch.name, **fields))
     return None
 
 
-def _passed(seen: Scene, run: Run, batch: Batch) -> dict[str, object]:
+def _passed(seen: Scene, run: Run, batch: Batch, now: float) -> dict[str, object]:
     vain = in_vain(run, batch, seen.claim, seen.snapshot)
-    return {"state": ClaimState.PASSED, "passed_at": run.clock.now(), "in_vain": vain}
+    return {"state": ClaimState.PASSED, "passed_at": now, "in_vain": vain}
 
 
 def _verdict(seen: Scene, run: Run, batch: Batch, health: Health) -> Outcome:
