@@ -101,12 +101,15 @@ class Airflow:
                 return state
             time.sleep(1.0)
 
-    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
-        """The task instances of a run."""
+    def tasks(self, dag_id: str, run_id: str, **only: Any) -> list[dict[str, Any]]:
+        """The task instances of a run.
+
+        :param only: filters of the API, e.g. ``task_id`` or ``state``: who looks once a second looks at a few.
+        """
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
         found: list[dict[str, Any]] = []
         while True:
-            page = self.api("GET", path, params={"limit": 100, "offset": len(found)})
+            page = self.api("GET", path, params={**only, "limit": 100, "offset": len(found)})
             found += page["task_instances"]
             if not page["task_instances"] or len(found) >= page["total_entries"]:
                 return found

@@ -107,5 +107,10 @@ def _quick() -> Sections:
         },
         "workers": {"min_heartbeat_interval": 1, "max_failed_heartbeats": 30},
         "triggerer": {"triggerer_health_check_threshold": 60, "job_heartbeat_sec": 2},
-        "dag_processor": {"refresh_interval": 30, "min_file_process_interval": 300},
+        "dag_processor": {
+            "refresh_interval": 30,
+            "min_file_process_interval": 300,
+            # For each trigger that ends a task Airflow parses the DAG's file again, to call callbacks: there are none.
+            "max_callbacks_per_loop": 0,
+        },
     }

@@ -174,8 +174,7 @@ class Land:
 
     def states(self, run_id: str, task: str) -> dict[int, str]:
         """States of a mapped task by its map index."""
-        found = self.airflow.tasks(ROTATE, run_id)
-        return {t["map_index"]: str(t["state"]) for t in found if t["task_id"] == task}
+        return {t["map_index"]: str(t["state"]) for t in self.airflow.tasks(ROTATE, run_id, task_id=task)}
 
     def state(self, run_id: str, task: str) -> str:
         """The state of a task that is not mapped; "" if the run has none."""
@@ -183,8 +182,8 @@ class Land:
 
     def times(self, run_id: str, task: str, which: str = "start_date") -> list[datetime]:
         """When instances of a task began, or ended with ``end_date``."""
-        found = self.airflow.tasks(ROTATE, run_id)
-        return [datetime.fromisoformat(t[which]) for t in found if t["task_id"] == task and t[which]]
+        found = self.airflow.tasks(ROTATE, run_id, task_id=task)
+        return [datetime.fromisoformat(t[which]) for t in found if t[which]]
 
     def answer(self, run_id: str, option: str) -> None:
         """Approve or Reject, as a person does in Airflow, or a script over its API.

@@ -34,7 +34,7 @@ class Watch:
 
     def _look(self) -> None:
         while not self._over.wait(1.0):
-            tasks = self.land.airflow.tasks(ROTATE, self.run_id)
+            tasks = self.land.airflow.tasks(ROTATE, self.run_id, state=AT_WORK)
             begun = [t for t in tasks if t["task_id"].removeprefix("batch.") in BEGUN and t["state"] == "deferred"]
             waiting = {str(t["rendered_map_index"]) for t in begun}
             self.side_by_side.add(frozenset(waiting))
@@ -49,7 +49,7 @@ def marked_failed(land: Land, run_id: str, *tasks: tuple[str, int]) -> None:
     due = set(tasks)
 
     def marked() -> bool:
-        at_work = [t for t in land.airflow.tasks(ROTATE, run_id) if t["state"] in AT_WORK]
+        at_work = land.airflow.tasks(ROTATE, run_id, state=AT_WORK)
         for instance in due & {(str(t["task_id"]), int(t["map_index"])) for t in at_work}:
             land.mark(run_id, *instance, "failed")
             due.remove(instance)
@@ -65,10 +65,10 @@ def killed(land: Land, run_id: str, task_id: str, when: Callable[[], bool] = lam
     """
 
     def hit() -> bool:
-        work = {str(t["id"]) for t in land.airflow.tasks(ROTATE, run_id) if t["task_id"] == task_id}
+        work = {str(t["id"]) for t in land.airflow.tasks(ROTATE, run_id, task_id=task_id, state="running")}
         return any(_killed(land, ti, when) for ti in work)
 
-    eventually(f"a process works on {task_id}", hit, pause_s=0.01)
+    eventually(f"a process works on {task_id}", hit, pause_s=0.05)
 
 
 def _killed(land: Land, ti: str, when: Callable[[], bool]) -> bool:

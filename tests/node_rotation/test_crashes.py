@@ -18,14 +18,14 @@ def dead(strategy: str, at: int, *, before: bool) -> tuple[MemoryWorld, engine.R
     return (world, run) if dies(run, world, at, before=before) else None
 
 
-def every_crash(strategy: str, offset: int):
+def every_crash(strategy: str, offset: int, *, before: bool):
+    """Between any two mutations: right after the one, or right before the other."""
     for at in range(1 + offset, 500, STRIDE):
-        for before in (True, False):
-            found = dead(strategy, at, before=before)
-            if found is None:
-                assert at > LEAST, f"the rotation ended before mutation {at}: hardly a crash was tried"
-                return
-            yield at, before, *found
+        found = dead(strategy, at, before=before)
+        if found is None:
+            assert at > LEAST, f"the rotation ended before mutation {at}: hardly a crash was tried"
+            return
+        yield at, *found
 
 
 @pytest.mark.parametrize("strategy", ["detach", "surge"])
@@ -43,43 +43,43 @@ def test_a_run_that_died_with_a_bad_image_goes_back_whole(strategy: str, behavio
             world.clock.wait(60.0)
         else:
             sweep_all(world, run)
-        assert after(world).clean, wrong(at, False, after(world))
-        assert after(world).old == 3, wrong(at, False, after(world))
+        assert after(world).clean, wrong(at, after(world))
+        assert after(world).old == 3, wrong(at, after(world))
 
 
-def wrong(at: int, before: bool, left: After) -> str:
-    return f"died {'before' if before else 'after'} mutation {at}: {left}"
+def wrong(at: int, left: After) -> str:
+    return f"died at mutation {at}: {left}"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_a_sweep_leaves_no_orphan_no_residue_and_breaks_no_budget(strategy: str, offset: int) -> None:
-    for at, before, world, run in every_crash(strategy, offset):
+    for at, world, run in every_crash(strategy, offset, before=True):
         uncordoned = gone_uncordoned(world)
         swept = sweep_all(world, run)
-        assert not uncordoned, wrong(at, before, after(world))
-        assert not swept.left, wrong(at, before, after(world))
-        assert after(world).clean, wrong(at, before, after(world))
+        assert not uncordoned, wrong(at, after(world))
+        assert not swept.left, wrong(at, after(world))
+        assert after(world).clean, wrong(at, after(world))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_the_same_run_again_goes_on_to_the_end(strategy: str, offset: int) -> None:
-    for at, before, world, run in every_crash(strategy, offset):
+    for at, world, run in every_crash(strategy, offset, before=False):
         result = engine.rotate(run_for(world, run.id, plan=run.plan, **by(strategy)))
         world.clock.wait(60.0)
         assert result.ok, f"{at}: {result}"
-        assert after(world).clean, wrong(at, before, after(world))
-        assert after(world).old == 0, wrong(at, before, after(world))
+        assert after(world).clean, wrong(at, after(world))
+        assert after(world).old == 0, wrong(at, after(world))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("offset", range(0, STRIDE, 2))
 def test_a_new_run_takes_over_and_the_one_after_it_finds_nothing_old(strategy: str, offset: int) -> None:
-    for at, before, world, run in every_crash(strategy, offset):
+    for at, world, run in every_crash(strategy, offset, before=False):
         world.clock.wait(run.settings.policy.lock_duration * 2)
         for name in ("run-2", "run-3"):  # what was healed on the way into run-2 is no part of its plan
             rotate(world, name, **by(strategy))
             world.clock.wait(60.0)
-        assert after(world).clean, wrong(at, before, after(world))
-        assert after(world).old == 0, wrong(at, before, after(world))
+        assert after(world).clean, wrong(at, after(world))
+        assert after(world).old == 0, wrong(at, after(world))

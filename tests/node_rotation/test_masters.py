@@ -315,51 +315,51 @@ def dead(at: int, *, before: bool) -> tuple[MemoryWorld, Run] | None:
     return (world, run) if dies(run, world, at, before=before) else None
 
 
-def every_crash(offset: int):
+def every_crash(offset: int, *, before: bool):
+    """Between any two mutations: right after the one, or right before the other."""
     for at in range(1 + offset, 500, STRIDE):
-        for before in (True, False):
-            found = dead(at, before=before)
-            if found is None:
-                return
-            yield at, before, *found
+        found = dead(at, before=before)
+        if found is None:
+            return
+        yield at, *found
 
 
-def wrong(at: int, before: bool, left: After) -> str:
-    return f"died {'before' if before else 'after'} mutation {at}: {left}"
+def wrong(at: int, left: After) -> str:
+    return f"died at mutation {at}: {left}"
 
 
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_wherever_it_dies_the_same_run_goes_on_and_no_quorum_is_lost(offset: int) -> None:
-    for at, before, world, run in every_crash(offset):
+    for at, world, run in every_crash(offset, before=False):
         world.clock.wait(5.0)  # whoever starts it again needs an API server that answers
         result = engine.rotate(run_for(world, run.id, plan=run.plan, **probed(world)))
         world.clock.wait(60.0)
         assert result.ok, f"{at}: {result}"
-        assert after(world).clean, wrong(at, before, after(world))
-        assert after(world).old == 0, wrong(at, before, after(world))
-        assert world.etcd.lost_at == [], wrong(at, before, after(world))
+        assert after(world).clean, wrong(at, after(world))
+        assert after(world).old == 0, wrong(at, after(world))
+        assert world.etcd.lost_at == [], wrong(at, after(world))
 
 
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_wherever_it_dies_a_member_that_fails_meanwhile_costs_no_quorum(offset: int) -> None:
-    for at, before, world, run in every_crash(offset):
+    for at, world, run in every_crash(offset, before=True):
         world.clock.wait(30.0)  # a machine that was on its way is replaced by its group
         world.etcd.stop("etcd-c2")
         engine.rotate(run_for(world, run.id, plan=run.plan, **probed(world)))
         world.clock.wait(60.0)
-        assert world.etcd.lost_at == [], wrong(at, before, after(world))
-        assert after(world).clean, wrong(at, before, after(world))
+        assert world.etcd.lost_at == [], wrong(at, after(world))
+        assert after(world).clean, wrong(at, after(world))
 
 
 @pytest.mark.parametrize("offset", range(STRIDE))
 def test_wherever_it_dies_a_sweep_leaves_nothing_and_another_run_ends_it(offset: int) -> None:
-    for at, before, world, run in every_crash(offset):
+    for at, world, run in every_crash(offset, before=False):
         swept = sweep_all(world, run)
-        assert not swept.left, wrong(at, before, after(world))
-        assert after(world).clean, wrong(at, before, after(world))
+        assert not swept.left, wrong(at, after(world))
+        assert after(world).clean, wrong(at, after(world))
         assert rotate(world, "run-2", **probed(world)).ok
-        assert after(world).old == 0, wrong(at, before, after(world))
-        assert world.etcd.lost_at == [], wrong(at, before, after(world))
+        assert after(world).old == 0, wrong(at, after(world))
+        assert world.etcd.lost_at == [], wrong(at, after(world))
 
 
 def test_masters_that_can_not_be_found_stop_a_run_also_midway() -> None:
