@@ -1,12 +1,31 @@
-"""For every run: the longest files begin first; and a run with a skipped test, which proves nothing, has failed."""
+"""For every run: the longest begin first, who shares a ground shares a process, and a skipped test is a failed run."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 SKIPPED = pytest.StashKey[list[str]]()
-LONGEST = ("test_rotate_nodes", "test_promotion", "test_kops_pipeline", "test_pipelines", "test_demo", "test_laptop")
+LONGEST = (
+    "tests/e2e/test_rotate_nodes",
+    "tests/e2e/test_promotion",
+    "tests/e2e/test_kops_pipeline",
+    "tests/e2e/test_pipelines",
+    "tests/e2e/test_demo",
+    "tests/e2e/test_laptop",
+    "tests/node_rotation/contract/",
+)
 """Begun last, one of these would be at work for ten minutes while the others' processes idle."""
+ONE_GROUND = {
+    "tests/node_rotation/contract/": "contract",
+    "tests/proving_ground/test_faithful": "small ground",
+    "tests/proving_ground/test_ground": "small ground",
+    "tests/proving_ground/test_node_agent": "small ground",
+    "tests/proving_ground/test_workloads": "small ground",
+}
+"""Files, by how their paths begin, whose tests share a proving ground: each process more would start one more."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -20,9 +39,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _rank(item: pytest.Item) -> int:
-    if item.path.parent.name == "e2e" and item.path.stem in LONGEST:
-        return LONGEST.index(item.path.stem)
-    return len(LONGEST) + (item.get_closest_marker("proving_ground") is None)
+    begun = [rank for rank, path in enumerate(LONGEST) if item.nodeid.startswith(path)]
+    return begun[0] if begun else len(LONGEST) + (item.get_closest_marker("proving_ground") is None)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    return GroundScheduling(config, log)
+
+
+class GroundScheduling(LoadFileScheduling):
+    """Gives a process whole files, as ``--dist loadfile`` does, and together those that share a ground."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        shared = [ground for path, ground in ONE_GROUND.items() if nodeid.startswith(path)]
+        return shared[0] if shared else str(super()._split_scope(nodeid))
 
 
 class NothingSkipped:

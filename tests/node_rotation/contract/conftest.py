@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -191,7 +191,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "memory":
         yield _in_memory()
     else:
-        yield _calm(request.getfixturevalue("ground_world"))
+        found = request.getfixturevalue("ground_world")
+        _calm(replace(found, cloud=request.getfixturevalue("members_only")))
+        yield found
 
 
 def _in_memory() -> World:
@@ -225,18 +227,15 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
 
 
 @pytest.fixture(scope="session")
+def members_only(ground: Ground) -> AwsCloud:
+    """Its AWS for whoever looks at nothing but members and sizes, again and again."""
+    return _cloud(ground, details_s=3600.0)
+
+
+@pytest.fixture(scope="session")
 def ground_world(ground: Ground) -> World:
-    env = ground.env
-    session = boto3.Session(
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        region_name=env["AWS_REGION"],
-    )
+    cloud = _cloud(ground, details_s=0.0)
     api = new_client_from_config(str(ground.kubeconfig("dev")), persist_config=False)
-    with pytest.MonkeyPatch.context() as patch:  # the clients are made lazily, so the endpoint is read now
-        patch.setenv("AWS_ENDPOINT_URL", ground.endpoint)
-        cloud = AwsCloud(session, details_s=0)
-        _make_all_clients(cloud)
 
     def add_budget(name: str, labels: dict[str, str]) -> None:
         client.PolicyV1Api(api).create_namespaced_pod_disruption_budget(
@@ -262,6 +261,20 @@ def ground_world(ground: Ground) -> World:
     return World(cloud, cluster, WallClock(), _poll, add_budget, drop_budget, config_map, read_config_map)
 
 
+def _cloud(ground: Ground, details_s: float) -> AwsCloud:
+    env = ground.env
+    session = boto3.Session(
+        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+        region_name=env["AWS_REGION"],
+    )
+    with pytest.MonkeyPatch.context() as patch:  # the clients are made lazily, so the endpoint is read now
+        patch.setenv("AWS_ENDPOINT_URL", ground.endpoint)
+        cloud = AwsCloud(session, details_s=details_s)
+        _make_all_clients(cloud)
+    return cloud
+
+
 def _make_all_clients(cloud: AwsCloud) -> None:
     for service in ("autoscaling", "autoscaling_once", "ec2", "ec2_once", "ssm", "eks", "elasticloadbalancing"):
         getattr(cloud._calls, service)
@@ -276,19 +289,21 @@ def _poll(look: Callable[[], bool], within_s: float) -> bool:
     return False
 
 
-def _calm(world: World) -> World:
+def _calm(world: World) -> None:
     """Undo what the story before left, and wait until machines and pods are well."""
     cloud, cluster = world.cloud, world.cluster
     if lease := cluster.lease():
         cluster.delete_lease(lease)
     groups = cloud.groups(list(SIZES))
     for name, group in groups.items():
-        cloud.resume(name, list(group.suspended))
-        if not group.template.launch_configuration:
-            template = TemplateVersion(name=group.template.name, id=group.template.id, version="$Latest")
-            cloud.use_template_version(name, template)
+        if group.suspended:
+            cloud.resume(name, list(group.suspended))
+        template = group.template
+        if not template.launch_configuration and template.version != "$Latest":
+            cloud.use_template_version(name, TemplateVersion(name=template.name, id=template.id, version="$Latest"))
         seed = SIZES[name]
-        cloud.set_sizes(name, min=seed["min"], max=seed["max"], desired=seed["desired"])
+        if (group.min, group.max, group.desired) != (seed["min"], seed["max"], seed["desired"]):
+            cloud.set_sizes(name, min=seed["min"], max=seed["max"], desired=seed["desired"])
     _end_outsiders(world)
     for node in cluster.nodes():
         _clean(cluster, node)
@@ -301,7 +316,6 @@ def _calm(world: World) -> World:
         return looks >= CALM_LOOKS
 
     assert world.until(calm, CALM_WITHIN_S), _unsettled(world)
-    return world
 
 
 def _end_ghosts(world: World) -> None:
