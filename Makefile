@@ -7,8 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCHES ?= planning makespan conflicts peers dag_parse triggerer
 SCENARIO ?= demo-environments
-# One more than cores: stories wait for machines to boot. As tests/conftest.py orders them, the longest begin first.
-WORKERS ?= 3
+# Two more than cores: stories wait for machines to boot. As tests/conftest.py orders them, the longest begin first.
+WORKERS ?= 4
 # Not what a shell may have exported by that name.
 ENVIRONMENT := $(if $(filter command line,$(origin ENVIRONMENT)),$(ENVIRONMENT),all)
 export PYTHONPATH := include

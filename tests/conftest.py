@@ -12,10 +12,10 @@ LONGEST = (
     "tests/e2e/test_rotate_nodes",
     "tests/e2e/test_promotion",
     "tests/e2e/test_kops_pipeline",
+    "tests/node_rotation/contract/",
     "tests/e2e/test_pipelines",
     "tests/e2e/test_demo",
     "tests/e2e/test_laptop",
-    "tests/node_rotation/contract/",
 )
 """Begun last, one of these would be at work for ten minutes while the others' processes idle."""
 ONE_GROUND = {

@@ -149,8 +149,8 @@ def test_a_failed_batch_and_its_frozen_image_are_told_by_its_heal_and_not_again(
     run.run(HealOperator(task_id="batch.heal", spec=batches[0], step_task_ids=["batch.launch"]), 0)
     assert len(receiver.got) == 2
 
-    _, page = report(run)
     report(run)
+    _, page = report(run)
     assert receiver.kinds == ["batch_failed", "frozen", "failed"]
     end = receiver.bodies[-1]
     assert Path(end["report"]).read_text() == page
