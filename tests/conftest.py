@@ -18,14 +18,8 @@ LONGEST = (
     "tests/e2e/test_laptop",
 )
 """Begun last, one of these would be at work for ten minutes while the others' processes idle."""
-ONE_GROUND = {
-    "tests/node_rotation/contract/": "contract",
-    "tests/proving_ground/test_faithful": "small ground",
-    "tests/proving_ground/test_ground": "small ground",
-    "tests/proving_ground/test_node_agent": "small ground",
-    "tests/proving_ground/test_workloads": "small ground",
-}
-"""Files, by how their paths begin, whose tests share a proving ground: each process more would start one more."""
+ONE_GROUND = ("tests/node_rotation/contract/", "tests/e2e/kops/")
+"""Packages whose tests share a proving ground: each process more would start one more."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,7 +45,7 @@ class GroundScheduling(LoadFileScheduling):
     """Gives a process whole files, as ``--dist loadfile`` does, and together those that share a ground."""
 
     def _split_scope(self, nodeid: str) -> str:
-        shared = [ground for path, ground in ONE_GROUND.items() if nodeid.startswith(path)]
+        shared = [package for package in ONE_GROUND if nodeid.startswith(package)]
         return shared[0] if shared else str(super()._split_scope(nodeid))
 
 

@@ -1,4 +1,4 @@
-"""One small proving ground for all tests here: a cluster `test` with two machines, and machines on demand."""
+"""One small proving ground per module that asks for it: a cluster `test`, two machines, and machines on demand."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ SCENARIO = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     directory: Path = tmp_path_factory.mktemp("ground")
     with start(Scenario.model_validate(SCENARIO), directory) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def api(ground: Ground) -> client.ApiClient:
     """A client as a user has it: the administrator's kubeconfig."""
     configuration = client.Configuration()
@@ -69,12 +69,12 @@ def api(ground: Ground) -> client.ApiClient:
     return client.ApiClient(configuration)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def core(api: client.ApiClient) -> client.CoreV1Api:
     return client.CoreV1Api(api)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ec2(ground: Ground) -> Any:
     return ground.aws.client("ec2", access_key="tests")
 

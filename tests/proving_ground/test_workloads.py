@@ -130,6 +130,24 @@ def test_a_pod_with_a_finalizer_stays_terminating_until_somebody_takes_it_off(po
 
 
 @pytest.mark.proving_ground
+def test_a_pod_that_was_taken_for_not_ready_with_its_node_is_ready_again(pod, core):
+    """What the node lifecycle controller writes while the API server hears of no kubelet, each kubelet puts right.
+
+    https://kubernetes.io/docs/concepts/architecture/nodes/#node-controller
+    """
+    name = pod("doubted", ready_after="0.2s")
+
+    def ready():
+        conditions = core.read_namespaced_pod(name, NAMESPACE).status.conditions
+        return next(one.status for one in conditions if one.type == "Ready")
+
+    doubt = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
+    assert core.patch_namespaced_pod_status(name, NAMESPACE, doubt).status.phase == "Running"
+    assert ready() == "False"
+    eventually(lambda: ready() == "True")
+
+
+@pytest.mark.proving_ground
 def test_a_job_s_pod_completes(api):
     batch = client.BatchV1Api(api)
     eventually(lambda: batch.read_namespaced_job("migration", NAMESPACE).status.succeeded == 1)

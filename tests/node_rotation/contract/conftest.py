@@ -219,20 +219,20 @@ def _in_memory() -> World:
     )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     directory: Path = tmp_path_factory.mktemp("contract")
     with start(Scenario.model_validate(SCENARIO), directory) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def members_only(ground: Ground) -> AwsCloud:
     """Its AWS for whoever looks at nothing but members and sizes, again and again."""
     return _cloud(ground, details_s=3600.0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def ground_world(ground: Ground) -> World:
     cloud = _cloud(ground, details_s=0.0)
     api = new_client_from_config(str(ground.kubeconfig("dev")), persist_config=False)

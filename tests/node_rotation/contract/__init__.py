@@ -1,0 +1,1 @@
+"""Stories that share a proving ground: it stops with the last of them."""
