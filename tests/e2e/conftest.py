@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.land import CHECK, FLEET, ROTATE, SCENARIO, Land, eventually
+from tests.e2e.land import CHECK, FLEET, FRUGAL, ROTATE, SCENARIO, Land, eventually
 
 from proving_ground import airflow, ground, scenario
 
 ROOT = Path(__file__).parents[2]
-ONE_SLOT = {"core": {"parallelism": 1}}
+ONE_SLOT = {"core": {"parallelism": 1}, **FRUGAL}
 """Every story is told with a single worker slot: whoever held it while waiting would stop everything else."""
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from tests.e2e.conftest import ROOT, connections
 from tests.e2e.kops.etcd import access
-from tests.e2e.land import ROTATE, Land, eventually
+from tests.e2e.land import FRUGAL, ROTATE, Land, eventually
 
 from proving_ground import airflow, ground, scenario
 
@@ -155,7 +155,8 @@ def kops_land(directory: Path) -> Iterator[Land]:
             "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
             "NODE_ROTATION_REPORTS": str(directory / "reports"),
         }
-        running = airflow.start(directory / "airflow", ROOT / "dags", ROOT / "plugins", env=env, healthy_s=240)
+        home, folders = directory / "airflow", (ROOT / "dags", ROOT / "plugins")
+        running = airflow.start(home, *folders, env=env, overrides=FRUGAL, healthy_s=240)
         try:
             there = {"limit": 10}
             eventually("the DAGs", lambda: len(running.api("GET", "/dags", params=there)["dags"]) == 3)

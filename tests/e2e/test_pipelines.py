@@ -19,7 +19,7 @@ import pytest
 import requests
 import yaml
 from tests.e2e.conftest import ROOT, connections
-from tests.e2e.land import READS, ROTATE, Land, eventually
+from tests.e2e.land import FRUGAL, READS, ROTATE, Land, eventually
 from tests.e2e.watching import following
 
 from proving_ground import airflow, ground, scenario
@@ -163,7 +163,8 @@ def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
             "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
             "NODE_ROTATION_REPORTS": str(directory / "reports"),
         }
-        running = airflow.start(directory / "airflow", ROOT / "dags", ROOT / "plugins", env=env, healthy_s=240)
+        home, folders = directory / "airflow", (ROOT / "dags", ROOT / "plugins")
+        running = airflow.start(home, *folders, env=env, overrides=FRUGAL, healthy_s=240)
         try:
             there = {"limit": 10}
             eventually("the DAGs", lambda: len(running.api("GET", "/dags", params=there)["dags"]) == 3)
