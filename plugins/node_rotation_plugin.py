@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 
 
 def _installed() -> bool:
-    """By its name: every task asks, and to read all packages' entry points takes each 20 ms."""
+    """Asked by its name: every task asks, and reading all packages' entry points takes each about 15 ms."""
     try:
         return bool(distribution("node-rotation").entry_points.select(group="airflow.plugins"))
     except PackageNotFoundError:

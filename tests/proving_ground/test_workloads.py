@@ -137,14 +137,12 @@ def test_a_pod_that_was_taken_for_not_ready_with_its_node_is_ready_again(pod, co
     """
     name = pod("doubted", ready_after="0.2s")
 
-    def ready():
-        conditions = core.read_namespaced_pod(name, NAMESPACE).status.conditions
-        return next(one.status for one in conditions if one.type == "Ready")
+    def ready(found):
+        return next(one.status for one in found.status.conditions if one.type == "Ready")
 
     doubt = {"status": {"conditions": [{"type": "Ready", "status": "False"}]}}
-    assert core.patch_namespaced_pod_status(name, NAMESPACE, doubt).status.phase == "Running"
-    assert ready() == "False"
-    eventually(lambda: ready() == "True")
+    assert ready(core.patch_namespaced_pod_status(name, NAMESPACE, doubt)) == "False"
+    eventually(lambda: ready(core.read_namespaced_pod(name, NAMESPACE)) == "True")
 
 
 @pytest.mark.proving_ground
