@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.proving_ground.releases import IMAGES, NEW, OLD, PARAMETERS
 from tests.proving_ground.waiting import eventually
 
 from node_rotation import detect, engine, fleet
@@ -32,9 +33,6 @@ pytestmark = [
 ACCOUNT = "510987650009"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/node-rotation"
 PUBLISHED = Path(__file__).parents[2] / "docs" / "iam-policy.json"
-RECOMMENDED = "/aws/service/eks/optimized-ami/1.36/amazon-linux-2023/x86_64/standard/recommended"
-OLD = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261101"
-NEW = "amazon-eks-node-al2023-x86_64-standard-1.36-v20261108"
 OURS = {"image": "base-1", "min": 1, "max": 3, "desired": 1, "zones": ["a"]}
 SCENARIO: dict[str, Any] = {
     "name": "policy",
@@ -44,14 +42,9 @@ SCENARIO: dict[str, Any] = {
     "images": [
         {"name": "base-1", "created": "2026-11-01T06:00:00.000Z"},
         {"name": "base-2", "created": "2026-11-08T06:00:00.000Z"},
-        {"name": OLD, "created": "2026-11-01T06:00:00.000Z", "owner": "amazon", "release": "1.36.1-20261101"},
-        {"name": NEW, "created": "2026-11-08T06:00:00.000Z", "owner": "amazon", "release": "1.36.2-20261108"},
+        *IMAGES,
     ],
-    "parameters": [
-        {"name": "/images/base/current", "image": "base-2"},
-        {"name": f"{RECOMMENDED}/image_id", "image": NEW},
-        {"name": f"{RECOMMENDED}/release_version", "image": NEW},
-    ],
+    "parameters": [{"name": "/images/base/current", "image": "base-2"}, *PARAMETERS],
     "target_groups": [{"name": "dev-web", "deregistration_delay": "1s", "healthy_after": "300ms"}],
     "clusters": [
         {
