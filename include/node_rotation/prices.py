@@ -80,3 +80,9 @@ def say(cost: Cost) -> str:
     """A cost as a person reads it, with the date of its prices and every type that has none."""
     said = f"{cost.amount:.2f} {cost.currency} by prices of {cost.as_of}"
     return f"{said}, without {', '.join(cost.unpriced)}: no price" if cost.unpriced else said
+
+
+def say_extra(estimate: Estimate) -> str:
+    """What a plan costs on top of what runs anyway."""
+    hours = f"{estimate.extra_instance_hours:.1f} extra instance-hours"
+    return f"{hours}, {say(estimate.cost)}" if estimate.cost else hours

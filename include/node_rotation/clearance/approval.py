@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from node_rotation import prices
+from node_rotation.configuration.words import given
 from node_rotation.model import Plan, Role
 from node_rotation.policy import ApprovalPolicy
 
@@ -26,14 +28,15 @@ def table(plan: Plan, why: str) -> str:
         f"| {_cell(g.target.image.name)} | {g.target.image.id} |"
         for g in plan.groups
     ]
+    own = ["", f"With, on top of the fleet file: {', '.join(given(plan.overrides))}."] if plan.overrides else []
     notes = [f"- {_cell(note)}" for note in plan.notes]
     return "\n".join(
         [
             f"**{plan.environment}.{plan.cluster}**: {plan.machines} machines in {len(plan.batches)} batches, "
-            f"about {plan.estimate.duration_s / 60:.0f} min, "
-            f"{plan.estimate.extra_instance_hours:.1f} extra instance-hours. Plan {plan.id}.",
+            f"about {plan.estimate.duration_s / 60:.0f} min, {prices.say_extra(plan.estimate)}. {_about(plan)}",
             "",
             f"Asked because {why}. Nothing is touched before it is approved.",
+            *own,
             "",
             "| group | role | machines | at once | strategy | image | id |",
             "|---|---|---|---|---|---|---|",
@@ -41,6 +44,18 @@ def table(plan: Plan, why: str) -> str:
             *(["", *notes] if notes else []),
         ]
     )
+
+
+def asks_about(plan: Plan, question: str) -> bool:
+    """Whether a question that was put once is about this plan.
+
+    :param question: as :func:`table` made it.
+    """
+    return _about(plan) in question
+
+
+def _about(plan: Plan) -> str:
+    return f"Plan {plan.id}."
 
 
 def _reasons(plan: Plan, policy: ApprovalPolicy) -> Iterator[str]:

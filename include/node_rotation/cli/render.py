@@ -15,8 +15,9 @@ from rich.table import Table
 
 from node_rotation import prices
 from node_rotation.cli.exits import say_blocker
+from node_rotation.configuration.words import given
 from node_rotation.engine import Result
-from node_rotation.model import Blocker, Estimate, GroupDrift, GroupPlan, ImageStep, Plan, Target
+from node_rotation.model import Blocker, GroupDrift, GroupPlan, ImageStep, Plan, Target
 from node_rotation.report import took_up
 
 PIPE_WIDTH = 200  # nobody's terminal: long names are not to be wrapped in a log
@@ -139,13 +140,13 @@ def show_plan(out: Console, plan: Plan, *, blockers: bool = True) -> None:
     out.print(
         f"{name}: plan {plan.id}, {plan.machines} machines in {len(plan.batches)} batches, "
         f"{plan.slots} at once, about {duration(plan.estimate.duration_s)}, "
-        f"{say_extra(plan.estimate)}.",
+        f"{prices.say_extra(plan.estimate)}.",
         markup=False,
     )
     for group in plan.groups:
         out.print(f"  {_say_group(group)}", markup=False)
     if plan.overrides:
-        out.print(f"  with: {', '.join(_settings(plan.overrides))}", markup=False, soft_wrap=True)
+        out.print(f"  with: {', '.join(given(plan.overrides))}", markup=False, soft_wrap=True)
     out.print(
         table(
             *("batch", "machine", "node", "zone", "why"),
@@ -163,21 +164,6 @@ def show_plan(out: Console, plan: Plan, *, blockers: bool = True) -> None:
         )
     )
     _show_notes(out, plan.notes, blocking)
-
-
-def _settings(layer: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    """Each setting of a layer as ``--set`` takes it."""
-    for key, value in layer.items():
-        if isinstance(value, Mapping) and value:
-            yield from _settings(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"
-
-
-def say_extra(estimate: Estimate) -> str:
-    """What a plan costs on top of what runs anyway."""
-    hours = f"{estimate.extra_instance_hours:.1f} extra instance-hours"
-    return f"{hours}, {prices.say(estimate.cost)}" if estimate.cost else hours
 
 
 def show_result(out: Console, cluster: str, result: Result) -> None:

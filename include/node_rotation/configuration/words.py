@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from typing import Any
 
@@ -23,3 +24,15 @@ def said(value: Any) -> str:
     if isinstance(value, Mapping):
         return "what stands there (key: value)"
     return "a list" if isinstance(value, list | tuple) else str(value)
+
+
+def given(layer: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Each setting of a layer as ``--set`` takes it.
+
+    :param above: where the layer stands, with a dot at its end.
+    """
+    for key, value in layer.items():
+        if isinstance(value, Mapping) and value:
+            yield from given(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}={value if isinstance(value, str) else json.dumps(value, default=str)}"

@@ -23,6 +23,8 @@ _MODELS = create_loader()
 
 def warm_up() -> None:
     """Read the descriptions that every task needs: 0.2 s each time otherwise."""
+    for common in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
+        _MODELS.load_data(common)
     for service in ("autoscaling", "ec2"):
         _MODELS.load_service_model(service, "service-2")
         _MODELS.load_service_model(service, "endpoint-rule-set-1")

@@ -6,15 +6,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk.exceptions import AirflowSkipException
+from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 
-from node_rotation_airflow.constants import APPROVAL_KEY, ENDED_KEY, OWNER, RETRIES, RETRY_DELAY
+from node_rotation_airflow.constants import APPROVAL_KEY, CAUSE_KEY, ENDED_KEY, OWNER, RETRIES, RETRY_DELAY
 from node_rotation_airflow.notices import tell
 from node_rotation_airflow.operators.base import rotation_of
 from node_rotation_airflow.retry import RotationRetryPolicy, said_plainly
 
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
+
+    from node_rotation.model import Plan
 
 
 class ApprovePlanOperator(ApprovalOperator):
@@ -39,11 +41,14 @@ class ApprovePlanOperator(ApprovalOperator):
 
     def execute(self, context: Context) -> Any:
         """Ask, if somebody has to be asked."""
+        with said_plainly():
+            return self._ask(context)
+
+    def _ask(self, context: Context) -> Any:
         from node_rotation import notify
         from node_rotation.clearance.approval import needed, table
 
-        with said_plainly():
-            rotation = rotation_of(context)
+        rotation = rotation_of(context)
         if not self.batches or rotation is None:
             return None
         policy, plan = rotation.settings.policy.approval, rotation.plan
@@ -54,10 +59,47 @@ class ApprovePlanOperator(ApprovalOperator):
         self.subject = f"Rotate {plan.machines} machines of {rotation.settings.name}?"
         self.body = table(plan, why)
         self.response_timeout = timedelta(seconds=policy.timeout)
+        self._put(context, plan)
         notice = notify.approval(rotation.settings.name, str(context["ti"].run_id), plan.machines, why)
         tell(context, rotation.settings, notice, self.log)
         self.log.info("asks, because %s; not answered within %s, nothing is done", why, self.response_timeout)
-        return super().execute(context)
+        raise TaskAwaitingInput(method_name=self.execute_complete.__name__, timeout=self.response_timeout)
+
+    def _put(self, context: Context, plan: Plan) -> None:
+        """Have Airflow show the question.
+
+        It keeps the first one that a task put, whatever is asked when the task is cleared: an answer to that is none to
+        another plan.
+
+        :raises BlockedError: if the one it shows is about another plan.
+        """
+        from airflow.sdk.execution_time import comms, task_runner
+
+        from node_rotation.clearance.approval import asks_about
+        from node_rotation.errors import BlockedError
+        from node_rotation.outcome import Blocked
+        from node_rotation_airflow.documents import Cause
+
+        question = comms.CreateHITLDetailPayload(
+            ti_id=context["ti"].id,
+            options=self.options,
+            subject=self.subject,
+            body=self.body,
+            defaults=self.defaults,
+            multiple=self.multiple,
+            params=self.serialized_params,
+            assigned_users=[],
+        )
+        shown: Any = task_runner.SUPERVISOR_COMMS.send(question)
+        if asks_about(plan, shown.body or ""):
+            return
+        stale = Blocked(
+            f"Airflow still shows this run's first question, which is about another plan than {plan.id}",
+            (f"run {context['ti'].run_id}",),
+            f"Start a new run of rotate_nodes for {plan.environment}.{plan.cluster}: it asks about its own plan.",
+        )
+        context["ti"].xcom_push(key=CAUSE_KEY, value=Cause.of(stale).dump())
+        raise BlockedError(stale)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Go on with the answer.

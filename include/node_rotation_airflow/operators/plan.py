@@ -53,8 +53,11 @@ class PlanOperator(RotationOperator):
         return [{"name": batch.name, "group": batch.group} for batch in plan.batches]
 
     def _say(self, plan: Plan) -> None:
+        from node_rotation import prices
+        from node_rotation.configuration.words import given
+
         self.log.info(
-            "plan %s for %s.%s: %d machines in %d batches, %d at once, about %.0f s",
+            "plan %s for %s.%s: %d machines in %d batches, %d at once, about %.0f s, %s",
             plan.id,
             plan.environment,
             plan.cluster,
@@ -62,7 +65,10 @@ class PlanOperator(RotationOperator):
             len(plan.batches),
             plan.slots,
             plan.estimate.duration_s,
+            prices.say_extra(plan.estimate),
         )
+        if plan.overrides:
+            self.log.info("with: %s", ", ".join(given(plan.overrides)))
         for batch in plan.batches:
             machines = ", ".join(f"{m.instance_id} ({', '.join(m.reasons)})" for m in batch.machines)
             self.log.info("%s%s: %s", batch.name, " (canary)" if batch.canary else "", machines)

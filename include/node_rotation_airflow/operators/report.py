@@ -178,7 +178,7 @@ def _stopped(ti: Any) -> Blocked | None:
     """Why the run could not begin, or a group could not be prepared: no batch of the run began."""
     from node_rotation_airflow.documents import Cause, pushed
 
-    said = next(filter(None, ti.xcom_pull(task_ids=[WAIT_TASK, PREPARE], key=CAUSE_KEY) or ()), None)
+    said = next(filter(None, ti.xcom_pull(task_ids=[APPROVE_TASK, WAIT_TASK, PREPARE], key=CAUSE_KEY) or ()), None)
     return Cause.read(pushed(said)).blocked() if said else None
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
 from tests.node_rotation.builders import Machine, plan, settings, world
 
-from node_rotation.clearance.approval import needed, table
-from node_rotation.model import Plan
+from node_rotation.clearance.approval import asks_about, needed, table
+from node_rotation.model import Cost, Plan
 from node_rotation.policy import ApprovalPolicy
 
 
@@ -61,3 +62,26 @@ def test_the_table_says_what_happens_and_why_somebody_is_asked():
     assert "Asked because dev asks for every rotation." in text
     assert "| workers | worker | 2 of 4 | 1 | surge | base-ami-new | ami-new |" in text
     assert r"a\|b" in text
+
+
+def test_the_table_says_what_the_run_has_otherwise_than_the_fleet_file_and_what_it_costs():
+    cost = Cost(amount=1.5, currency="USD", as_of=date(2026, 11, 1))
+    plain = made(2)
+    text = table(
+        plain.model_copy(
+            update={
+                "overrides": {"drain": {"force_after": "60s"}, "canary": False},
+                "estimate": plain.estimate.model_copy(update={"cost": cost}),
+            }
+        ),
+        "dev asks for every rotation",
+    )
+    assert "With, on top of the fleet file: drain.force_after=60s, canary=false." in text
+    assert "extra instance-hours, 1.50 USD by prices of 2026-11-01. Plan " in text
+    assert "With," not in table(plain, "dev asks for every rotation")
+
+
+def test_a_question_is_about_one_plan():
+    plain, other = made(2), made(3)
+    assert asks_about(plain, table(plain, "dev asks for every rotation"))
+    assert not asks_about(other, table(plain, "dev asks for every rotation"))

@@ -6,9 +6,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskAwaitingInput
 
 from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow.documents import Request
@@ -22,24 +23,32 @@ AT = datetime(2026, 11, 9, 2, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What Airflow was told to ask."""
-    questions: list[dict[str, Any]] = []
-    target = "airflow.providers.standard.operators.hitl.upsert_hitl_detail"
-    monkeypatch.setattr(target, lambda **question: questions.append(question))
+def asked(comms: Any) -> list[Any]:
+    """What Airflow was told to ask; it answers with what it shows: the first question of a task, for good."""
+    questions: list[Any] = []
+
+    def put(question: Any) -> Any:
+        questions.append(question)
+        return questions[0]
+
+    comms.answers["CreateHITLDetailPayload"] = put
     return questions
 
 
 def approving(airflow: Any, **approval: Any) -> tuple[Any, ApprovePlanOperator, Any]:
     run = airflow(MemoryWorld.simple(2))
-    request = Request(settings=run.world.settings(approval=approval), groups=("workers",))
-    run.xcoms["request", "request"] = request.dump()
-    drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
-    batches = run.run(PlanOperator(task_id="plan", drifts=[drift]))
+    batches = planned(run, approval=approval)
     context = run.context("approve")
     context["task_instance"] = context["ti"]
-    context["ti"].id = "an-id"
+    context["ti"].id = uuid4()
     return run, ApprovePlanOperator(task_id="approve", batches=batches), context
+
+
+def planned(run: Any, **policy: Any) -> Any:
+    request = Request(settings=run.world.settings(**policy), groups=("workers",))
+    run.xcoms["request", "request"] = request.dump()
+    drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
+    return run.run(PlanOperator(task_id="plan", drifts=[drift]))
 
 
 def answered(option: str, by: str | None = "Ada") -> dict[str, Any]:
@@ -47,7 +56,7 @@ def answered(option: str, by: str | None = "Ada") -> dict[str, Any]:
     return {"chosen_options": [option], "params_input": {}, "responded_at": AT, "responded_by_user": user}
 
 
-def test_where_nobody_has_to_approve_nobody_is_asked(airflow: Any, asked: list[dict[str, Any]]) -> None:
+def test_where_nobody_has_to_approve_nobody_is_asked(airflow: Any, asked: list[Any]) -> None:
     _, approve, context = approving(airflow)
 
     assert approve.execute(context) is None
@@ -55,7 +64,7 @@ def test_where_nobody_has_to_approve_nobody_is_asked(airflow: Any, asked: list[d
 
 
 def test_the_question_is_the_plan_as_a_table_and_by_default_nothing_is_done(
-    airflow: Any, asked: list[dict[str, Any]]
+    airflow: Any, asked: list[Any]
 ) -> None:
     _, approve, context = approving(airflow, above={"share": "10%"}, timeout="90m")
 
@@ -63,10 +72,10 @@ def test_the_question_is_the_plan_as_a_table_and_by_default_nothing_is_done(
         approve.execute(context)
 
     (question,) = asked
-    assert question["subject"] == "Rotate 2 machines of dev.dev?"
-    assert "| workers | worker | 2 of 2 |" in question["body"]
-    assert "2 of 2 machines are replaced, more than 10%" in question["body"]
-    assert question["defaults"] == ["Reject"]
+    assert question.subject == "Rotate 2 machines of dev.dev?"
+    assert "| workers | worker | 2 of 2 |" in question.body
+    assert "2 of 2 machines are replaced, more than 10%" in question.body
+    assert question.defaults == ["Reject"]
     assert waits.value.timeout == timedelta(minutes=90)
 
 
@@ -97,4 +106,35 @@ def test_rejected_or_not_answered_nothing_is_done(
     page = run.run(ReportOperator(task_id="report"))
 
     assert json.loads(Path(page).with_suffix(".json").read_text())["not_begun"] == why
+    assert run.world.mutations == []
+
+
+def test_cleared_it_puts_the_same_question_again(airflow: Any, asked: list[Any]) -> None:
+    _, approve, context = approving(airflow, required=True)
+    with pytest.raises(TaskAwaitingInput):
+        approve.execute(context)
+
+    with pytest.raises(TaskAwaitingInput):
+        approve.execute(context)
+
+    assert asked[0] == asked[1]
+
+
+def test_another_plan_is_not_approved_by_the_first_ones_question(
+    airflow: Any, asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned again in the same run: Airflow goes on showing what it was told first, and nobody would know."""
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path))
+    run, approve, context = approving(airflow, required=True)
+    with pytest.raises(TaskAwaitingInput):
+        approve.execute(context)
+
+    planned(run, approval={"required": True}, strategy="detach")
+    with pytest.raises(AirflowFailException, match="still shows this run's first question.*Start a new run of rotate_"):
+        approve.execute(context)
+
+    run.states["approve"] = "failed"
+    page = run.run(ReportOperator(task_id="report"))
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+    assert value["blocked"]["reason"].startswith("Airflow still shows this run's first question")
     assert run.world.mutations == []
