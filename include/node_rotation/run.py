@@ -82,7 +82,7 @@ class Others:
         return self._reached[settings.name]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Run:
     """A plan being carried out.
 

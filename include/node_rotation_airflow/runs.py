@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakValueDictionary
 
 from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.outside import Outside
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from node_rotation.clearance.freezes import Freezes
 
 KEPT = 16
-_runs: OrderedDict[tuple[str, str, bool], Run] = OrderedDict()
-_opening: dict[tuple[str, str, bool], threading.Lock] = {}
+"""So many runs are kept between two tasks or triggers; of those in use there may be as many as there are."""
+Key = tuple[str, str, bool]
+_runs: WeakValueDictionary[Key, Run] = WeakValueDictionary()
+"""Every run that somebody uses: a second one would look at the cluster a second time."""
+_kept: OrderedDict[Key, Run] = OrderedDict()
+_opening: WeakValueDictionary[Key, threading.Lock] = WeakValueDictionary()
 """One for each run that is being opened: an account that does not answer keeps no other run waiting."""
 _lock = threading.Lock()
 
@@ -94,16 +99,30 @@ def open_run(run_id: str, rotation: Rotation, *, commands: bool = True) -> Run:
         made = _made(run_id, rotation, commands=commands)
         with _lock:
             _runs[key] = made
-            while len(_runs) > KEPT:
-                _opening.pop(_runs.popitem(last=False)[0], None)
+            _keep(key, made)
         return made
 
 
-def _known(key: tuple[str, str, bool]) -> Run | None:
+def _known(key: Key) -> Run | None:
     with _lock:
-        if key in _runs:
-            _runs.move_to_end(key)
-        return _runs.get(key)
+        known = _runs.get(key)
+        if known is not None:
+            _keep(key, known)
+        return known
+
+
+def _keep(key: Key, run: Run) -> None:
+    _kept[key] = run
+    _kept.move_to_end(key)
+    while len(_kept) > KEPT:
+        _kept.popitem(last=False)
+
+
+def forget() -> None:
+    """Have every run opened anew: for tests, each of which stands for a process of its own."""
+    with _lock:
+        _kept.clear()
+        _runs.clear()
 
 
 def _made(run_id: str, rotation: Rotation, *, commands: bool) -> Run:

@@ -222,4 +222,4 @@ def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         return Airflow(world, comms, **policy)
 
     yield make
-    runs._runs.clear()
+    runs.forget()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
-from collections import OrderedDict
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,28 @@ def test_two_threads_open_a_run_once(airflow: Any, monkeypatch: pytest.MonkeyPat
     assert reached == [1]
 
 
+def test_a_run_in_use_is_opened_once_however_many_others_are_opened_meanwhile(airflow: Any) -> None:
+    """Its waiting triggers share one look: a second run of the same name would look at the cluster a second time."""
+    world = MemoryWorld.simple(machines=1)
+    airflow(world)
+    made = rotation(world)
+    used = runs.open_run("used", made)
+    for number in range(2 * runs.KEPT):
+        runs.open_run(f"other-{number}", made)
+
+    assert runs.open_run("used", made) is used
+
+
+def test_of_runs_that_nobody_uses_the_last_few_are_kept(airflow: Any) -> None:
+    world = MemoryWorld.simple(machines=1)
+    airflow(world)
+    made = rotation(world)
+    opened = [weakref.ref(runs.open_run(f"run-{number}", made)) for number in range(2 * runs.KEPT)]
+    gc.collect()
+
+    assert sum(one() is not None for one in opened) == runs.KEPT
+
+
 def with_connections(made: Rotation) -> Rotation:
     """A run whose cluster and account are behind connections that have a name."""
     there = {"aws": PROD, "kubernetes": KubernetesAccess(connection="kubernetes_prod")}
@@ -92,7 +115,7 @@ def test_a_connection_that_the_plan_was_made_with_is_waited_for(
 ) -> None:
     """Airflow says of a secrets backend that is away what it says of a connection that is not there."""
     made = with_connections(rotation(MemoryWorld.simple(machines=1)))
-    monkeypatch.setattr(runs, "_runs", OrderedDict())
+    runs.forget()
 
     with pytest.raises(TransientError, match="connection aws_prod: does not exist. Add it to Airflow, or correct aws"):
         runs.open_run("away", made)

@@ -29,7 +29,7 @@ from node_rotation_airflow.operators.base import RotationOperator, request_of, r
 from node_rotation_airflow.operators.heal import needs_healing
 from node_rotation_airflow.operators.step import cause_of
 from node_rotation_airflow.operators.verify import BAD, ended_early, postponed
-from node_rotation_airflow.report_files import page_of
+from node_rotation_airflow.report_files import VARIABLE, page_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +53,10 @@ class ReportOperator(RotationOperator):
     """Writes below ``$NODE_ROTATION_REPORTS``, or ``out/runs`` beside the DAGs folder; returns the page's path."""
 
     def work(self, context: Context) -> str | None:
-        """Write both files; nothing without a plan."""
+        """Write both files, and tell how the run ended; nothing without a plan.
+
+        :raises RuntimeError: if they can't be written, once everybody was told.
+        """
         from node_rotation.errors import RotationError
         from node_rotation.policy import Mode
         from node_rotation.report import others_of, report
@@ -82,16 +85,31 @@ class ReportOperator(RotationOperator):
             "unsent": list(unsent(ti)),
             "tasks": dict(sorted(states.items())),
         }
-        file = _write(ti.run_id, value)
-        self.log.info("report: %s", file)
+        file, unwritten = self._written(ti.run_id, value)
         if rotation.settings.policy.mode is not Mode.PLAN:
             metrics.send(metrics.of_report(value, tonight=request_of(context).as_of is None), self.log)
-        if own := self._tell_ended(context, rotation, value, file):
+        if (own := self._tell_ended(context, rotation, value, file)) and file:
             _write(ti.run_id, value | {"unsent": [*value["unsent"], *own]})
+        if unwritten:
+            raise RuntimeError(unwritten)
         return str(file)
 
+    def _written(self, run_id: str, value: dict[str, Any]) -> tuple[Path | None, str]:
+        """The page, or why there is none: that is no reason to tell nobody how the run ended."""
+        try:
+            file = _write(run_id, value)
+        except OSError as error:
+            why = (
+                f"the report could not be written: {error}. "
+                f"Give a folder that every worker may write to, in ${VARIABLE}, then clear this task."
+            )
+            self.log.error("%s", why)
+            return None, why
+        self.log.info("report: %s", file)
+        return file, ""
+
     def _tell_ended(
-        self, context: Context, rotation: Rotation, value: Mapping[str, Any], file: Path
+        self, context: Context, rotation: Rotation, value: Mapping[str, Any], file: Path | None
     ) -> tuple[str, ...]:
         from node_rotation.configuration.notify_policy import NoticeKind
         from node_rotation.notify import ended
@@ -102,7 +120,7 @@ class ReportOperator(RotationOperator):
         notice = ended(value, context["ti"].run_id)
         if notice and value["blocked"] == asdict(NO_VERDICT):
             notice = replace(notice, kind=NoticeKind.FAILED)  # nothing stood in its way: it died
-        return tell(context, rotation.settings, notice and replace(notice, report=str(file)), self.log)
+        return tell(context, rotation.settings, notice and replace(notice, report=str(file) if file else None), self.log)
 
     def _tell_no_plan(self, context: Context) -> None:
         """Whom to tell is known all the same, unless the request itself was refused."""

@@ -39,7 +39,6 @@ def approving(airflow: Any, **approval: Any) -> tuple[Any, ApprovePlanOperator, 
     run = airflow(MemoryWorld.simple(2))
     batches = planned(run, approval=approval)
     context = run.context("approve")
-    context["task_instance"] = context["ti"]
     context["ti"].id = uuid4()
     return run, ApprovePlanOperator(task_id="approve", batches=batches), context
 
@@ -63,9 +62,7 @@ def test_where_nobody_has_to_approve_nobody_is_asked(airflow: Any, asked: list[A
     assert asked == []
 
 
-def test_the_question_is_the_plan_as_a_table_and_by_default_nothing_is_done(
-    airflow: Any, asked: list[Any]
-) -> None:
+def test_the_question_is_the_plan_as_a_table_and_by_default_nothing_is_done(airflow: Any, asked: list[Any]) -> None:
     _, approve, context = approving(airflow, above={"share": "10%"}, timeout="90m")
 
     with pytest.raises(TaskAwaitingInput) as waits:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
@@ -55,7 +56,7 @@ def run_of(airflow: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pla
 
 def approve(run: Any, batches: list[dict[str, str]]) -> None:
     context = run.context("approve")
-    context["task_instance"], context["ti"].id = context["ti"], "an-id"
+    context["ti"].id = uuid4()
     with pytest.raises(TaskAwaitingInput):
         ApprovePlanOperator(task_id="approve", batches=batches).execute(context)
 
@@ -72,7 +73,7 @@ def refuse_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(settings: Any) -> Any:
         raise BlockedError(Blocked("not allowed: sts:AssumeRole", ("connection aws_dev",), "Allow it."))
 
-    runs._runs.clear()
+    runs.forget()
     monkeypatch.setattr(runs, "connect", connect)
 
 
@@ -240,6 +241,26 @@ def test_a_batch_that_passed_tells_nothing_and_a_good_end_is_told_once(run_of: P
 
     (body,) = receiver.bodies
     assert (value["ok"], body["kind"], body["what"]) == (True, "ok", ["1 machines replaced"])
+
+
+def test_the_end_is_told_and_measured_also_where_its_report_can_not_be_written(
+    run_of: Planned, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder lies in a checkout that workers may only read, say."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NODE_ROTATION_REPORTS", str(tmp_path / "file" / "runs"))
+    measured: list[Any] = []
+    monkeypatch.setattr("node_rotation_airflow.metrics.send", lambda figures, log: measured.append(figures))
+    run, _ = run_of(MemoryWorld.simple(1))
+    measured.clear()  # the drift
+
+    for _ in range(2):  # retried
+        with pytest.raises(RuntimeError, match=r"could not be written: .*NODE_ROTATION_REPORTS, then clear this task"):
+            run.run(ReportOperator(task_id="report"))
+
+    (body,) = receiver.bodies
+    assert (body["kind"], body["report"]) == ("failed", None)
+    assert len(measured) == 2
 
 
 def test_who_rejects_a_plan_has_that_told(run_of: Planned, receiver: Receiver) -> None:
