@@ -30,7 +30,7 @@ with DAG(
     DRIFT_CHECK,
     schedule=FleetTimetable(cluster_names(), night()),
     params=check_params(),
-    max_active_runs=4,
+    max_active_runs=8,
     **dag_defaults(__doc__),
 ):
     request = RequestOperator(task_id=REQUEST_TASK, known=tuple(check_params()))

@@ -24,6 +24,8 @@ STAGGER = timedelta(minutes=1)
 """A backfill takes runs with the same partition date for one and the same, so no two share theirs."""
 LATE = timedelta(hours=1)
 """A scheduler that was away for less makes up for a night; later, rotations would begin in working hours."""
+LASTS = timedelta(hours=4)
+"""So long a night that has begun goes on: clusters that give no answer keep those behind them waiting."""
 
 
 class FleetTimetable(CronPartitionTimetable):
@@ -77,7 +79,7 @@ class FleetTimetable(CronPartitionTimetable):
         if last is None and not restriction.catchup:
             return self._coming(last, restriction)
         info = self._after(last, restriction)
-        late = info is not None and pendulum.now("UTC") - info.run_after > LATE
+        late = info is not None and pendulum.now("UTC") - info.run_after > (LASTS if _one_night(last, info) else LATE)
         return self._coming(last, restriction) if late and not restriction.catchup else info
 
     def _after(self, last: DagRunInfo | None, restriction: TimeRestriction) -> DagRunInfo | None:
@@ -133,3 +135,9 @@ class FleetTimetable(CronPartitionTimetable):
         except BadInputError as error:
             raise InvalidPartitionKeyError(str(error)) from error
         return super()._decode_partition_date(partition_key.partition(SEPARATOR)[0])
+
+
+def _one_night(last: DagRunInfo | None, info: DagRunInfo) -> bool:
+    """Whether a run goes on with the night of the one before it."""
+    keys = [one.partition_key for one in (last, info) if one is not None and one.partition_key]
+    return len({key.partition(SEPARATOR)[0] for key in keys}) < len(keys)

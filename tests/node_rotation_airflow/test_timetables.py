@@ -9,6 +9,7 @@ import pendulum
 import pytest
 from airflow.exceptions import InvalidPartitionKeyError
 from airflow.timetables.base import TimeRestriction
+from pendulum import DateTime
 
 from node_rotation_airflow.nights import Night
 from node_rotation_airflow.timetables import FleetTimetable
@@ -21,8 +22,10 @@ def timetable() -> FleetTimetable:
     return FleetTimetable(CLUSTERS)
 
 
-def following(timetable: FleetTimetable, last: Any, catchup: bool = True) -> Any:
-    earliest = pendulum.datetime(2026, 11, 8, tz="UTC")
+FIRST = pendulum.datetime(2026, 11, 8, tz="UTC")
+
+
+def following(timetable: FleetTimetable, last: Any, catchup: bool = True, earliest: DateTime = FIRST) -> Any:
     restriction = TimeRestriction(earliest=earliest, latest=None, catchup=catchup)
     return timetable.next_dagrun_info_v2(last_dagrun_info=last, restriction=restriction)
 
@@ -63,6 +66,22 @@ def test_a_backfill_of_past_nights_does_not_start_tonight(timetable: FleetTimeta
 
     assert info.partition_key.endswith("~dev.one")
     assert info.run_after > pendulum.now("UTC")
+
+
+@pytest.mark.parametrize(("ago", "goes_on"), [({"minutes": 90}, True), ({"hours": 5}, False)])
+def test_a_night_that_has_begun_goes_on_for_a_while_whoever_held_it_up(ago: dict[str, int], goes_on: bool) -> None:
+    """The first eight clusters give no answer, and their checks went on asking for half an hour each."""
+    began = pendulum.now("UTC").start_of("minute").subtract(**ago)
+    timetable = FleetTimetable([f"prod.eu-{number}" for number in range(20)], Night(began.strftime("%H:%M")))
+    last = None
+    for _ in range(8):
+        last = following(timetable, last, earliest=began)
+
+    info = following(timetable, last, catchup=False, earliest=began)
+
+    tonight = f"{began:%Y-%m-%d}~prod.eu-8"
+    assert (info.partition_key == tonight) is goes_on
+    assert goes_on or info.run_after > pendulum.now("UTC")
 
 
 def test_a_cluster_that_left_the_fleet_does_not_stop_the_nights(timetable: FleetTimetable) -> None:

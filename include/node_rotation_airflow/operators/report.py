@@ -120,7 +120,9 @@ class ReportOperator(RotationOperator):
         notice = ended(value, context["ti"].run_id)
         if notice and value["blocked"] == asdict(NO_VERDICT):
             notice = replace(notice, kind=NoticeKind.FAILED)  # nothing stood in its way: it died
-        return tell(context, rotation.settings, notice and replace(notice, report=str(file) if file else None), self.log)
+        return tell(
+            context, rotation.settings, notice and replace(notice, report=str(file) if file else None), self.log
+        )
 
     def _tell_no_plan(self, context: Context) -> None:
         """Whom to tell is known all the same, unless the request itself was refused."""
