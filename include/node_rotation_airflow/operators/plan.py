@@ -10,6 +10,9 @@ from airflow.sdk.exceptions import AirflowSkipException
 from node_rotation_airflow.constants import ROTATION_KEY
 from node_rotation_airflow.operators.base import RotationOperator, request_of
 
+CAPACITY = 1000
+"""Airflow's default."""
+
 if TYPE_CHECKING:
     from airflow.sdk.definitions.context import Context
 
@@ -50,6 +53,7 @@ class PlanOperator(RotationOperator):
         if request.settings.policy.mode is Mode.PLAN:
             return []
         _refuse(plan)
+        _refuse_more_than_wait(len(plan.batches))
         return [{"name": batch.name, "group": batch.group} for batch in plan.batches]
 
     def _say(self, plan: Plan) -> None:
@@ -87,6 +91,27 @@ def _refuse(plan: Plan) -> None:
         first = plan.blockers[0]
         more = f" (and {len(plan.blockers) - 1} more, see above)" if len(plan.blockers) > 1 else ""
         raise BlockedError(Blocked(f"{first.reason}{more}", first.objects, first.remedy))
+
+
+def _refuse_more_than_wait(batches: int) -> None:
+    """Each batch that waits for admission takes a place in a triggerer, and gives none to the step that it waits for.
+
+    :raises BlockedError: if there would be none left; Airflow says nothing, and nothing would ever go on.
+    """
+    from airflow.sdk.configuration import conf
+
+    from node_rotation.errors import BlockedError
+    from node_rotation.outcome import Blocked
+
+    capacity = conf.getint("triggerer", "capacity", fallback=CAPACITY)
+    if batches >= capacity:
+        raise BlockedError(
+            Blocked(
+                f"{batches} batches would wait at once, and a triggerer of this Airflow takes {capacity}",
+                ("setting [triggerer] capacity",),
+                "Set it to 10000, for all runs together: who waits there costs next to nothing.",
+            )
+        )
 
 
 class OpenOperator(RotationOperator):

@@ -109,6 +109,21 @@ def test_events_of_a_triggerer_of_an_earlier_version_are_understood(airflow: Any
         assert "shop/a" in run.mapped["batch.drain", "cause", 0]["reason"]
 
 
+def test_more_batches_than_may_wait_at_once_are_refused_before_anything_is_touched(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would fill the triggerer for good: what waits for its turn keeps out what it waits for."""
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__CAPACITY", "3")
+    world = MemoryWorld.simple(machines=3)
+
+    with pytest.raises(AirflowFailException, match=r"3 batches would wait at once, .* takes 3.*Set it to"):
+        planned(airflow, world)
+
+    assert world.mutations == []
+    monkeypatch.setenv("AIRFLOW__TRIGGERER__CAPACITY", "4")
+    assert len(planned(airflow, world)[1]) == 3
+
+
 def test_only_a_plan_touches_nothing_and_opens_nothing(airflow: Any) -> None:
     world = MemoryWorld.simple(machines=2)
     run, batches = planned(airflow, world, mode="plan")
