@@ -157,6 +157,18 @@ def test_what_a_newer_image_overtakes_while_it_waits_ends_superseded(land: Land)
     assert land.mutations() == mutations
 
 
+def test_planned_again_for_a_newer_image_it_is_not_approved_by_the_question_it_asked_first(land: Land) -> None:
+    """Airflow goes on showing a task's first question: whoever said yes to it would say yes to another plan."""
+    run, mutations = list(land.rotations())[-1], land.mutations()
+
+    land.clear(run, "detect")
+
+    assert land.ends(run).startswith("failed")
+    assert land.state(run, "approve") == "failed"
+    assert "still shows this run's first question" in land.report(run)["blocked"]["reason"]
+    assert land.mutations() == mutations
+
+
 def test_a_past_night_that_a_newer_image_has_overtaken_changes_nothing(land: Land) -> None:
     """An image of that night turns up; staging is asked for approval as well, and nobody is there to give it."""
     land.publish("base-2b", created=f"{BETWEEN + timedelta(hours=3):%Y-%m-%dT%H:%M:%S}.000Z", parameter=None)
