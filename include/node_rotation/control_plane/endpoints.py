@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from node_rotation.control_plane.values import ControlPlane, ControlPlanePolicy, EtcdAccess
+from node_rotation.control_plane.values import ADDRESS, NODE, ControlPlane, ControlPlanePolicy, EtcdAccess
 from node_rotation.world.kubernetes import Node
 
-NODE, ADDRESS = "{node}", "{address}"
 MASTER_LABELS = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
 
 

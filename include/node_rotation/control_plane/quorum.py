@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 
 from node_rotation.control_plane.endpoints import by_node
-from node_rotation.control_plane.values import ControlPlanePolicy, EtcdCluster, EtcdMember
+from node_rotation.control_plane.values import ADDRESS, EtcdCluster, EtcdMember
 from node_rotation.fleet import Settings
 from node_rotation.kops.tags import ETCD_CLUSTERS
 from node_rotation.model import Blocker, GroupPlan, Kind, Role, Strategy
@@ -38,7 +38,7 @@ def before(settings: Settings, snapshot: Snapshot, leaving: Collection[str]) -> 
     return (
         *_api(snapshot),
         *_others(found, snapshot, leaving),
-        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, nodes)),
+        *(reason for c in _etcd(snapshot) for reason in _unwell(settings, c, size, nodes)),
         *(() if policy.allow_outage else _too_few(snapshot, size)),
         *_unprobed(settings),
     )
@@ -46,12 +46,12 @@ def before(settings: Settings, snapshot: Snapshot, leaving: Collection[str]) -> 
 
 def after(settings: Settings, snapshot: Snapshot) -> tuple[str, ...]:
     """What the control plane still lacks to be whole; nothing if it is."""
-    policy, found = settings.policy.control_plane, _masters(settings, snapshot)
+    found = _masters(settings, snapshot)
     size = sum(group.desired for group in found)
     return (
         *_api(snapshot),
         *_others(found, snapshot, ()),
-        *(reason for c in _etcd(snapshot) for reason in _unwell(policy, c, size, ())),
+        *(reason for c in _etcd(snapshot) for reason in _unwell(settings, c, size, ())),
     )
 
 
@@ -83,7 +83,8 @@ def passing(settings: Settings, groups: Iterable[GroupPlan], snapshot: Snapshot)
         yield Blocker(
             reason=reason,
             objects=tuple(f"group {group.name}" for group in masters),
-            remedy="have it healthy, or correct control_plane.etcd of the cluster in the fleet file; doctor asks again",
+            remedy="have it healthy, or name every member in control_plane.etcd of the cluster in the fleet file, e.g. "
+            f"all of them by http://{ADDRESS}:8081; doctor asks again",
         )
 
 
@@ -96,7 +97,7 @@ def _at_first(settings: Settings, asgs: Collection[str], snapshot: Snapshot) -> 
     broken = [machine for machine in members if not _ready(snapshot, machine)][:1]
     size = sum(group.desired for group in _masters(settings, snapshot))
     for cluster in _etcd(snapshot):
-        yield from _unwell(settings.policy.control_plane, cluster, size, _nodes(snapshot, broken))
+        yield from _unwell(settings, cluster, size, _nodes(snapshot, broken))
 
 
 def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]:
@@ -141,25 +142,25 @@ def _nodes(snapshot: Snapshot, machines: Iterable[str]) -> tuple[Node | None, ..
     return tuple(snapshot.node_of(machine) for machine in machines)
 
 
-def _unwell(
-    policy: ControlPlanePolicy, cluster: EtcdCluster, masters: int, leaving: Collection[Node | None]
-) -> Iterator[str]:
+def _unwell(settings: Settings, cluster: EtcdCluster, masters: int, leaving: Collection[Node | None]) -> Iterator[str]:
     """Members that are away, apart from those that leave anyway.
 
-    Of a leaving master that is broken and whose member nobody knows, it may be the one that is away.
+    Of a leaving master that is broken and whose member nobody knows, it may be the one that is away. It is not one
+    that a fixed list of endpoints lacks: that is asked of nobody, whatever becomes of a master.
 
-    :param masters: how many there should be: each has a member where the endpoints are written by its Node.
+    :param masters: how many there should be.
     :param leaving: the leaving masters' Nodes; None for a master without one.
     """
     known = {member.node for member in cluster.members}
     names = {node.name for node in leaving if node is not None}
     unknown = sum(node is None or (not node.ready and node.name not in known) for node in leaving)
     away = [m for m in cluster.members if not m.healthy and m.node not in names]
-    missing = _size(policy, cluster, masters) - len(cluster.members)
-    if len(away) + max(missing, 0) > unknown:
+    size = _size(settings, cluster, masters)
+    missing = max(size - len({member.node or member.endpoint for member in cluster.members}), 0)
+    if len(away) + missing > unknown or (missing and not _by_node(settings, cluster)):
         yield from (f"etcd {cluster.name}: {_who(m)} is not healthy ({m.said})" for m in away)
-        if missing > 0:
-            yield f"etcd {cluster.name}: {missing} of {_size(policy, cluster, masters)} members are not to be found"
+        if missing:
+            yield f"etcd {cluster.name}: {missing} of {size} members are not to be found"
 
 
 def _who(member: EtcdMember) -> str:
@@ -168,8 +169,24 @@ def _who(member: EtcdMember) -> str:
     )
 
 
-def _size(policy: ControlPlanePolicy, cluster: EtcdCluster, masters: int) -> int:
-    return max(len(cluster.voters), masters if by_node(policy.etcd[cluster.name]) else len(cluster.members))
+def _size(settings: Settings, cluster: EtcdCluster, masters: int) -> int:
+    """How many members there should be: a metrics listener lists none, but where etcd is on the masters each has one.
+
+    Elsewhere (kubeadm's external etcd, say) the number of masters says nothing.
+    """
+    return max(len(cluster.voters), masters if _on_masters(settings, cluster) else 0)
+
+
+def _on_masters(settings: Settings, cluster: EtcdCluster) -> bool:
+    return _kops(settings) or _by_node(settings, cluster) or any(member.node for member in cluster.members)
+
+
+def _by_node(settings: Settings, cluster: EtcdCluster) -> bool:
+    return by_node(settings.policy.control_plane.etcd[cluster.name])
+
+
+def _kops(settings: Settings) -> bool:
+    return any(g.kind is Kind.KOPS and g.role is Role.CONTROL_PLANE for g in settings.cluster.groups)
 
 
 def _too_few(snapshot: Snapshot, masters: int) -> Iterator[str]:
@@ -182,8 +199,7 @@ def _unprobed(settings: Settings) -> Iterator[str]:
     policy = settings.policy.control_plane
     if policy.without_probe:
         return
-    kops = any(g.kind is Kind.KOPS and g.role is Role.CONTROL_PLANE for g in settings.cluster.groups)
-    wanted = ETCD_CLUSTERS if kops else ()
+    wanted = ETCD_CLUSTERS if _kops(settings) else ()
     if missing := [name for name in wanted if name not in policy.etcd]:
         yield f"nobody can tell whether etcd {' and '.join(missing)} would keep the quorum: no probe is configured"
     elif not policy.etcd:

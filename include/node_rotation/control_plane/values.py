@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from node_rotation.model import Value
+
+NODE, ADDRESS = "{node}", "{address}"
+
+
+def _no_other_placeholder(endpoint: str) -> str:
+    """Said as the file is read, and not once a plan is to be made: nobody answers at such an address."""
+    rest = endpoint.replace(NODE, "").replace(ADDRESS, "")
+    if found := re.search(r"\{[^}]*\}?|\}", rest):
+        raise ValueError(f"{found.group()} is no placeholder: {ADDRESS} or {NODE}")
+    return endpoint
 
 
 class EtcdAccess(Value):
@@ -16,7 +28,7 @@ class EtcdAccess(Value):
     ``etcdClusters[].manager.env``); on the client port, with a certificate, the members are listed as well.
     """
 
-    endpoints: tuple[str, ...] = Field(
+    endpoints: tuple[Annotated[str, AfterValidator(_no_other_placeholder)], ...] = Field(
         min_length=1,
         examples=[["http://{address}:8081"]],
         description="one per member, e.g. https://etcd-a.example:4001; {address} stands for each master's internal "

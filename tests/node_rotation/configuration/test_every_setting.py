@@ -149,6 +149,13 @@ def accepted(model: type[BaseModel], document: dict[str, Any]) -> bool:
             {"form": "22:00", "to": "05:00"},
             "form: there is no such setting (1 more after it). Did you mean 'f",
         ),
+        (
+            "EtcdAccess",
+            {"endpoints": ["http://{ip}:8081"]},
+            "{ip} is no placeholder: {address} or {node}. E.g. endpoints: ['http://{address}:8081']",
+        ),
+        ("EtcdAccess", {"endpoints": ["http://{address:8081"]}, "{address:8081 is no placeholder"),
+        ("EtcdAccess", {"endpoints": ["http://{Node}.internal:8081"]}, "{Node} is no placeholder"),
         ("EtcdAccess", {"endpoints": []}, "the list is empty: at least 1 is needed. E.g. endpoints: ['http://{addr"),
         ("ControlPlanePolicy", {"etcd": {"main": {"endpoint": []}}}, "Did you mean 'endpoints'?"),
         (

@@ -154,6 +154,50 @@ def test_a_master_may_go_whose_own_member_is_the_one_that_is_away() -> None:
     assert quorum.before(told, seen(by_node("main", "a"), by_node("events", "a")), ["i-b"])
 
 
+def listed(*endpoints: str, kind: str = "kops") -> Settings:
+    """Both etcd clusters at fixed endpoints."""
+    policy = {name: {"endpoints": list(endpoints)} for name in ("main", "events")}
+    groups = [{"name": "masters", "kind": kind, "role": "control-plane"}]
+    return builders.settings(groups, control_plane={"etcd": policy})
+
+
+def heard(*members: EtcdMember, masters: tuple[Machine, ...] = MASTERS) -> Snapshot:
+    """What metrics listeners say: they list no voters."""
+    return seen(EtcdCluster("main", members), EtcdCluster("events", members), masters=masters)
+
+
+@pytest.mark.parametrize("kind", ["kops", "asg"])
+def test_a_fixed_list_that_names_one_of_three_masters_members_is_too_short(kind: str) -> None:
+    told = listed("http://10.0.0.1:8081", kind=kind)
+    snapshot = heard(EtcdMember("http://10.0.0.1:8081", True, "true", "node-i-a"))
+    said = [f"etcd {name}: 2 of 3 members are not to be found" for name in ("main", "events")]
+
+    assert list(quorum.before(told, snapshot, ["i-b"])) == said
+    assert list(quorum.after(told, snapshot)) == said
+    assert planned(told, snapshot) == said
+    group = GroupPlan.model_construct(name="masters", asg="dev-masters", strategy=Strategy.TERMINATE_FIRST)
+    assert "name every member" in next(quorum.blockers(told, [group], snapshot)).remedy
+
+
+def test_two_endpoints_of_one_master_are_one_member() -> None:
+    endpoints = ("http://10.0.0.1:8081", "http://10.0.0.1:4001", "http://10.0.0.2:8081")
+    members = (EtcdMember(e, True, "true", f"node-i-{of}") for e, of in zip(endpoints, "aab", strict=True))
+    assert "1 of 3 members" in quorum.after(listed(*endpoints), heard(*members))[0]
+
+
+def test_a_member_that_nobody_asks_is_not_the_broken_master_s() -> None:
+    """A's kubelet is dead and its etcd well; how C's is, nobody knows: without A only B may be left."""
+    broken = (replace(MASTERS[0], ready=False, node=False), *MASTERS[1:])
+    two = tuple(EtcdMember(endpoint, True, "true") for endpoint in ENDPOINTS[:2])
+    assert "1 of 3 members" in quorum.before(listed(*ENDPOINTS[:2]), heard(*two, masters=broken), ["i-a"])[0]
+
+
+def test_etcd_on_machines_of_its_own_may_have_fewer_members_than_there_are_masters() -> None:
+    masters = tuple(Machine(f"i-{name}") for name in "abcde")
+    told, members = listed(*ENDPOINTS, kind="asg"), (EtcdMember(endpoint, True, "true") for endpoint in ENDPOINTS)
+    assert quorum.before(told, heard(*members, masters=masters), ["i-a"]) == ()
+
+
 def planned(settings: Settings, snapshot: Snapshot, strategy: Strategy = Strategy.TERMINATE_FIRST) -> list[str]:
     group = GroupPlan.model_construct(name="masters", asg="dev-masters", strategy=strategy)
     return [b.reason for b in quorum.blockers(settings, [group], snapshot)]
