@@ -201,7 +201,7 @@ def drain(file: Path, output: Output, cluster: str | None, policy: Layer, wanted
     names = cluster_names(file, (cluster,) if cluster else None)
     if len(names) > 1:
         raise BadInputError("--cluster", "the fleet has more than one cluster.", f"Name one: {', '.join(names)}.")
-    session = open_session(file, names[0], policy)
+    session = open_session(file, names[0], policy, to_plan=False)
     out = render.console(stderr=output is Output.JSON)
 
     def tell(line: str) -> None:
@@ -255,7 +255,8 @@ def _swept(session: Session, before: list[str]) -> Swept:
 def sweep(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Sweep clusters; what can't be cleaned up blocks, a live run does not."""
     did: list[str] = []
-    found, failed = _each(cluster_names(file, clusters), lambda name: _swept(open_session(file, name), did))
+    names = cluster_names(file, clusters)
+    found, failed = _each(names, lambda name: _swept(open_session(file, name, to_plan=False), did))
     if output is Output.JSON:
         documents: list[dict[str, Any]] = [
             {"name": name, "did": s.did, "left": s.left, "held_by": s.held_by or None} for name, s in found.items()

@@ -99,7 +99,7 @@ class Session:
 
         :raises BadInputError: if the fleet file names what is not there.
         """
-        with _said_of(self.file):
+        with said_of(self.file):
             return detect.observe(self.settings, *read_only(self.cloud, self.cluster), self.clock)
 
     def drift(self, snapshot: Snapshot) -> tuple[GroupDrift, ...]:
@@ -148,6 +148,8 @@ def open_session(
     policy: Mapping[str, Any] | None = None,
     groups: Sequence[str] | None = None,
     role: Role | None = None,
+    *,
+    to_plan: bool = True,
 ) -> Session:
     """Read the fleet file and reach one of its clusters.
 
@@ -156,23 +158,24 @@ def open_session(
     :param policy: the run's layer.
     :param groups: only these node groups.
     :param role: only groups of this role.
+    :param to_plan: as :func:`discover` takes it.
     :raises BadInputError: before anything is reached.
     """
     known = fleet.load(file)
-    with _said_of(file):  # is there such a cluster? what the run says on top is not the file's
+    with said_of(file):  # is there such a cluster? what the run says on top is not the file's
         known.settings(cluster)
     settings = known.settings(cluster, policy)
     if settings.cluster.groups:  # whatever the file alone can tell is said before anything is reached
         _choose(settings, groups or (), role)
-    with _said_of(file):
+    with said_of(file):
         reached = connect(settings)
-        settings = discover(settings, reached[0])
+        settings = discover(settings, reached[0], to_plan=to_plan)
     chosen = _choose(settings, groups or (), role)
     return Session(settings, chosen, *reached, wall_clock(), file)
 
 
 @contextmanager
-def _said_of(file: Path | None) -> Iterator[None]:
+def said_of(file: Path | None) -> Iterator[None]:
     """Name the fleet file in what is wrong with it."""
     try:
         yield
@@ -190,7 +193,7 @@ def cluster_names(file: Path, given: Sequence[str] | None, policy: Mapping[str, 
     :raises BadInputError: if one is not there, or the layer is none: before any of them is touched.
     """
     known = fleet.load(file)
-    with _said_of(file):
+    with said_of(file):
         names = tuple(dict.fromkeys(known.settings(name).name for name in given)) if given else known.names
     for name in names:
         known.settings(name, policy)

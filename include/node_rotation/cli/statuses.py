@@ -9,11 +9,11 @@ from typing import Any
 
 from node_rotation import fleet
 from node_rotation.clearance.freeze import Frozen
-from node_rotation.cli import failures, freezing, render
+from node_rotation.cli import failures, freezing, render, session
 from node_rotation.cli.exits import ExitCode
 from node_rotation.cli.options import Output
-from node_rotation.cli.session import cluster_names, open_session
 from node_rotation.errors import RotationError
+from node_rotation.fleet import Settings
 from node_rotation.ledger import Ledger, parse
 from node_rotation.names import LEDGER
 from node_rotation.status import Place, Status
@@ -34,7 +34,7 @@ class _Answer:
 def status(file: Path, output: Output, clusters: Sequence[str] | None) -> ExitCode:
     """Show the lock and the ledger of clusters; one that can't be asked does not hide the others."""
     known = fleet.load(file)
-    answers = [_ask(file, name) for name in cluster_names(file, clusters)]
+    answers = [_ask(file, known.settings(name)) for name in session.cluster_names(file, clusters)]
     frozen, failed = freezing.recorded(known)
     if output is Output.JSON:
         _write(answers, frozen, failed)
@@ -60,16 +60,19 @@ def _show_frozen(frozen: Sequence[Frozen], failed: Sequence[RotationError]) -> N
         render.console().print(line, markup=False, soft_wrap=True)
 
 
-def _ask(file: Path, name: str) -> _Answer:
+def _ask(file: Path, settings: Settings) -> _Answer:
+    """Only the Lease is asked for: whatever became of a cluster's groups, it tells who is at work."""
+    name = settings.name
     try:
-        session = open_session(file, name)
-        lease = session.cluster.lease()
+        with session.said_of(file):
+            _, cluster = session.connect(settings)
+        lease = cluster.lease()
         if lease is None or not lease.holder:
             return _Answer(name)
         ledger = parse(lease.annotations.get(LEDGER, ""))
     except RotationError as error:
         return _Answer(name, error=error)
-    return _Answer(name, (read_status(name, lease, ledger, session.clock.now()), ledger))
+    return _Answer(name, (read_status(name, lease, ledger, session.wall_clock().now()), ledger))
 
 
 def _document(answer: _Answer) -> dict[str, Any]:

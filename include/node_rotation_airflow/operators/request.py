@@ -57,9 +57,14 @@ def _asked_by(dag_run: Any) -> dict[str, Any]:
     return {PIN: True} if any((event.extra or {}).get(PIN) is True for event in events) else {}
 
 
-def discovered(settings: Settings) -> Settings:
-    """The cluster with its groups; only one whose groups are kops' reaches for a connection."""
+def discovered(settings: Settings, *, to_plan: bool = True) -> Settings:
+    """The cluster with its groups; only one whose groups are kops' reaches for a connection.
+
+    :param to_plan: False for a sweep.
+    """
     from node_rotation.kops.discovery import discover
     from node_rotation_airflow import runs
 
-    return discover(settings, runs.connect(settings).cloud) if settings.cluster.kops else settings
+    if settings.cluster.kops is None:
+        return settings
+    return discover(settings, runs.connect(settings).cloud, to_plan=to_plan)

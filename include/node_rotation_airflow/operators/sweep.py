@@ -41,7 +41,7 @@ class SweepOperator(RotationOperator):
         from node_rotation.sweep import sweep
         from node_rotation_airflow.runs import connect, outside
 
-        settings = discovered(load(fleet_file.path()).settings(self.cluster))
+        settings = discovered(load(fleet_file.path()).settings(self.cluster), to_plan=False)
         swept = sweep(
             settings, *connect(settings), holder=f"sweep {context['ti'].run_id}", outside=outside(commands=False)
         )

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import yaml
 from tests.node_rotation.cli.conftest import Ran
-from tests.node_rotation.crashes import FAST
+from tests.node_rotation.crashes import FAST, run_for
 from tests.node_rotation.masters import kops, probed
 
 from node_rotation.cli import main, session
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing.checkup import MemoryAccess, MemoryAccount
 from node_rotation.testing.world import MemoryWorld
 
@@ -20,13 +21,15 @@ from node_rotation.testing.world import MemoryWorld
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
     """Run one command on a world whose fleet file lists no groups."""
 
-    def run(world: MemoryWorld, *arguments: str, policy: Any = None) -> Ran:
-        cluster = {"name": "prod", "aws": {"region": world.seed.region}, "kops": {"cluster": "prod"}}
+    def run(world: MemoryWorld, *arguments: str, policy: Any = None, policies: Any = None) -> Ran:
+        source = {"cluster": "prod", "policies": policies or {}}
+        cluster = {"name": "prod", "aws": {"region": world.seed.region}, "kops": source}
         defaults = {**FAST, **(probed(world) if policy is None else policy)}
         document = {"defaults": defaults, "environments": [{"name": "prod", "clusters": [cluster]}]}
         path = tmp_path / "fleet.yaml"
         path.write_text(yaml.safe_dump(document))
         monkeypatch.setattr(session, "connect", lambda _settings: (world.cloud, world.cluster))
+        monkeypatch.setattr(session, "account", lambda _access: world.cloud)
         monkeypatch.setattr(session, "wall_clock", lambda: world.clock)
         capsys.readouterr()
         code = main(["--fleet", str(path), *arguments])
@@ -86,3 +89,47 @@ def test_a_group_that_kops_does_not_have_is_named_with_those_it_has(cli: Any) ->
     assert ran.code == 1
     assert "'nodez'" in ran.err
     assert "master-a, master-b, master-c, nodes" in ran.err
+
+
+GONE = {"nodes": {"priority": 1}}
+"""The policy of an instance group that was deleted."""
+
+
+@pytest.fixture
+def deleted() -> MemoryWorld:
+    """A run that had prepared the group ``nodes`` died, and then kops deleted that."""
+    world = kops()
+    prepare(run_for(world, **probed(world)), "nodes")
+    for machine in world.scaling.groups.pop("prod-nodes").members:
+        world.ec2.terminate_by_request(machine)
+    return world
+
+
+@pytest.mark.parametrize("command", ["drift", "plan", "rotate"])
+def test_a_policy_for_a_group_that_was_deleted_is_corrected_before_a_rotation(
+    cli: Any, deleted: MemoryWorld, command: str
+) -> None:
+    before = len(deleted.mutations)
+    ran = cli(deleted, command, "prod", policies=GONE)
+    assert ran.code == 1
+    assert "prod.prod: kops.policies: there is no instance group 'nodes'. Correct its name or remove" in ran.err
+    assert len(deleted.mutations) == before
+
+
+def test_it_keeps_nobody_from_what_is_needed_at_once(cli: Any, deleted: MemoryWorld) -> None:
+    assert "held by run-1" in cli(deleted, "status", policies=GONE).out
+
+    deleted.clock.wait(1000.0)
+    swept = cli(deleted, "sweep", policies=GONE)
+    assert (swept.code, swept.err) == (0, "")
+    assert "asg prod-nodes does not exist any more" in swept.out
+    assert deleted.cluster.lease() is None
+
+    (master, *_) = deleted.cluster.nodes()
+    assert cli(deleted, "drain", master.name, policies=GONE).code == 0
+
+
+def test_status_tells_who_is_at_work_whatever_became_of_the_groups(cli: Any, deleted: MemoryWorld) -> None:
+    deleted.cloud.tag_group("prod-master-a", {"k8s.io/role/node": "1"})
+    ran = cli(deleted, "status")
+    assert (ran.code, "held by run-1" in ran.out) == (0, True)

@@ -75,8 +75,35 @@ def test_an_instance_group_may_have_a_policy_of_its_own() -> None:
 
 
 def test_a_policy_for_nobody_is_refused_with_what_there_is() -> None:
-    with pytest.raises(BadInputError, match=r"no instance group 'nodez'. Known: .*nodes"):
+    with pytest.raises(BadInputError, match=r"no instance group 'nodez'. Correct its .* Known: .*nodes"):
         discover(settings({"policies": {"nodez": {}}}), world().cloud)
+
+
+def twice(group: str) -> MemoryWorld:
+    """Two Auto Scaling groups carry an instance group's tags."""
+    tags = {"kops.k8s.io/instancegroup": group, **INSTANCE_GROUPS[group]}
+    return world({**INSTANCE_GROUPS, "beside": tags})
+
+
+def test_a_group_that_is_there_twice_is_refused_with_both() -> None:
+    with pytest.raises(BadInputError, match=r"instance group nodes: is dev-nodes and dev-beside"):
+        discover(settings(), twice("nodes").cloud)
+
+
+def test_what_became_of_a_worker_group_is_no_matter_where_nothing_is_planned() -> None:
+    deleted = {"policies": {"nodes": {"priority": 3}, "nodes-spot": {"priority": -1}}}
+    found = discover(settings(deleted), world().cloud, to_plan=False)
+    assert {name: policy.priority for name, policy in found.groups.items()} == {
+        "control-plane-a": 0,
+        "apis": 0,
+        "nodes": 3,
+    }
+    assert set(discover(settings(), twice("nodes").cloud, to_plan=False).groups) == {"control-plane-a", "apis"}
+
+
+def test_masters_have_to_be_found_always() -> None:
+    with pytest.raises(BadInputError, match=r"instance group control-plane-a: is dev-control-plane-a and dev-beside"):
+        discover(settings(), twice("control-plane-a").cloud, to_plan=False)
 
 
 def test_a_cluster_that_kops_does_not_know_is_refused() -> None:

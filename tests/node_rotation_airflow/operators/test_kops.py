@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from airflow.sdk.exceptions import AirflowFailException
 from tests.node_rotation.crashes import FAST
 from tests.node_rotation.masters import kops, probed
 
@@ -35,8 +36,9 @@ STEPS = (LaunchOperator, CordonOperator, DrainOperator, TerminateOperator, Healt
 def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Write the fleet file of a world: one kops cluster that lists no groups."""
 
-    def write(world: Any) -> None:
-        cluster = {"name": "prod", "aws": {"region": world.seed.region}, "kops": {"cluster": "prod"}}
+    def write(world: Any, **policies: Any) -> None:
+        source = {"cluster": "prod", "policies": policies}
+        cluster = {"name": "prod", "aws": {"region": world.seed.region}, "kops": source}
         document = {
             "defaults": {**FAST, **probed(world)},
             "environments": [{"name": "prod", "clusters": [cluster]}],
@@ -85,4 +87,14 @@ def test_a_sweep_finds_the_groups_as_well(airflow: Any, fleet: Any) -> None:
     fleet(world)
     run = airflow(world)
 
+    assert run.run(SweepOperator(task_id="sweep", cluster="prod.prod")) == []
+
+
+def test_a_policy_for_a_group_that_was_deleted_stops_the_next_run_and_no_sweep(airflow: Any, fleet: Any) -> None:
+    world = kops(workers=1)
+    fleet(world, **{"nodes-spot": {"priority": -1}})
+    run = airflow(world)
+
+    with pytest.raises(AirflowFailException, match="there is no instance group 'nodes-spot'"):
+        requested(run)
     assert run.run(SweepOperator(task_id="sweep", cluster="prod.prod")) == []
