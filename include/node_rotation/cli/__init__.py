@@ -1,4 +1,4 @@
-"""The command line ``node-rotation``: drift, plan, rotate, drain, doctor, status, freeze, sweep ... (docs/cli.md)."""
+"""The command line ``node-rotation``: check, drift, plan, rotate, drain, doctor, status, sweep ... (docs/cli.md)."""
 
 from __future__ import annotations
 

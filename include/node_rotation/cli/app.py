@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from node_rotation.cli import arguments as spelling
-from node_rotation.cli import checkups, commands, failures, freezing, options, render, statuses
+from node_rotation.cli import checking, checkups, commands, failures, freezing, options, render, statuses
 from node_rotation.cli.exits import ExitCode, of_error
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
@@ -50,6 +50,13 @@ def common(
 ) -> None:
     """Replaces the nodes of Kubernetes clusters on AWS when a new machine image comes out."""
     context.obj = Globals(fleet, output)
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Reads the fleet file with all that is checked of it. Asks nobody: no AWS, no cluster."""
+    said = _globals(context)
+    raise typer.Exit(checking.check(said.fleet, said.output))
 
 
 @app.command()
