@@ -66,13 +66,16 @@ class BadInputError(PermanentError):
 def happening_at(place: str) -> Iterator[None]:
     """Name a place in what goes wrong inside, where several are asked and the error itself can't tell which.
 
+    What the error names of it already, the account's region say, is not said twice.
+
     :param place: e.g. ``account eu-central-1 (aws_prod) of prod.eu-1``.
     """
     try:
         yield
     except BlockedError as error:
         found = error.blocked
-        raise BlockedError(Blocked(found.reason, (*found.objects, place), found.remedy)) from error
+        objects = (*(what for what in found.objects if what not in place), place)
+        raise BlockedError(Blocked(found.reason, objects, found.remedy)) from error
     except TransientError as error:
         raise TransientError(f"{place}: {error}", error.retry_after_s) from error
     except RotationError as error:

@@ -26,7 +26,7 @@ from node_rotation.configuration.clusters import Cluster as Cluster
 from node_rotation.configuration.clusters import Environment as Environment
 from node_rotation.configuration.clusters import Layer, no_twins
 from node_rotation.configuration.clusters import NodeGroup as NodeGroup
-from node_rotation.configuration.complaint import explain
+from node_rotation.configuration.complaint import ContradictionError, explain
 from node_rotation.configuration.night import Night
 from node_rotation.configuration.words import said
 from node_rotation.errors import BadInputError
@@ -167,7 +167,7 @@ class Fleet(Value):
     def _names_apart(self) -> Fleet:
         no_twins("environment", [env.name for env in self.environments])
         clusters = [c for env in self.environments for c in env.clusters]
-        no_twins("cluster", [c.name for c in clusters])
+        _called_once(self.names)
         places = [f"{g.address} in {_account(c)}" for c in clusters for g in c.groups]
         no_twins("Auto Scaling group", places)
         return self
@@ -344,6 +344,20 @@ def not_managed(settings: Settings, run: Mapping[str, Any]) -> None:
                 f"{where}: strategy",
                 f"managed is for groups of kind eks-managed, and {group.name} is of kind {group.kind}.",
                 "Use surge, detach or terminate_first; eks-managed groups have strategy managed by themselves.",
+            )
+
+
+def _called_once(clusters: Sequence[str]) -> None:
+    """Refuse clusters of one name: commands and runs know a cluster by its name alone.
+
+    :param clusters: every ``environment.cluster``.
+    """
+    for name in clusters:
+        called = [other for other in clusters if other.partition(".")[2] == name.partition(".")[2]]
+        if len(called) > 1:
+            raise ContradictionError(
+                f"clusters {' and '.join(called)} have one name",
+                "Cluster names are unique over all environments: rename one of them.",
             )
 
 

@@ -101,7 +101,13 @@ WORKER_PATH = "environments[dev].clusters[dev-1].groups[workers]"
         (("environments", 0, "clusters", 0, "aws"), {}, "clusters[dev-1].aws.region", "is missing", "Add it"),
         (("environments",), [], "environments", "at least 1 is needed", "schema"),
         (("environments", 1, "name"), "dev", "(top)", "the same environment twice: dev", "schema"),
-        (("environments", 1, "clusters", 0, "name"), "dev-1", "(top)", "the same cluster twice: dev-1", "schema"),
+        (
+            ("environments", 1, "clusters", 0, "name"),
+            "dev-1",
+            "(top)",
+            "clusters dev.dev-1 and prod.dev-1 have one name",
+            "Cluster names are unique over all environments: rename one",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_path_and_a_remedy(tmp_path, path, value, where, problem, remedy):

@@ -17,6 +17,17 @@ Problem = Mapping[str, Any]
 """One of pydantic's errors."""
 
 
+class ContradictionError(ValueError):
+    """Settings that don't go together, each of which would do by itself: no example of one is of help.
+
+    :param remedy: what to write instead, a sentence.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.remedy = remedy
+
+
 def explain(
     error: ValidationError, data: Any, model: type[BaseModel], *, schema: str = SCHEMA, assigned: bool = False
 ) -> tuple[str, str, str]:
@@ -37,6 +48,8 @@ def explain(
     if first[0]["type"] == "extra_forbidden":
         remedy = _suggest(loc, model, schema, assigned=assigned)
         return where, f"there is no such setting{more}.", remedy
+    if isinstance(why := first[0].get("ctx", {}).get("error"), ContradictionError):
+        return where, f"{why}{more}.", why.remedy
     shown = _example(model, loc, first[0], assigned=assigned)
     if first[0]["type"] == "missing":
         return where, f"is missing{more}.", f"Add it{f', e.g. {shown}' if shown else ''}; {schema} describes it."
@@ -117,7 +130,10 @@ def _suggest(loc: Sequence[int | str], model: type[BaseModel], schema: str, *, a
 
 
 def _closest(problem: Problem) -> str:
-    close = difflib.get_close_matches(str(problem.get("input")), expectation.choices(problem), n=1, cutoff=0.5)
+    """What was meant: whose beginning was given, else one like it."""
+    given, known = str(problem.get("input")), expectation.choices(problem)
+    begun = [name for name in known if given and name.lower().startswith(given.lower())]
+    close = begun or difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     return f"Did you mean {close[0]!r}? " if close else ""
 
 

@@ -11,6 +11,7 @@ import yaml
 from tests.node_rotation.cli.conftest import Cli
 
 from node_rotation.cli import session
+from node_rotation.clients.connect import account
 from node_rotation.errors import TransientError
 from node_rotation.fleet import AwsAccess
 from node_rotation.testing.world import MemoryWorld
@@ -72,15 +73,27 @@ def test_an_account_that_is_away_keeps_nobody_from_freezing_in_the_next(
     fleet["environments"].insert(0, {"name": "lab", "clusters": [away]})
     fleet_file.write_text(yaml.safe_dump(fleet))
 
-    def account(access: AwsAccess) -> Any:
+    def known(access: AwsAccess) -> Any:
         if access.region == "eu-west-1":
             raise TransientError("AWS is away")
         return world.cloud
 
-    monkeypatch.setattr(session, "account", account)
+    monkeypatch.setattr(session, "account", known)
     assert cli("freeze", world.image_id("base-new"), "--reason", "bad").code == 0
     unknown = cli("freeze", "ami-00000000000000000", "--reason", "bad")
     assert (
         unknown.code,
         "account eu-west-1 (connection aws_default, profile of the shell) of lab.away: AWS is away" in unknown.err,
     ) == (1, True)
+
+
+def test_an_account_whose_profile_is_nowhere_is_named_once(
+    cli: Cli, fleet_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = yaml.safe_load(fleet_file.read_text())
+    fleet["environments"][0]["clusters"][0]["aws"]["profile"] = "never-written"
+    fleet_file.write_text(yaml.safe_dump(fleet))
+    monkeypatch.setattr(session, "account", account)
+    ran = cli("unfreeze", "ami-00000000000000000", "--reason", "fixed")
+    place = "account eu-central-1 (connection aws_default, profile never-written) of dev.dev"
+    assert (ran.code, f"could not be found ({place}). Remedy: Correct aws.profile" in ran.err) == (3, True), ran.err

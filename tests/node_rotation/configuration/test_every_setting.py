@@ -138,6 +138,8 @@ def accepted(model: type[BaseModel], document: dict[str, Any]) -> bool:
         ("PromotionPolicy", {"after": "staging"}, "'staging' is not previous or a list. E.g. after: previous"),
         ("PromotionPolicy", {"after": [3]}, "after[0]: 3 is not a text: put it in quotes. E.g. after: ['3']"),
         ("ImageSource", {"owner": 123456789012}, "123456789012 is not a text: put it in quotes. E.g. owner: '1234567"),
+        ("NodeGroup", {**GROUP, "kind": "eks"}, "is not one of asg, eks-managed, kops. Did you mean 'eks-managed'?"),
+        ("NodeGroup", {**GROUP, "kind": "kop"}, "Did you mean 'kops'?"),
         ("NodeGroup", {**GROUP, "asg": None}, "node group 'workers' needs either asg or asg_tags"),
         ("NodeGroup", {**GROUP, "asg_tags": {"a": "b"}}, "node group 'workers' has both asg and asg_tags: keep one"),
         ("Policy", {"suspend_processes": "AZRebalance"}, "is not a list. E.g. suspend_processes: [AZRebalance]"),
