@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from node_rotation import names
+from node_rotation.clearance.answers import Answers
 from node_rotation.clearance.freeze import Frozen
 from node_rotation.clearance.freezes import ConnectAccount, Freezes
 from node_rotation.clients import checks
@@ -231,6 +232,7 @@ def make_run(
     outside: Outside | None = None,
     others: Connect | None = None,
     accounts: ConnectAccount | None = None,
+    answers: Answers | None = None,
 ) -> Run:
     """Everything the steps need.
 
@@ -239,12 +241,13 @@ def make_run(
     :param outside: None is the network and the programs of this machine.
     :param others: makes the clients of the fleet's other clusters, for promotion.
     :param accounts: makes the client of another account, for frozen images.
+    :param answers: what other clusters showed, shared with other runs of this process.
     """
     planned = {group.name: group.asg for group in plan.groups}
     shared = look or SharedLook(lambda: observe(settings, cloud, cluster, clock, planned), clock, settings.policy.poll)
     freezes = Freezes(settings, cloud, clock, accounts)
     world = (cloud, cluster, clock, shared, outside or this_machine())
-    return Run(run_id, plan, settings, *world, Others(others), freezes)
+    return Run(run_id, plan, settings, *world, Others(others, answers), freezes)
 
 
 def _candidates(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Protocol
 
+from node_rotation.clearance.answers import Answer, Answers
 from node_rotation.clearance.freezes import Freezes
 from node_rotation.errors import BlockedError, TransientError
 from node_rotation.fleet import Settings
@@ -61,10 +62,11 @@ class Others:
     """The other clusters of the fleet, reached when they are asked and then kept.
 
     :param connect: None for a run that can't reach any.
+    :param answers: shared by all runs of the process; None: each question is asked anew.
     """
 
-    def __init__(self, connect: Connect | None = None) -> None:
-        self._connect = connect
+    def __init__(self, connect: Connect | None = None, answers: Answers | None = None) -> None:
+        self._connect, self._answers = connect, answers
         self._reached: dict[str, tuple[Cloud, Cluster]] = {}
 
     def reach(self, settings: Settings) -> tuple[Cloud, Cluster]:
@@ -80,6 +82,10 @@ class Others:
         if settings.name not in self._reached:
             self._reached[settings.name] = self._connect(settings)
         return self._reached[settings.name]
+
+    def asked(self, question: str, clock: Clock, believed_s: float, ask: Callable[[], Answer]) -> Answer:
+        """An answer about another cluster, as :meth:`Answers.get` gives it."""
+        return self._answers.get(question, clock, believed_s, ask) if self._answers else ask()
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

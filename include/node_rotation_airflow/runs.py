@@ -7,6 +7,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakValueDictionary
 
+from node_rotation.clearance.answers import Answers
 from node_rotation.fleet import AwsAccess, Settings
 from node_rotation.outside import Outside
 from node_rotation.run import Run
@@ -25,6 +26,8 @@ _kept: OrderedDict[Key, Run] = OrderedDict()
 _opening: WeakValueDictionary[Key, threading.Lock] = WeakValueDictionary()
 """One for each run that is being opened: an account that does not answer keeps no other run waiting."""
 _lock = threading.Lock()
+_answers = Answers()
+"""What clusters show to runs that wait for them."""
 
 
 class World(NamedTuple):
@@ -138,5 +141,6 @@ def _made(run_id: str, rotation: Rotation, *, commands: bool) -> Run:
         *world,
         outside=outside(commands=commands),
         others=others,  # whom the plan did not ask
+        answers=_answers,
         accounts=known_from_the_plan()(account),
     )

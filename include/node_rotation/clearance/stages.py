@@ -18,6 +18,8 @@ from node_rotation.run import Run
 from node_rotation.steps.scene import gone, staying
 from node_rotation.world.snapshot import Snapshot
 
+BELIEVED = 12
+"""For so many times the shared look's seconds one look at another cluster does for all runs that wait for it."""
 Stages = Mapping[str, Sequence[Stage]]
 """A group of the plan → the groups it is promoted from."""
 
@@ -85,13 +87,22 @@ def _there(run: Run, settings: Settings, wanted: Sequence[str]) -> Mapping[str, 
     if not wanted:
         return {}
     told = settings.only(wanted)
+    believed_s = BELIEVED * run.settings.policy.poll
+    found = run.others.asked(told.model_dump_json(), run.clock, believed_s, lambda: _looked(run, told))
+    if isinstance(found, UnreachableError):
+        raise found.with_traceback(None)  # else it grows with every run that is told
+    return found
+
+
+def _looked(run: Run, told: Settings) -> Mapping[str, _Shown] | UnreachableError:
+    """What a cluster shows of the groups that are told apart, now."""
     try:
-        cloud, cluster = run.others.reach(settings)
+        cloud, cluster = run.others.reach(told)
         snapshot = observe(told, cloud, cluster, run.clock)
         known = {i: cloud.image(i) for i in sorted({one.image_id for one in snapshot.instances.values()})}
-        asgs = {g.name: asg_name(g, settings, cloud) for g in told.cluster.groups}
+        asgs = {g.name: asg_name(g, told, cloud) for g in told.cluster.groups}
     except RotationError as error:
-        raise unreachable(settings, error) from error
+        return unreachable(told, error)
     eks = {name: chosen_by(snapshot.managed[asg]) for name, asg in asgs.items() if asg in snapshot.managed}
     return {o.group: _Shown(o, tuple(_machines(snapshot, asgs[o.group], known))) for o in told.origins(eks)}
 

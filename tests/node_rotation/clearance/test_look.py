@@ -13,6 +13,7 @@ from tests.node_rotation.masters import kops, probed
 
 from node_rotation import detect, engine, lock
 from node_rotation.clearance import look as clearance
+from node_rotation.clearance.answers import Answers
 from node_rotation.clearance.look import Superseded
 from node_rotation.errors import TransientError
 from node_rotation.fleet import Fleet, Settings
@@ -65,14 +66,14 @@ class Land:
         world = self.worlds[settings.name]
         return world.cloud, world.cluster
 
-    def run(self, name: str, **policy: Any) -> Run:
+    def run(self, name: str, answers: Answers | None = None, **policy: Any) -> Run:
         world = self.worlds[f"{name}.{name}"]
         settings = discover(self.fleet.settings(name, policy), world.cloud)
         reached = (world.cloud, world.cluster, world.clock)
         snapshot = detect.observe(settings, *reached)
         drift = detect.detect(settings, "workers", *reached, snapshot=snapshot)
         plan = make_plan(settings, [drift], snapshot, world.clock.now())
-        return detect.make_run(f"run-{name}", plan, settings, *reached, others=self.connect)
+        return detect.make_run(f"run-{name}", plan, settings, *reached, others=self.connect, answers=answers)
 
     def publish(self, name: str) -> None:
         for world in self.worlds.values():
@@ -230,6 +231,21 @@ def test_a_machine_that_is_put_aside_or_on_its_way_out_holds_nobody(lifecycle: s
         assert "1 of 3 machines do not run" in why(answer)
     else:
         assert isinstance(answer, Done)
+
+
+def test_runs_of_one_process_that_wait_for_a_cluster_share_one_look_at_it_for_a_while() -> None:
+    land, answers = Land(), Answers()
+    waiting = [land.run("prod", answers) for _ in range(3)]
+    asked = land.dev.journal.calls["DescribeAutoScalingGroups"]
+
+    said = {why(clearance.look(run)) for run in waiting}
+    assert "2 of 2 machines do not run" in said.pop()
+    once = land.dev.journal.calls["DescribeAutoScalingGroups"] - asked
+    land.prod.clock.wait(clearance.LOOKS_APART * waiting[0].settings.policy.poll)
+    clearance.look(waiting[0])
+
+    assert land.dev.journal.calls["DescribeAutoScalingGroups"] - asked == 2 * once
+    assert said == set()
 
 
 def test_an_environment_that_cannot_be_asked_holds() -> None:
