@@ -288,7 +288,11 @@ class Policy(Value):
     suspend_processes: tuple[Process, ...] = Field(
         default=(Process.AZ_REBALANCE,), description="of the Auto Scaling group, for the run; restored exactly"
     )
-    lock_duration: Duration = Field(default=600.0, gt=0, description="a run silent for this long is dead")
+    lock_duration: Duration = Field(
+        default=600.0,
+        gt=0,
+        description="a run silent for `lock_duration` and a quarter (12.5 minutes by default) is dead",
+    )
     poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
     priority: int = Field(default=0, description="groups with a higher one go first")
     approval: ApprovalPolicy = ApprovalPolicy()
