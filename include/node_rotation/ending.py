@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from math import inf
+from typing import TypeVar
 
 from node_rotation.errors import RotationError, TransientError
 from node_rotation.outcome import Blocked, Waiting
@@ -16,6 +17,20 @@ DEAF_S = 1800.0
 """How long AWS or the API server may give no answer, or refuse, before the run gives up."""
 RETRY_S = 5.0
 """So often is tried again what was refused: credentials are renewed, certificates replaced."""
+GOES_ON = "interrupted while everything is given back, which goes on: press Ctrl-C again to leave it as it is"
+Given = TypeVar("Given")
+
+
+def insisting(give_back: Callable[[], Given], note: Callable[[str], None]) -> Given:
+    """Give back in spite of one interrupt: all of it is idempotent, so it is begun again. The next one ends it.
+
+    :param note: told that it goes on.
+    """
+    try:
+        return give_back()
+    except KeyboardInterrupt:
+        note(GOES_ON)
+        return give_back()
 
 
 @dataclass(slots=True)

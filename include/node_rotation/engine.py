@@ -10,7 +10,7 @@ from node_rotation import lock, sweep
 from node_rotation.admission import Refuse
 from node_rotation.clearance import look as clearance
 from node_rotation.clearance.look import Superseded
-from node_rotation.ending import DEAF_S, Ending
+from node_rotation.ending import DEAF_S, Ending, insisting
 from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
@@ -98,10 +98,17 @@ class Result:
         return not undone and (self.verdict is None or self.verdict.ok)
 
 
+class RotationInterruptedError(KeyboardInterrupt):
+    """Interrupted twice while everything was given back: what is left is a sweep's, or the next run's, to put back."""
+
+
 def rotate(run: Run, on_event: Callable[[Event], None] | None = None) -> Result:
     """Carry out a run's plan to its end; whatever happens, it ends with restore and verify.
 
+    A KeyboardInterrupt ends it early. What gives back goes on in spite of one, and is ended by the next.
+
     :param on_event: told what happens, for progress displays.
+    :raises RotationInterruptedError: by that one.
     """
     started = run.clock.now()
     if run.plan.blockers:
@@ -164,22 +171,34 @@ class _Rotation:
         if isinstance(cleared, Blocked):
             return Result(started, self.run.clock.now(), blocked=cleared)
         try:
+            return self._carried_out(started)
+        except KeyboardInterrupt as error:
+            raise RotationInterruptedError from error
+
+    def _carried_out(self, started: float) -> Result:
+        try:
             blocked = self._forward()
         except KeyboardInterrupt:
             remedy = "Start it again: it goes on with what is left."
             blocked = Blocked("the rotation was interrupted", self._objects, remedy)
+            with suppress(KeyboardInterrupt):
+                self._note("the rotation was interrupted: everything is given back")
         except Exception:
-            self._restore()
+            insisting(self._restore, self._note)
             raise
+        return insisting(lambda: self._ended(started, blocked), self._note)
+
+    def _ended(self, started: float, blocked: Blocked | None) -> Result:
         ending = self._restore()
-        self.skipped += [m.batch.name for m in self.moving]
         ended = self.run.clock.now()
         verdict = ending.verify(self.ledger.updated if self.ledger else ())
-        outcome = (tuple(self.passed), tuple(self.failed), tuple(self.skipped))
+        skipped = (*self.skipped, *(m.batch.name for m in self.moving))
         return Result(
             started,
             ended,
-            *outcome,
+            tuple(self.passed),
+            tuple(self.failed),
+            skipped,
             blocked,
             verdict,
             self.ledger,
@@ -358,6 +377,7 @@ class _Rotation:
         self.tell(BatchWaits(now, moving.batch.name, moving.name, outcome.reasons, moving.since or now))
 
     def _restore(self) -> Ending:
+        self.run.look.forget()  # whoever was interrupted may have changed what it shows
         with suppress(RotationError):  # what others did goes on record while there is a ledger for it
             notice(self.run)
         self._remember()

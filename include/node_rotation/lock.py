@@ -40,6 +40,11 @@ def read(run: Run) -> Ledger | None:
     return found.ledger if found else None
 
 
+def dead_after_s(duration_s: float) -> float:
+    """How long a lock of this duration must be silent until its holder counts as dead."""
+    return duration_s * SKEW
+
+
 def expired(lease: Lease, now: float) -> bool:
     """True if the lock's holder has been silent for its duration and a margin.
 
@@ -47,7 +52,7 @@ def expired(lease: Lease, now: float) -> bool:
     they reconcile first, so a wrong guess costs time, never machines. (client-go, leaderelection: a candidate
     acts on the time *it* observed the record unchanged.)
     """
-    return now - lease.renewed_at > lease.duration_s * SKEW
+    return now - lease.renewed_at > dead_after_s(lease.duration_s)
 
 
 def inherited(run: Run) -> str:

@@ -65,8 +65,8 @@ def holding(settings: Settings, cloud: Cloud, cluster: Cluster, clock: Clock, ho
     """
     plan = empty_plan("one-machine", settings, clock.now())
     run = make_run(holder, plan, settings, cloud, cluster, clock)
-    lock.acquire(run)
     try:
+        lock.acquire(run)
         yield run
     finally:
         lock.release(run)

@@ -87,7 +87,7 @@ def status(cluster: str, lease: Lease, ledger: Ledger, now: float) -> Status:
     :param now: epoch seconds.
     """
     silent_s = now - lease.renewed_at
-    dead_in_s = 0.0 if lock.expired(lease, now) else lease.duration_s * lock.SKEW - silent_s
+    dead_in_s = 0.0 if lock.expired(lease, now) else lock.dead_after_s(lease.duration_s) - silent_s
     begun = [baseline.taken_at for baseline in ledger.groups.values()] + [claim.since for claim in ledger.claims]
     return Status(
         cluster=cluster,

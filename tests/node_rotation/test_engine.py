@@ -11,7 +11,9 @@ from tests.node_rotation.crashes import after, dies_at_the_last, plan_for, rotat
 from node_rotation import ending, engine, lock, names, sweep
 from node_rotation.ledger import parse
 from node_rotation.model import StepName
+from node_rotation.run import Run
 from node_rotation.testing import seeds
+from node_rotation.testing.faults import Mutation
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -154,6 +156,79 @@ def test_interrupted_it_heals_and_gives_the_lock_back() -> None:
     result = engine.rotate(run, stop)
     assert result.blocked is not None
     world.clock.wait(30.0)
+    assert after(world).clean
+
+
+def interrupted_at(world: MemoryWorld, run: Run, *mutations: int) -> tuple[engine.Result, list[str]]:
+    """Ctrl-C at the first drain, then after each of these changes, counted from there; how it ended, and what was said.
+
+    :raises RotationInterruptedError: as the engine does.
+    """
+    notes: list[str] = []
+    changed: list[str] = []
+
+    def change(mutation: Mutation) -> None:
+        changed.append(mutation.action)
+        if len(changed) in mutations:
+            raise KeyboardInterrupt
+
+    def stop(event: engine.Event) -> None:
+        if isinstance(event, engine.Note):
+            notes.append(event.text)
+        if isinstance(event, engine.BatchMoved) and event.step == "drain":
+            world.journal.on_mutation = change
+            raise KeyboardInterrupt
+
+    return engine.rotate(run, stop), notes
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+def test_one_ctrl_c_while_everything_is_given_back_loses_nothing_whenever_it_comes(strategy: str) -> None:
+    at, told = 1, True
+    while told:
+        world = MemoryWorld.simple(3, replicas=6)
+        result, notes = interrupted_at(world, run_for(world, strategy=strategy), at)
+        told = ending.GOES_ON in notes
+        assert result.blocked is not None
+        assert "the rotation was interrupted: everything is given back" in notes
+        assert not world.residue(), at
+        world.clock.wait(30.0)
+        assert after(world).clean, at
+        at += 1
+    assert at > 8
+
+
+@pytest.mark.parametrize("strategy", ["detach", "surge"])
+def test_the_next_one_leaves_it_to_whoever_finds_the_lock_silent(strategy: str) -> None:
+    world = MemoryWorld.simple(3, replicas=6)
+    run = run_for(world, strategy=strategy)
+    with pytest.raises(engine.RotationInterruptedError):
+        interrupted_at(world, run, 1, 2)
+    lease = world.cluster.lease()
+    assert lease is not None
+    assert lease.holder == run.id
+
+    world.journal.on_mutation = None
+    world.clock.wait(lock.dead_after_s(lease.duration_s) + 1.0)
+    swept = sweep.until_done(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+
+    assert f"took over the lock from {run.id}" in swept.did
+    assert not swept.left
+    world.clock.wait(30.0)
+    assert after(world).clean
+
+
+def test_a_rotation_that_is_through_is_through_if_it_is_interrupted_at_its_end() -> None:
+    world = MemoryWorld.simple(1)
+
+    def stop(mutation: Mutation) -> None:
+        if mutation.action == "ResumeProcesses":
+            world.journal.on_mutation = None
+            raise KeyboardInterrupt
+
+    world.journal.on_mutation = stop
+    assert rotate(world).ok
+    assert world.journal.on_mutation is None
     assert after(world).clean
 
 

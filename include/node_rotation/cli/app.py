@@ -7,13 +7,14 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from typing import Annotated, Any
 
 import typer
 
 from node_rotation.cli import arguments as spelling
-from node_rotation.cli import checking, checkups, commands, failures, freezing, options, render, statuses
-from node_rotation.cli.exits import ExitCode, of_error
+from node_rotation.cli import checking, checkups, commands, failures, freezing, options, render, signals, statuses
+from node_rotation.cli.exits import ExitCode, of_error, of_signals
 from node_rotation.cli.options import Output
 from node_rotation.errors import RotationError
 
@@ -180,34 +181,35 @@ def run(arguments: Sequence[str] | None) -> int:
     :param arguments: what follows the program's name; None takes this process' own.
     """
     try:
-        code = _ran(arguments)
-        sys.stdout.flush()
+        with signals.as_interrupts() as heard:
+            code = _ran(arguments, heard)
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has heard enough; what is left of it goes nowhere
         render.into_nowhere(sys.stdout)
         return ExitCode.ERROR
     return code
 
 
-def _ran(arguments: Sequence[str] | None) -> int:
+def _ran(arguments: Sequence[str] | None, heard: Sequence[Signals]) -> int:
     typed = sys.argv[1:] if arguments is None else list(arguments)
     given = spelling.in_front(typed, spelling.valued(app))
     try:
         ended = typer.main.get_command(app).main(args=given, prog_name="node-rotation", standalone_mode=False)
     except RotationError as error:
-        return _fail(*of_error(error), failures.of(error), given)
+        return _fail(*of_error(error, heard), failures.of(error), given)
     except typer.TyperException as error:  # the wrong options; 2 would be taken for drift
         problem, remedy = spelling.misused(error, given)
         return _fail(ExitCode.ERROR, f"{problem} {remedy}", failures.said(problem, remedy=remedy), given)
     except BrokenPipeError:
         raise
-    except typer.Abort:  # the end of stdin where somebody was asked
-        ended = ExitCode.INTERRUPTED
+    except typer.Abort:  # interrupted, or the end of stdin, where somebody was asked
+        said = "interrupted before the plan was approved: nothing was touched."
+        return _fail(of_signals(heard), said, failures.said(said), given)
     except Exception as error:  # the last line of defence: whatever it is, it is a defect of ours
         problem, remedy = f"unexpected {type(error).__name__}: {error}.", "Please report it, with what --debug shows."
         return _fail(ExitCode.ERROR, f"{problem} {remedy}", failures.said(problem, remedy=remedy), given)
     if ended == ExitCode.INTERRUPTED:  # typer's, for Ctrl-C
-        said = "interrupted before a rotation was under way."
-        return _fail(ExitCode.INTERRUPTED, said, failures.said(said), given)
+        return _fail(of_signals(heard), "interrupted.", failures.said("interrupted."), given)
     return int(ended or ExitCode.OK)
 
 
@@ -215,7 +217,7 @@ def _fail(code: ExitCode, message: str, error: Mapping[str, Any], given: Sequenc
     """Tell a person on stderr, and a program that asked for JSON on stdout."""
     if "--debug" in given:
         traceback.print_exc()
-    print(f"node-rotation: {message}", file=sys.stderr)
+    render.complain(message)
     if failures.as_json(given):
         render.write_json({"schema_version": 1, "error": {**error, "exit_code": int(code)}})
     return code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,7 +147,8 @@ def _carry_out(session: Session, made: Plan, output: Output, *, yes: bool) -> Ex
         _show_plan(output, made, refused=True)
         return exits.of_plan(made)
     run = session.run(session.run_id(), made)
-    result = Notices.of(run).rotated() if made.blockers else engine.rotate(run)  # cleans up after a dead run
+    with interrupted.rotating(run):
+        result = Notices.of(run).rotated() if made.blockers else engine.rotate(run)  # cleans up after a dead run
     _show_plan(output, made, refused=True)  # last: what goes wrong before it is a document of its own
     if made.blockers:
         return exits.of_plan(made)
@@ -164,7 +164,7 @@ def _rotate(session: Session, made: Plan, output: Output, *, yes: bool) -> ExitC
     render.show_plan(out, made)
     approved_by = approve(made, session.settings.policy.approval, session.clock, out, yes=yes)
     notices = Notices.of(run)
-    with progress(made, session.clock, out) as on_event, told(session.clock, on_event):
+    with interrupted.rotating(run), progress(made, session.clock, out) as on_event, told(session.clock, on_event):
         result = notices.rotated(on_event)
     if output is Output.JSON:
         render.write_json({**render.result_document(run_id, made, result), "approved_by": approved_by})
@@ -181,7 +181,7 @@ def _show_plan(output: Output, made: Plan, *, refused: bool = False) -> None:
         render.show_plan(render.console(), made, blockers=not refused)
     if refused:
         for blocker in made.blockers:
-            print(f"node-rotation: {exits.say_blocker(blocker)}", file=sys.stderr)
+            render.complain(exits.say_blocker(blocker))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 from node_rotation.cli.failures import TRY_AGAIN
@@ -28,10 +29,13 @@ class ExitCode(IntEnum):
     ERROR = 1, "something went wrong: one message on stderr says what, where and what to do"
     FOUND = 2, "drift found, the plan is not empty, or a maintenance window closed before all was done"
     BLOCKED = 3, "blocked until somebody does something: the object and the remedy are named"
+    HUNG_UP = 129, "as 130, by SIGHUP: the connection to the terminal was lost"
     INTERRUPTED = (
         130,
-        "interrupted from the keyboard: a rotation before it was under way, a drain or a sweep at any time",
+        "interrupted by Ctrl-C: a rotation before its plan is carried out or while it gives everything back, "
+        "any other command at any time",
     )
+    TERMINATED = 143, "as 130, by SIGTERM: a job was cancelled, a pod or a service stopped"
 
 
 def of_drift(drifts: Iterable[GroupDrift]) -> ExitCode:
@@ -69,13 +73,25 @@ def of_result(result: Result) -> ExitCode:
     return ExitCode.FOUND if result.postponed and not left else ExitCode.ERROR
 
 
-def of_error(error: RotationError) -> tuple[ExitCode, str]:
+_OF_SIGNALS = {signal.SIGHUP: ExitCode.HUNG_UP, signal.SIGTERM: ExitCode.TERMINATED}
+
+
+def of_signals(heard: Sequence[signal.Signals]) -> ExitCode:
+    """What an interrupted command exits with, as shells have it: 128 and the number of the first signal.
+
+    :param heard: those that came; none is Ctrl-C.
+    """
+    return _OF_SIGNALS[heard[0]] if heard else ExitCode.INTERRUPTED
+
+
+def of_error(error: RotationError, heard: Sequence[signal.Signals] = ()) -> tuple[ExitCode, str]:
     """The exit code and the one message for an error of ours.
 
     :param error: what was raised.
+    :param heard: as :func:`of_signals` takes it.
     """
     if isinstance(error, MidwayError):
-        return ExitCode.INTERRUPTED, str(error)
+        return of_signals(heard), str(error)
     if isinstance(error, BlockedError):
         return ExitCode.BLOCKED, str(error)
     if isinstance(error, TransientError):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from node_rotation import names
 from node_rotation.configuration.durations import written
+from node_rotation.engine import RotationInterruptedError
 from node_rotation.errors import BlockedError, RotationError
+from node_rotation.lock import dead_after_s
 from node_rotation.machine import Machine
 from node_rotation.outcome import Blocked
 from node_rotation.run import Run
 from node_rotation.steps.scene import busy_pods, gone, stays
+from node_rotation.sweep import SweepInterruptedError
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
@@ -19,6 +23,33 @@ AGAIN = "Run the same command again: it goes on from there."
 
 class MidwayError(BlockedError):
     """Somebody pressed Ctrl-C after something was changed, or may have been."""
+
+
+@contextmanager
+def rotating(run: Run) -> Iterator[None]:
+    """A rotation that is not to give everything back, or a dead run's remains, to the end.
+
+    :raises MidwayError: then.
+    """
+    cluster, lock_duration_s = run.settings.name, run.settings.policy.lock_duration
+    try:
+        yield
+    except RotationInterruptedError as error:
+        raise _giving_back(cluster, run.id, lock_duration_s) from error
+    except SweepInterruptedError as error:
+        raise sweep(cluster, error.did, lock_duration_s) from error
+
+
+def _giving_back(cluster: str, run: str, lock_duration_s: float) -> MidwayError:
+    left = "its lock, sizes, suspended processes, cordons, taints and a closed intake may be left"
+    why = f"the rotation was interrupted while it gave everything back: {left}"
+    remedy = f"Once its lock was silent for {_silent(lock_duration_s)}, node-rotation sweep {cluster} puts that back, "
+    remedy += f"and so does the hourly sweep; node-rotation rotate {cluster} does so and goes on."
+    return MidwayError(Blocked(why, (f"cluster {cluster}", f"run {run}"), remedy))
+
+
+def _silent(lock_duration_s: float) -> str:
+    return written(dead_after_s(lock_duration_s))
 
 
 def drain(run: Run, machine: Machine, *, detached: bool, for_good: bool) -> MidwayError:
@@ -86,10 +117,10 @@ def sweep(cluster: str, did: Sequence[str], lock_duration_s: float) -> MidwayErr
     """A sweep of one cluster, after others perhaps.
 
     :param cluster: the one it was at.
-    :param did: what it did, there and elsewhere.
-    :param lock_duration_s: of that cluster: so long nobody else takes what the sweep may hold.
+    :param did: what it did, there and elsewhere; not what it was at when it was interrupted.
+    :param lock_duration_s: of that cluster: so long, and a quarter, nobody else takes what the sweep may hold.
     """
-    done = "; ".join(did) or "it had done nothing yet"
+    done = f": {'; '.join(did)}" if did else ""
     remedy = f"Go on with: node-rotation sweep {cluster}. The lock that it may have left there is another's to take "
-    remedy += f"once it was silent for {written(lock_duration_s)}; the hourly sweep does so too."
-    return MidwayError(Blocked(f"the sweep was interrupted at {cluster}: {done}", (f"cluster {cluster}",), remedy))
+    remedy += f"once it was silent for {_silent(lock_duration_s)}; the hourly sweep does so too."
+    return MidwayError(Blocked(f"the sweep was interrupted at {cluster}{done}", (f"cluster {cluster}",), remedy))

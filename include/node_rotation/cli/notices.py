@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from node_rotation import engine, notify
+from node_rotation.cli.render import complain
 from node_rotation.configuration.notify_policy import Notify
 from node_rotation.engine import BatchMoved, Event, Result
 from node_rotation.errors import RotationError
@@ -75,9 +75,13 @@ class Notices:
         return None
 
     def _ended(self, result: Result) -> None:
-        if self.receivers:
+        if not self.receivers:
+            return
+        try:
             self._tell(notify.ended(report(self.run.plan, result), self.run.id))
+        except KeyboardInterrupt:  # the rotation has ended all the same, and its answer is still to come
+            complain("interrupted while its end was told: perhaps not everybody was")
 
     def _tell(self, notice: Notice | None) -> None:
         for line in notify.send(self.run.outside.http, self.receivers, notice) if notice else ():
-            print(f"node-rotation: {line}", file=sys.stderr)
+            complain(line)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,6 +28,15 @@ PIPE_WIDTH = 200  # nobody's terminal: long names are not to be wrapped in a log
 class Outliving(Console):
     """Goes on in silence once nobody reads any more: a rotation must not end because ``head`` has seen enough."""
 
+    def _check_buffer(self) -> None:
+        """Rich minds broken pipes alone; a terminal that is gone is EIO."""
+        try:
+            super()._check_buffer()
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            self.on_broken_pipe()
+
     def on_broken_pipe(self) -> None:
         """Not rich's own way, which ends the process."""
         self.quiet = True
@@ -44,6 +55,17 @@ def console(*, stderr: bool = False) -> Console:
     """
     made = Outliving(stderr=stderr, highlight=False, soft_wrap=False)
     return made if made.is_terminal else Outliving(stderr=stderr, highlight=False, width=PIPE_WIDTH)
+
+
+def complain(message: str) -> None:
+    """Write one line to stderr; whoever waits for stdout gets that, too, where nobody reads this.
+
+    :param message: what went wrong.
+    """
+    try:
+        print(f"node-rotation: {message}", file=sys.stderr)
+    except OSError:
+        into_nowhere(sys.stderr)
 
 
 def write_json(document: Any) -> None:

@@ -104,7 +104,7 @@ class LocalCommands:
 
     def end(self, key: str) -> None:
         """End it, with everything that it started: asked first, then killed. Nothing if it is not ours."""
-        begun = self._begun.pop(key, None)
+        begun = self._begun.get(key)
         if begun is None:
             return
         for sign in (signal.SIGTERM, signal.SIGKILL) if begun.process.poll() is None else ():
@@ -113,6 +113,7 @@ class LocalCommands:
             with suppress(subprocess.TimeoutExpired):
                 begun.process.wait(keeper.GRACE_S)
         _read(begun, last=True)
+        self._begun.pop(key, None)  # not before: whoever is interrupted while it ends calls again
         begun.output.close()
         os.close(begun.pipe)
 

@@ -85,6 +85,19 @@ def test_a_defect_is_told_before_it_is_raised(
     ]
 
 
+def test_whoever_does_not_wait_for_the_telling_gets_the_answer(
+    cli: Cli, name: str, notify: Notify, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    notify({"url": "http://127.0.0.1:9"})
+    monkeypatch.setattr("node_rotation.notify.send", interrupted)
+    ran = cli("-o", "json", "rotate", name, "--yes")
+    assert (ran.code, ran.document["ok"]) == (0, True)
+    assert "perhaps not everybody was" in ran.err
+
+
 def test_a_receiver_that_refuses_is_a_line_and_no_failure(
     cli: Cli, name: str, receiver: Receiver, notify: Notify
 ) -> None:

@@ -164,6 +164,28 @@ def test_a_file_that_is_no_program_is_said_when_it_is_begun(commands: LocalComma
     assert (state.code, state.tail) == (126, (f"{script} can't be started: Exec format error",))
 
 
+def test_one_whose_end_was_interrupted_is_ended_by_the_next_call(
+    commands: LocalCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = tmp_path / "pid"
+    commands.begin(
+        KEY, python(f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"), {}
+    )
+    until(lambda: pid.exists() and pid.read_text() != "")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as pressed:
+        pressed.setattr(os, "killpg", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            commands.end(KEY)
+    commands.end(KEY)
+
+    until(lambda: _gone(int(pid.read_text())))
+    assert commands.state(KEY) is None
+
+
 def test_a_signal_is_a_code_as_shells_have_it(commands: LocalCommands) -> None:
     commands.begin(KEY, python("import os, signal; os.kill(os.getpid(), signal.SIGKILL)"), {})
     assert ended(commands).code == 137
