@@ -12,6 +12,9 @@ from node_rotation.workloads.rolling import to_roll
 from node_rotation.world.answers import EvictionAnswer, Misconfigured, PodGone, RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Budget, Node, Pod, Workload
 
+NEXT_RUN = "in the fleet file for the next run (each keeps its settings)"
+"""Where the remedy is a setting: it is named in the midst of runs, too, which read the fleet file once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Leave:
@@ -117,7 +120,7 @@ def decide_node(node: Node, policy: DrainPolicy, *, drain_started_at: float, now
         return None
     if policy.do_not_disrupt is PodRule.WAIT:
         return WaitFor(f"{asks}; drain.do_not_disrupt: wait")
-    remedy = "remove the annotation, or set drain.do_not_disrupt to evict or wait in the fleet file"
+    remedy = f"remove the annotation, or set drain.do_not_disrupt to evict or wait {NEXT_RUN}"
     return Block(Blocked(asks, (f"node {node.name}",), remedy))
 
 
@@ -235,7 +238,7 @@ def _by_rule(pod: Pod, policy: DrainPolicy, now: float) -> Block | WaitFor | Non
                 Blocked(
                     what,
                     (f"pod {pod.key}",),
-                    f"remove the pod, or set drain.{setting} to evict or wait in the fleet file",
+                    f"remove the pod, or set drain.{setting} to evict or wait {NEXT_RUN}",
                 )
             )
     for rule, setting, what in rules:

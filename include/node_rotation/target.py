@@ -13,6 +13,9 @@ from node_rotation.model import Blocker, Image, Target, TemplateVersion
 from node_rotation.policy import ImageSource
 from node_rotation.world.aws import Parameter, Template
 
+LEFT_OUT = "or leave the group out: --group names those that the run is about"
+"""One image for all of a run's groups (--image) may not be one for each of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidates:
@@ -258,7 +261,7 @@ def _fits(asked: _Asked, image: Image) -> None:
         raise _Refused(
             f"image {image.id} is for {image.architecture}, the machines of group {asked.group} are {wanted}",
             [f"image {image.id}", f"group {asked.group}"],
-            f"name an image for {wanted} (image.architecture: {wanted} in the fleet file)",
+            f"name an image for {wanted} (image.architecture: {wanted} in the fleet file), {LEFT_OUT}",
         )
 
 

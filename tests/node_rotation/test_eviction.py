@@ -73,6 +73,7 @@ def test_pods_that_would_lose_something_follow_the_policy(subject, setting):
     blocked = ask(subject, DrainPolicy(**{setting: "block"}))
     assert isinstance(blocked, Block)
     assert f"drain.{setting}" in blocked.blocked.remedy
+    assert "for the next run" in blocked.blocked.remedy
     assert isinstance(ask(subject, DrainPolicy(**{setting: "wait"})), WaitFor)
     assert ask(subject, DrainPolicy(**{setting: "evict"})) == Evict(None)
 

@@ -93,9 +93,9 @@ def test_a_deprecated_image_is_refused_unless_it_is_pinned():
 
 def test_an_image_for_another_architecture_is_refused():
     arm = image("ami-arm", 1, architecture="arm64")
-    assert "is for arm64, the machines of group workers are x86_64" in refusal(
-        ask(SSM, seen(arm, parameter=parameter(arm.id)))
-    )
+    choice = ask(SSM, seen(arm, parameter=parameter(arm.id)))
+    assert "is for arm64, the machines of group workers are x86_64" in refusal(choice)
+    assert "leave the group out: --group" in choice.blockers[0].remedy
 
 
 def test_the_templates_architecture_counts_where_nothing_runs():

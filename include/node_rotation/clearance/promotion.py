@@ -10,6 +10,9 @@ from node_rotation.clearance.lineage import same
 from node_rotation.model import Image
 from node_rotation.policy import Empty, PromotionPolicy
 
+BACK = "a newer image runs there: a run with skip_promotion=REASON does not wait for it to go back"
+"""What is said to a run that keeps an older image: it may mean to go back with its own cluster alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Machine:
@@ -67,9 +70,10 @@ def _of_stage(image: Image, stage: Stage, policy: PromotionPolicy, now: float) -
     on_it = [m for m in stage.machines if m.image is not None and same(m.image, image)]
     others = [m.id for m in stage.machines if m not in on_it]
     if others:
+        ahead = f"; {BACK}" if overtaken(image, (stage,)) else ""
         yield (
             f"{stage.name}: {len(others)} of {len(stage.machines)} machines do not run {image.id} ({image.name}) yet, "
-            f"{others[0]} for one"
+            f"{others[0]} for one{ahead}"
         )
         return
     since = [m.launched_at for m in on_it if m.ready]

@@ -9,7 +9,7 @@ from node_rotation.managed.ami_types import AMI_TYPES, OWNER, RECOMMENDED, AmiTy
 from node_rotation.managed.nodegroup import CUSTOM, ManagedGroup
 from node_rotation.model import Blocker, Image
 from node_rotation.policy import ImageSource
-from node_rotation.target import Choice
+from node_rotation.target import LEFT_OUT, Choice
 from node_rotation.world.aws import ScalingGroup, TemplateSpec
 from node_rotation.world.clients import Cloud
 
@@ -69,13 +69,13 @@ def completed(
         return choice
     if older := next((image for image in running if image.created > target.image.created), None):
         reason = f"EKS can't take node group {group.label} back from {older.id} to the older {target.image.id}"
-        return _without(choice, _refused(group, reason, "make a new node group, or name a newer image"))
+        return _without(choice, _refused(group, reason, f"make a new node group, name a newer image, {LEFT_OUT}"))
     if group.ami_type == CUSTOM:
         return _of_template(group, scaling, choice)
     release = _release(cloud, group, AMI_TYPES[group.ami_type], target.image)
     if not release:
         reason = f"image {target.image.id} ({target.image.name}) is no release of AMI type {group.ami_type}"
-        remedy = "name an image that AWS made for this AMI type and Kubernetes version"
+        remedy = f"name an image that AWS made for this AMI type and Kubernetes version, {LEFT_OUT}"
         return _without(choice, _refused(group, reason, remedy))
     templates = tuple(m.template for m in scaling.members if m.template is not None)  # EKS' own: no drift of ours
     return replace(choice, target=target.model_copy(update={"release": release, "based_on": None}), templates=templates)

@@ -196,7 +196,7 @@ def _timed_out(
 ) -> Blocked:
     keys = tuple(f"pod {p.key}{_held(p)}" for p in left)
     budgets = {f"pdb {b.key}" for p in left for b in covering(p, snapshot.budgets)}
-    forced = "drain.force_after in the fleet file deletes them past their budgets."
+    forced = "drain.force_after in the fleet file has the next run delete them past their budgets."
     then = forced if policy.force_after is None else f"then start again; in Airflow {CLEAR_BATCH}"
     remedy = f"Let these pods go, or make room in their budgets; {then}"
     what = "; ".join([*([f"{len(left)} pods did not leave"] if left else []), *kept])

@@ -320,7 +320,11 @@ def test_a_pinned_image_waits_even_for_an_environment_that_went_on() -> None:
     land.publish("base-newest")
     assert engine.rotate(land.run("dev")).ok
 
-    assert "2 of 2 machines do not run" in why(clearance.look(prod))
+    said = why(clearance.look(prod))
+    assert "2 of 2 machines do not run" in said
+    assert said.endswith("; a newer image runs there: a run with skip_promotion=REASON does not wait for it to go back")
+    alone = land.run("prod", image={"id": land.prod.image_id("base-new")}, skip_promotion="INC-123")
+    assert isinstance(clearance.look(alone), Done)
 
 
 def test_an_environment_before_that_went_on_supersedes() -> None:

@@ -67,6 +67,15 @@ def test_an_environment_that_went_on_to_a_newer_image_overtakes():
     assert overtaken(NEW, [stage(machine("i-1"), machine("i-2", OLD))]) == ""
 
 
+def test_who_goes_back_is_told_how_not_to_wait_for_those_who_have_not():
+    (reason,) = waits(OLD, [stage(machine("i-1"))], DAY, NOW)
+    assert reason.endswith(
+        "i-1 for one; a newer image runs there: a run with skip_promotion=REASON does not wait for it to go back"
+    )
+    (other,) = waits(OLD, [Stage("staging.eu-1 group batch", (machine("i-1"),), overtakes=False)], DAY, NOW)
+    assert other.endswith("i-1 for one")
+
+
 def test_a_copy_in_another_region_is_the_same_image_and_a_namesake_of_another_owner_is_not():
     copy = NEW.model_copy(update={"id": "ami-copy", "owner": "2", "name": "other", "copied_from": NEW.id})
     assert same(NEW, copy)

@@ -90,14 +90,18 @@ def test_a_release_that_does_not_exist_is_refused() -> None:
 
 def test_a_pinned_image_must_be_a_release_of_the_type() -> None:
     memory = world(images=CUSTOM)
-    assert "is no release of AMI type" in only(drift(memory, image=memory.image_id("mine-2")))
+    found = drift(memory, image=memory.image_id("mine-2"))
+    assert "is no release of AMI type" in only(found)
+    assert "leave the group out: --group" in found.blockers[0].remedy
     assert drift(memory, image=memory.image_id(NEW)).blockers == ()
 
 
 def test_eks_takes_no_group_back_to_an_older_release() -> None:
     memory = world()
     assert rotate(memory).ok
-    assert "can't take node group dev/workers back" in only(drift_with_release(memory, OLD_RELEASE))
+    found = drift_with_release(memory, OLD_RELEASE)
+    assert "can't take node group dev/workers back" in only(found)
+    assert "leave the group out: --group" in found.blockers[0].remedy
 
 
 @pytest.mark.parametrize("source", [{"ssm": "/images/base/current"}, {"owner": "self", "name": "base-*"}])

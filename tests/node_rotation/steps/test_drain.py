@@ -124,6 +124,7 @@ def test_a_pod_whose_end_never_comes_is_named_in_time() -> None:
     result, _ = heard(world)
     ((_, why),) = result.failed
     assert "1 pods did not leave: 2 min 0 s are over" in why.reason
+    assert "force_after in the fleet file has the next run" in why.remedy
     assert why.objects[0].startswith("pod default/stuck-")
     assert why.objects[0].endswith(", terminating")
 
