@@ -100,9 +100,7 @@ def acquire(run: Run) -> Ledger:
     lease = _read(run)
     if lease is not None and lease.holder:
         _check(run, lease)
-        ledger = _ledger(lease)
-        _renew(run, lease)
-        return ledger
+        return _renewed(run, Held(lease, _ledger(lease))).ledger
     ledger = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
     annotations = {names.LEDGER: dump(ledger)}
     if lease is not None:  # somebody took its holder out of it
@@ -145,7 +143,7 @@ def require(run: Run) -> Held:
             )
         )
     _check(run, found.lease)
-    return Held(_renew(run, found.lease), found.ledger)
+    return _renewed(run, found)
 
 
 def keep(run: Run, seen: Lease | None) -> None:
@@ -233,6 +231,12 @@ def _check(run: Run, lease: Lease) -> None:
             "Wait for that run, or stop it; a dead one is swept once its lock has expired.",
         )
     )
+
+
+def _renewed(run: Run, found: Held) -> Held:
+    """Lease and ledger of one moment: whoever was faster than the renewal may have changed the ledger as well."""
+    lease = _renew(run, found.lease)
+    return Held(lease, _ledger(lease))
 
 
 def _renew(run: Run, lease: Lease) -> Lease:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.node_rotation.crashes import rotate, run_for
 
@@ -58,6 +60,36 @@ def test_two_actors_of_a_run_lose_no_change() -> None:
 
     assert {c.batch for c in lock.change(one, slow).claims} == {"workers/1", "workers/2"}
     assert len(tries) == 2
+
+
+def a_renewal_meets_a_change(monkeypatch: pytest.MonkeyPatch, world: MemoryWorld) -> None:
+    """The lock has to be renewed; before the next call that renews it arrives, another actor of the run claims."""
+    world.clock.wait(60.0)
+    update = world.cluster.update_lease
+
+    def overtaken(*args: Any, **fields: Any) -> Lease:
+        monkeypatch.undo()
+        lock.change(run_for(world), lambda now: now.with_claim(claim("workers/2")))
+        return update(*args, **fields)
+
+    monkeypatch.setattr(world.cluster, "update_lease", overtaken)
+
+
+def test_a_renewal_that_meets_a_change_loses_it_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = MemoryWorld.simple(1)
+    run = run_for(world)
+    lock.acquire(run)
+    a_renewal_meets_a_change(monkeypatch, world)
+    lock.change(run, lambda now: now.with_claim(claim("workers/1")))
+    assert {c.batch for c in lock.require(run).ledger.claims} == {"workers/1", "workers/2"}
+
+
+def test_whoever_takes_it_again_meanwhile_sees_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = MemoryWorld.simple(1)
+    run = run_for(world)
+    lock.acquire(run)
+    a_renewal_meets_a_change(monkeypatch, world)
+    assert lock.acquire(run).claim("workers/2") == claim("workers/2")
 
 
 def test_a_race_that_is_always_lost_ends() -> None:
