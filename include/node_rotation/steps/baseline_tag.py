@@ -51,6 +51,19 @@ def larger(group: ScalingGroup, sizes: Sizes) -> str:
     )
 
 
+def to_be_again(group: ScalingGroup) -> Sizes:
+    """What a group has to be once nobody rotates it: as its tag says, where a dead run's Lease is gone.
+
+    A maximum below desired can't be put back: the tag keeps it until somebody has decided about the difference.
+    """
+    sizes = read(group.tags.get(names.BASELINE, ""))
+    if sizes is None:
+        return sizes_of(group)
+    maximum = sizes.max if sizes.max >= group.desired else group.max
+    suspended = tuple(process for process in sizes.suspended if process in group.suspended)
+    return Sizes(sizes.min, maximum, max(group.desired, sizes.min), suspended, sizes.run)
+
+
 def sizes_of(group: ScalingGroup) -> Sizes:
     """What a group is now, nothing suspended by us."""
     return Sizes(group.min, group.max, group.desired, ())

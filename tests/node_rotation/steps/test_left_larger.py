@@ -84,6 +84,30 @@ def test_without_its_lease_what_the_next_run_suspended_is_still_known() -> None:
     assert found == baseline_tag.Sizes(0, 7, 3, ("AZRebalance",), "run-1")
 
 
+def test_what_is_still_to_be_put_back_of_it_is_put_back_by_the_next_run() -> None:
+    """Its run died, and its Lease was deleted: AZRebalance is suspended, and the minimum is another."""
+    world = left_larger()
+    world.cloud.suspend(world.asg("workers"), ["AZRebalance"])
+    world.cloud.set_sizes(world.asg("workers"), min=2)
+    assert len(rotate(world, "run-2").passed) == 3
+    group = world.scaling.group(world.asg("workers"))
+    assert not group.suspended
+    assert (group.min_size, group.max_size, group.desired) == (0, 7, 4)
+
+
+def test_a_maximum_that_is_still_too_small_for_it_is_kept_in_mind_until_somebody_decides() -> None:
+    world = left_larger()
+    asg = world.asg("workers")
+    world.cloud.set_sizes(asg, max=4)
+    world.cloud.tag_group(asg, {names.BASELINE: TAG.replace("max=7", "max=3")})
+    assert len(rotate(world, "run-2").passed) == 3
+    assert world.scaling.group(asg).max_size == 4  # a lower one would have AWS choose who goes
+    world.cloud.set_sizes(asg, desired=3)
+    world.clock.wait(60.0)
+    assert not sweep_all(world, run_for(world)).left
+    assert world.scaling.group(asg).max_size == 3
+
+
 def test_a_tag_that_says_no_less_is_of_the_past() -> None:
     world = MemoryWorld.simple(3, replicas=6)
     world.cloud.tag_group(world.asg("workers"), {names.BASELINE: TAG})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.node_rotation.crashes import after, dies, run_for
+import pytest
+from tests.node_rotation.crashes import STRATEGIES, after, by, dies, rotate, run_for
 
 from node_rotation import lock, names
 from node_rotation.ledger import parse
@@ -12,6 +13,7 @@ from node_rotation.steps import baseline_tag
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore
 from node_rotation.sweep import sweep
+from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -44,6 +46,51 @@ def test_what_others_suspended_stays_suspended() -> None:
     assert parse(lease.annotations[names.LEDGER]).groups["workers"].suspended_by_us == ()
     restore(run, "workers")
     assert "AZRebalance" in world.cloud.groups([asg])[asg].suspended
+
+
+def lease_deleted(world: MemoryWorld) -> None:
+    """A run died, and somebody deletes its Lease by hand: only the group's tag tells of what it was."""
+    lease = world.cluster.lease()
+    assert lease is not None
+    world.cluster.delete_lease(lease)
+
+
+def bounded(minimum: int, maximum: int) -> MemoryWorld:
+    """Three machines, which drifted, in a group with narrow bounds."""
+    images = (seeds.Image("base-old"), seeds.Image("base-new", created="2026-11-08T06:00:00.000Z"))
+    workers = seeds.Group("workers", image="base-old", next_image="base-new", desired=3, min=minimum, max=maximum)
+    return MemoryWorld.of(groups=(workers,), images=images)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_a_dead_run_had_suspended_is_resumed_after_the_next_though_its_lease_is_gone(strategy: str) -> None:
+    world = MemoryWorld.simple(3, replicas=3)
+    prepare(run_for(world, **by(strategy)), "workers")
+    lease_deleted(world)
+    run = run_for(world, "run-2", **by(strategy))
+    prepare(run, "workers")
+    lease_deleted(world)  # and it dies as well
+    assert rotate(world, "run-3", **by(strategy)).ok
+    assert after(world).clean
+
+
+def test_bounds_that_a_dead_run_had_moved_are_put_back_after_the_next_though_its_lease_is_gone() -> None:
+    world = bounded(3, 3)
+    prepare(run_for(world), "workers")
+    world.cloud.set_sizes(world.asg("workers"), min=2, max=4)
+    lease_deleted(world)
+    assert rotate(world, "run-2").ok
+    assert after(world).clean
+
+
+def test_a_machine_that_a_dead_run_took_away_from_a_group_s_minimum_comes_again_though_its_lease_is_gone() -> None:
+    world = bounded(3, 9)
+    prepare(run_for(world), "workers")
+    world.cloud.set_sizes(world.asg("workers"), min=2, desired=2)
+    lease_deleted(world)
+    assert rotate(world, "run-2").ok
+    world.clock.wait(60.0)
+    assert after(world).clean
 
 
 def test_a_template_that_does_not_launch_the_target_blocks_an_external_image_step() -> None:
