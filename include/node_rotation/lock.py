@@ -46,13 +46,13 @@ def dead_after_s(duration_s: float) -> float:
 
 
 def expired(lease: Lease, now: float) -> bool:
-    """True if the lock's holder has been silent for its duration and a margin.
+    """True if the lock has no holder (any more), or one that has been silent for its duration and a margin.
 
     The margin is for processes that have just started and could not watch it themselves; what they take over
     they reconcile first, so a wrong guess costs time, never machines. (client-go, leaderelection: a candidate
     acts on the time *it* observed the record unchanged.)
     """
-    return now - lease.renewed_at > dead_after_s(lease.duration_s)
+    return not lease.holder or now - lease.renewed_at > dead_after_s(lease.duration_s)
 
 
 def inherited(run: Run) -> str:
@@ -60,7 +60,7 @@ def inherited(run: Run) -> str:
 
     It may be its own, also while it is put back: a sweep took this run for dead, and died itself.
     """
-    found = held(run)
+    found = _found(run)
     if found is None:
         return ""
     if found.lease.holder == run.id:
@@ -95,12 +95,15 @@ def only_sweeps(found: Held) -> bool:
 def acquire(run: Run) -> Ledger:
     """Take the lock, or find that this run has it.
 
-    :raises BlockedError: if another run holds it; an expired one must be swept first (``sweep.sweep``).
+    :raises BlockedError: if another run holds it, or nobody does and its ledger has something to put back; that, and an
+        expired one, must be swept first (``sweep.sweep``).
     """
     lease = _read(run)
     if lease is not None and lease.holder:
         _check(run, lease)
         return _renewed(run, Held(lease, _ledger(lease))).ledger
+    if lease is not None and (left := _left(lease)) is not None:
+        raise BlockedError(_not_put_back(run, left.ledger))
     ledger = Ledger(run=run.id, plan=run.plan.id, cluster=run.settings.name)
     annotations = {names.LEDGER: dump(ledger)}
     if lease is not None:  # somebody took its holder out of it
@@ -116,7 +119,7 @@ def take_over(run: Run) -> Held | None:
     :raises BlockedError: if the holder is alive.
     :raises ConflictError: if it was renewed, or taken, this moment.
     """
-    found = held(run)
+    found = _found(run)
     if found is None:
         return None
     mine = found.lease.holder == run.id
@@ -214,6 +217,32 @@ def _read(run: Run) -> Lease | None:
     lease = run.cluster.lease()
     run.look.saw(lease, began)
     return lease
+
+
+def _found(run: Run) -> Held | None:
+    """As :func:`held`; also a lock that nobody holds any more, as long as it tells what to put back."""
+    lease = _read(run)
+    if lease is None:
+        return None
+    return Held(lease, _ledger(lease)) if lease.holder else _left(lease)
+
+
+def _left(lease: Lease) -> Held | None:
+    """A lock that somebody took the holder out of, if its ledger still has something to put back, and can be read."""
+    with suppress(BlockedError):
+        ledger = _ledger(lease)
+        if ledger.groups or ledger.intake or ledger.autoscaler:
+            return Held(lease, ledger)
+    return None
+
+
+def _not_put_back(run: Run, ledger: Ledger) -> Blocked:
+    name = run.settings.name
+    return Blocked(
+        f"nobody holds the lock of {name}, but what {ledger.run} changed is not put back",
+        ("lease kube-system/node-rotation",),
+        f"Have it put back (node-rotation sweep {name}), then start again.",
+    )
 
 
 def _ledger(lease: Lease) -> Ledger:

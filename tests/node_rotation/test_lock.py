@@ -22,6 +22,14 @@ def claim(batch: str = "workers/1") -> Claim:
     return Claim(batch=batch, group="workers", machines=("i-1",), strategy=Strategy.DETACH, since=1.0)
 
 
+def nobody_holds(world: MemoryWorld) -> None:
+    """Somebody takes the holder out of the Lease."""
+    lease = world.cluster.lease()
+    assert lease is not None
+    now = world.clock.now()
+    world.cluster.update_lease(lease, holder="", duration_s=60.0, annotations=lease.annotations, renewed_at=now)
+
+
 def test_the_first_takes_it_and_the_second_is_told_who_has_it() -> None:
     world = MemoryWorld.simple(1)
     lock.acquire(run_for(world, "run-1"))
@@ -164,11 +172,7 @@ def test_a_lease_that_somebody_took_the_holder_out_of_is_free() -> None:
     world = MemoryWorld.simple(1)
     first, second = run_for(world, "run-1"), run_for(world, "run-2")
     lock.acquire(first)
-    lease = world.cluster.lease()
-    assert lease is not None
-    world.cluster.update_lease(
-        lease, holder="", duration_s=60.0, annotations=lease.annotations, renewed_at=world.clock.now()
-    )
+    nobody_holds(world)
     assert lock.take_over(second) is None
     assert not lock.release(first)
     assert lock.acquire(second).run == "run-2"
@@ -176,6 +180,28 @@ def test_a_lease_that_somebody_took_the_holder_out_of_is_free() -> None:
     with pytest.raises(BlockedError, match="run-2"):
         lock.require(first)
     assert lock.release(second)
+
+
+def test_but_what_its_ledger_still_has_to_put_back_is_a_dead_runs() -> None:
+    world = MemoryWorld.simple(1)
+    first, second = run_for(world, "run-1"), run_for(world, "run-2")
+    prepare(first, "workers")
+    nobody_holds(world)
+    with pytest.raises(BlockedError, match=r"what run-1 changed is not put back.*sweep"):
+        lock.acquire(second)
+    assert lock.inherited(second) == lock.inherited(first) == "run-1"
+    found = lock.take_over(second)
+    assert found is not None
+    assert (found.lease.holder, found.ledger.run, *found.ledger.groups) == ("run-2", "run-1", "workers")
+
+
+def test_with_a_ledger_that_nobody_can_read_it_is_free_as_well() -> None:
+    world = MemoryWorld.simple(1)
+    run = run_for(world)
+    world.cluster.create_lease("run-1", 60.0, {names.LEDGER: '{"schema_version": 9}'})
+    nobody_holds(world)
+    assert lock.inherited(run) == ""
+    assert lock.acquire(run).run == run.id
 
 
 def test_a_ledger_reads_back_as_it_was_and_a_foreign_one_is_named() -> None:

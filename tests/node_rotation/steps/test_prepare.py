@@ -93,6 +93,21 @@ def test_a_machine_that_a_dead_run_took_away_from_a_group_s_minimum_comes_again_
     assert after(world).clean
 
 
+@pytest.mark.parametrize("who", ["run-1", "run-2"])
+def test_what_is_closed_is_opened_by_the_next_run_though_somebody_took_the_holder_out_of_the_lease(who: str) -> None:
+    intake = {"http": {"close": {"path": "/close"}, "open": {"path": "/open"}}}
+    world = MemoryWorld.simple(3, replicas=3)
+    prepare(run_for(world, intake=intake), "workers")
+    lease = world.cluster.lease()
+    assert lease is not None
+    now = world.clock.now()
+    world.cluster.update_lease(lease, holder="", duration_s=60.0, annotations=lease.annotations, renewed_at=now)
+    result = rotate(world, who)  # by a fleet file that knows of no intake any more
+    assert result.ok
+    assert result.took_up == "run-1"
+    assert after(world).clean
+
+
 def test_a_template_that_does_not_launch_the_target_blocks_an_external_image_step() -> None:
     world = MemoryWorld.simple(3)
     run = run_for(world)
