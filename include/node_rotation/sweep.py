@@ -19,7 +19,7 @@ from node_rotation.steps import baseline_tag
 from node_rotation.steps.heal import send_away
 from node_rotation.steps.restore import restore, restored, timeout_s
 from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
-from node_rotation.steps.undo import Before, marked, paused, undo_group, undo_nodes, unpause
+from node_rotation.steps.undo import marked, paused, undo_group, undo_nodes, unpause
 from node_rotation.steps.verify import orphans, residue
 from node_rotation.world.aws import Instance, ScalingGroup
 from node_rotation.world.clients import Clock, Cloud, Cluster
@@ -200,11 +200,10 @@ def _settle_sizes(run: Run, asg: str, did: list[str], *, keep_baseline: bool) ->
     """
     group, instances = fresh_group(run, asg), run.look().instances
     sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
-    before = Before(*(sizes.min, sizes.max, sizes.suspended) if sizes else (group.min, group.max, ()))
     larger = sizes is not None and group.desired > sizes.desired
     tagged = any(names.RUN in i.tags for m in group.members if (i := instances.get(m.instance_id)) is not None)
     if tagged or names.BASELINE in group.tags:
-        undo_group(run, asg, before, did, keep_baseline=larger or keep_baseline)
+        undo_group(run, asg, baseline_tag.before(group), did, keep_baseline=larger or keep_baseline)
     if larger and sizes:
         yield baseline_tag.larger(group, sizes)
 
@@ -231,8 +230,8 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
             run.look.forget()
         return
     lock.require(run)
-    if sizes is None:
-        run.cloud.tag_group(asg, {names.BASELINE: baseline_tag.write(baseline_tag.sizes_of(group), run.id)})
+    if sizes is None or sizes.min is None:
+        run.cloud.tag_group(asg, {names.BASELINE: baseline_tag.with_minimum(group, run.id)})
     lowered = group.desired > serving
     if lowered:
         run.cloud.set_sizes(asg, desired=group.desired - 1, min=min(group.min, group.desired - 1))

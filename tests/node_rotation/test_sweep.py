@@ -182,11 +182,14 @@ def orphaned(world: MemoryWorld) -> str:
     return machine
 
 
-def test_a_sweep_that_dies_over_an_orphan_leaves_the_group_as_large_as_it_was() -> None:
+@pytest.mark.parametrize("tags", [{}, {names.BASELINE: "desired=3 run=run-1"}])
+def test_a_sweep_that_dies_over_an_orphan_leaves_the_group_as_large_as_it_was(tags: dict[str, str]) -> None:
     died = 0
+    workers = seeds.Group("workers", image="base-old", desired=3, min=3)
     for at in range(1, 9):
-        world = MemoryWorld.simple(3, faults=[seeds.Fault(kind="capacity")])
+        world = MemoryWorld.of(groups=(workers,), images=(seeds.Image("base-old"),), faults=[seeds.Fault("capacity")])
         machine = orphaned(world)
+        world.cloud.tag_group(world.asg("workers"), tags)
         world.crash_after(at)
         with suppress(Crash):
             swept(world)
@@ -199,7 +202,7 @@ def test_a_sweep_that_dies_over_an_orphan_leaves_the_group_as_large_as_it_was() 
             if swept(world) == Swept():
                 break
         group = world.cloud.groups([world.asg("workers")])[world.asg("workers")]
-        assert (group.min, group.desired, len(group.members)) == (0, 3, 3), at
+        assert (group.min, group.desired, len(group.members)) == (3, 3, 3), at
         assert group.member(machine), at
         assert after(world).clean, at
     assert died >= 4
@@ -279,9 +282,9 @@ def hourly(world: MemoryWorld, settings: Settings, hours: int, first: int = 1) -
     return found
 
 
-@pytest.mark.parametrize("strategy", ["surge", "detach"])
+@pytest.mark.parametrize(("strategy", "left"), [("surge", ["desired=2 run=run-1"]), ("detach", [])])
 def test_a_pod_that_stays_on_the_surplus_machine_is_named_and_keeps_the_intake_closed_no_longer_than_a_drain_lasts(
-    strategy: str,
+    strategy: str, left: list[str]
 ) -> None:
     world = MemoryWorld.simple(2, replicas=0)
     run = run_for(world, strategy=strategy, intake=INTAKE, drain={"timeout": "15m"})
@@ -295,7 +298,9 @@ def test_a_pod_that_stays_on_the_surplus_machine_is_named_and_keeps_the_intake_c
     hourly(world, run.settings, 1, first=2)
     assert not world.outside.http.closed
     assert world.cluster.lease() is None
-    assert not world.scaling.group(world.asg("workers")).suspended
+    group = world.scaling.group(world.asg("workers"))
+    assert not group.suspended
+    assert [t.value for t in group.tags.values() if t.key == names.BASELINE] == left
     assert not [node.name for node in world.cluster.nodes() if marked(node) and strategy == "surge"]
 
 

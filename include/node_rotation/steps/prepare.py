@@ -193,15 +193,16 @@ def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Sna
     policy = run.settings.groups[plan.name]
     serving = served(group, snapshot.targets)
     everybody = by_all(group, serving)
-    before = baseline_tag.to_be_again(group)
+    before = baseline_tag.before(group)
+    desired = max(group.desired, before.min)
     baseline = Baseline(
         asg=group.name,
         strategy=plan.strategy,
         min=before.min,
         max=before.max,
-        desired=before.desired,
-        suspended_by_us=(*before.suspended, *_to_suspend(policy, plan, group)),
-        own=group.desired - before.desired,
+        desired=desired,
+        suspended_by_us=(*before.suspended_by_us, *_to_suspend(policy, plan, group)),
+        own=group.desired - desired,
         min_lowered_to=group.min if group.min != before.min else None,
         max_raised_to=group.max if group.max != before.max else None,
         uneven=unevenness(group),

@@ -14,10 +14,11 @@ from node_rotation.run import Run
 from node_rotation.steps import baseline_tag, image_run, sizing
 from node_rotation.steps.assignment import newcomers, withdraw
 from node_rotation.steps.balance import ahead, even_out, give_up
+from node_rotation.steps.baseline_tag import Before
 from node_rotation.steps.drain import standing
 from node_rotation.steps.heal import heal_claim, send_away
 from node_rotation.steps.scene import fresh_group, gone, ledger_of, staying, terminated
-from node_rotation.steps.undo import Before, undo_group, undo_nodes
+from node_rotation.steps.undo import undo_group, undo_nodes
 from node_rotation.steps.warm import renew
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot

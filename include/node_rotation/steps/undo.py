@@ -3,50 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 from node_rotation import lock, names
 from node_rotation.configuration.autoscaler_policy import remembering, scaled
 from node_rotation.configuration.intake_policy import ObjectRef
 from node_rotation.errors import GoneError
 from node_rotation.run import Run
+from node_rotation.steps import baseline_tag
+from node_rotation.steps.baseline_tag import Before
 from node_rotation.steps.cordon import OURS, uncordon
 from node_rotation.steps.scene import ending, fresh_group
+from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.kubernetes import Node, Workload
 from node_rotation.world.snapshot import Snapshot
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What a group has to be again."""
-
-    min: int
-    max: int
-    suspended_by_us: tuple[str, ...]
 
 
 def undo_group(run: Run, asg: str, before: Before, did: list[str], *, keep_baseline: bool = False) -> None:
     """Sizes, processes and tags of a group; its baseline tag goes last.
 
-    :param keep_baseline: the tag stays: it says what is not as before.
+    :param keep_baseline: the tag stays, and says no more than what is not as before.
     """
     lock.require(run)
     group = fresh_group(run, asg)
     if resume := [p for p in before.suspended_by_us if p in group.suspended]:
         run.cloud.resume(asg, resume)
         did.append(f"group {asg}: resumed {', '.join(resume)}")
-    if (group.min, group.max) != (before.min, before.max):
-        # A max below desired would make AWS choose victims: then somebody else's change is kept.
-        maximum = before.max if before.max >= group.desired else group.max
+    # A max below desired would make AWS choose victims: then somebody else's change is kept.
+    maximum = before.max if before.max >= group.desired else group.max
+    if (group.min, group.max) != (before.min, maximum):
         run.cloud.set_sizes(asg, min=before.min, max=maximum)
         did.append(f"group {asg}: min {before.min}, max {maximum}")
     tags = run.cloud.instances([m.instance_id for m in group.members])
     if ours := [i.id for i in tags.values() if names.RUN in i.tags or names.DETACHED_FROM in i.tags]:
         run.cloud.untag_instances(ours, list(names.INSTANCE_TAGS))
-    if names.BASELINE in group.tags and not keep_baseline:
-        lock.require(run)
-        run.cloud.untag_group(asg, [names.BASELINE])
+    if names.BASELINE in group.tags:
+        _undo_tag(run, group, keep=keep_baseline)
     run.look.forget()
+
+
+def _undo_tag(run: Run, group: ScalingGroup, *, keep: bool) -> None:
+    lock.require(run)
+    if not keep:
+        run.cloud.untag_group(group.name, [names.BASELINE])
+    elif (left := baseline_tag.put_back(group)) != group.tags[names.BASELINE]:
+        run.cloud.tag_group(group.name, {names.BASELINE: left})
 
 
 def undo_nodes(run: Run, snapshot: Snapshot, machines: Collection[str], did: list[str]) -> None:

@@ -6,21 +6,23 @@ import pytest
 from tests.node_rotation.crashes import after, rotate, run_for, sweep_all
 
 from node_rotation import engine, lock, names
-from node_rotation.steps import baseline_tag
+from node_rotation.steps import baseline_tag, sizing
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore
 from node_rotation.testing.world import MemoryWorld
 
-TAG = "min=0 max=7 desired=3 suspended=AZRebalance run=run-1"
+TAG = "desired=3 run=run-1"
+WHOLE = "min=0 max=7 desired=3 suspended=AZRebalance run=run-1"
+"""The tag of a run that died and whose Lease was deleted: nothing is put back yet."""
 TOLD = "asg dev-workers: desired 4, was 3 before run run-1, whose Lease is gone"
 
 
-def left_larger() -> MemoryWorld:
+def left_larger(value: str = TAG) -> MemoryWorld:
     """As restore leaves it when it gives up: one machine on top, the tag says how many there were."""
     world = MemoryWorld.simple(3, replicas=6)
     world.cloud.set_sizes(world.asg("workers"), desired=4)
     world.clock.wait(60.0)
-    world.cloud.tag_group(world.asg("workers"), {names.BASELINE: TAG})
+    world.cloud.tag_group(world.asg("workers"), {names.BASELINE: value})
     return world
 
 
@@ -76,7 +78,6 @@ def test_a_run_that_dies_is_swept_and_it_stays_told() -> None:
 
 def test_without_its_lease_what_the_next_run_suspended_is_still_known() -> None:
     world = left_larger()
-    world.cloud.tag_group(world.asg("workers"), {names.BASELINE: TAG.replace("AZRebalance", "")})
     run = run_for(world, "run-2")
     prepare(run, "workers")
     lock.release(run)
@@ -85,8 +86,8 @@ def test_without_its_lease_what_the_next_run_suspended_is_still_known() -> None:
 
 
 def test_what_is_still_to_be_put_back_of_it_is_put_back_by_the_next_run() -> None:
-    """Its run died, and its Lease was deleted: AZRebalance is suspended, and the minimum is another."""
-    world = left_larger()
+    """AZRebalance is suspended, and the minimum is another."""
+    world = left_larger(WHOLE)
     world.cloud.suspend(world.asg("workers"), ["AZRebalance"])
     world.cloud.set_sizes(world.asg("workers"), min=2)
     assert len(rotate(world, "run-2").passed) == 3
@@ -96,11 +97,11 @@ def test_what_is_still_to_be_put_back_of_it_is_put_back_by_the_next_run() -> Non
 
 
 def test_a_maximum_that_is_still_too_small_for_it_is_kept_in_mind_until_somebody_decides() -> None:
-    world = left_larger()
+    world = left_larger(WHOLE.replace("max=7", "max=3"))
     asg = world.asg("workers")
     world.cloud.set_sizes(asg, max=4)
-    world.cloud.tag_group(asg, {names.BASELINE: TAG.replace("max=7", "max=3")})
     assert len(rotate(world, "run-2").passed) == 3
+    assert tag(world) == "max=3 desired=3 run=run-1"
     assert world.scaling.group(asg).max_size == 4  # a lower one would have AWS choose who goes
     world.cloud.set_sizes(asg, desired=3)
     world.clock.wait(60.0)
@@ -108,8 +109,51 @@ def test_a_maximum_that_is_still_too_small_for_it_is_kept_in_mind_until_somebody
     assert world.scaling.group(asg).max_size == 3
 
 
+def somebody_changes(world: MemoryWorld) -> None:
+    """A person gives the group other bounds, and wants its machines to stay in their zones for now."""
+    world.cloud.set_sizes(world.asg("workers"), min=4, max=20)
+    world.cloud.suspend(world.asg("workers"), ["AZRebalance"])
+
+
+def changed(world: MemoryWorld) -> bool:
+    group = world.scaling.group(world.asg("workers"))
+    return (group.min_size, group.max_size, *group.suspended) == (4, 20, "AZRebalance")
+
+
+def test_what_somebody_changes_of_it_while_it_waits_for_a_decision_no_sweep_takes_back() -> None:
+    world = left_larger(WHOLE)
+    world.cloud.suspend(world.asg("workers"), ["AZRebalance"])
+    sweep_all(world, run_for(world))
+    assert not world.scaling.group(world.asg("workers")).suspended
+    assert tag(world) == TAG
+    somebody_changes(world)
+    swept = sweep_all(world, run_for(world))
+    assert not swept.did
+    assert [line for line in swept.left if line.startswith(TOLD)]
+    assert changed(world)
+
+
+def test_nor_does_the_next_run() -> None:
+    world = left_larger()
+    somebody_changes(world)
+    assert len(rotate(world, "run-2").passed) == 3
+    assert changed(world)
+    assert tag(world) == TAG
+
+
+def test_nor_does_a_sweep_of_that_run_once_its_lease_is_gone() -> None:
+    world = left_larger()
+    run = run_for(world, "run-2", suspend_processes=["AlarmNotification"])
+    prepare(run, "workers")
+    somebody_changes(world)
+    sizing.settle(run, "workers")
+    lock.release(run)
+    assert [line for line in sweep_all(world, run).left if line.startswith(TOLD)]
+    assert changed(world)
+
+
 def test_a_tag_that_says_no_less_is_of_the_past() -> None:
     world = MemoryWorld.simple(3, replicas=6)
-    world.cloud.tag_group(world.asg("workers"), {names.BASELINE: TAG})
+    world.cloud.tag_group(world.asg("workers"), {names.BASELINE: WHOLE})
     assert rotate(world, "run-2").ok
     assert after(world).clean
