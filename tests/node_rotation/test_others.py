@@ -176,6 +176,22 @@ def test_an_old_machine_that_a_person_takes_out_to_look_into_it_is_left_alone() 
     assert (f"instance {machine}", left_alone) in seen(heard)
 
 
+@STRATEGIES
+def test_one_that_a_person_takes_out_before_its_turn_keeps_no_mark_of_ours(strategy: str) -> None:
+    """Every old machine is tainted as the run begins, this one too."""
+    world = MemoryWorld.simple(3, replicas=3)
+    (machine,) = (m.instance_id for m in run_for(world, canary=False).plan.batches[2].machines)
+
+    def take_out() -> None:
+        world.scaling.detach(world.asg("workers"), [machine], decrement=True)
+
+    heard = Heard(world, ("workers/1", "drain"), take_out, strategy=strategy)
+    assert heard.result.ok, heard.result
+    assert machine in world.on_image("base-old")
+    assert world.scaling.group(world.asg("workers")).desired == 2
+    assert [line for line in after(world).residue if "min, max, desired" not in line] == []
+
+
 def test_rebalancing_that_somebody_resumes_midway_stays_resumed_and_what_it_takes_counts_as_done() -> None:
     world = MemoryWorld.simple(4, zones=2, replicas=4)
     asg = world.asg("workers")

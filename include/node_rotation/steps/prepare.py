@@ -234,7 +234,8 @@ def _change(run: Run, plan: GroupPlan, group: ScalingGroup) -> Outcome:
     _launched_before(run, plan)
     if group.warm_pool:
         renew(run, fresh_group(run, group.name))  # with the template that the image step has made
-    old = {m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines}
+    planned = {m.instance_id for batch in run.plan.batches if batch.group == plan.name for m in batch.machines}
+    old = planned & set(baseline.members)  # restore knows of no others
     for node in run.look().nodes:
         if node.instance_id in old and not any(key == names.OLD_TAINT for key, _, _ in node.taints):
             lock.require(run)

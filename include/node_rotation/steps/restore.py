@@ -119,8 +119,9 @@ def _restore_group(run: Run, group_name: str, ledger: Ledger, did: list[str], *,
     _delete_nodes(run, group_name, ledger, did)
     if _not_gone_yet(run.look(), ledger, group_name) and not giving_up:
         return ledger
-    machines = _machines(ledger, group_name) | {m.instance_id for m in fresh_group(run, baseline.asg).members}
-    undo_nodes(run, run.look(), machines, did)
+    present = {m.instance_id for m in fresh_group(run, baseline.asg).members}
+    # The group's former members too: somebody may have taken one out before its batch began.
+    undo_nodes(run, run.look(), _machines(ledger, group_name) | present | set(baseline.members), did)
     baseline, group = sizing.settle(run, group_name)
     if group.warm_pool:  # warmed meanwhile on an image that was taken back
         did.extend(renew(run, fresh_group(run, baseline.asg)))

@@ -12,6 +12,7 @@ from node_rotation.planning import empty_plan
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.restore import restore
+from node_rotation.steps.undo import marked
 from node_rotation.sweep import sweep
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -46,6 +47,16 @@ def test_what_others_suspended_stays_suspended() -> None:
     assert parse(lease.annotations[names.LEDGER]).groups["workers"].suspended_by_us == ()
     restore(run, "workers")
     assert "AZRebalance" in world.cloud.groups([asg])[asg].suspended
+
+
+def test_a_machine_that_somebody_took_out_since_it_was_planned_is_not_marked() -> None:
+    world = MemoryWorld.simple(3)
+    run = run_for(world)
+    machine, *others = world.on_image("base-old")
+    world.scaling.detach(world.asg("workers"), [machine], decrement=True)
+    world.clock.wait(60.0)
+    prepare(run, "workers")
+    assert {node.instance_id for node in world.cluster.nodes() if marked(node)} == set(others)
 
 
 def lease_deleted(world: MemoryWorld) -> None:
