@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from node_rotation.configuration.intake_policy import IntakePolicy
 from node_rotation.errors import BlockedError
 from node_rotation.model import ImageStep, Strategy, TemplateVersion, Value
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import REASON_LENGTH, Blocked
 
 MAX_BYTES = 262_144
 """What the annotations of one object may hold, names included (Kubernetes, apimachinery: TotalAnnotationSizeLimitB)."""
@@ -285,13 +285,15 @@ def claim_change(batch: str, **fields: object) -> Change:
     """A change that sets fields of one batch's claim; nothing if there is no claim.
 
     A batch that passes, fails or is healed forgets what it evicted: only who is in flight is asked for it, and an
-    annotation holds 256 KiB.
+    annotation holds 256 KiB. Of why it failed only the beginning is kept: it may name everything there is.
 
     :param batch: the batch's name.
     :param fields: of ``Claim``.
     """
     if fields.get("state", ClaimState.ADMITTED) is not ClaimState.ADMITTED:
         fields = {"evicted": (), **fields}
+    if "why" in fields:
+        fields = {**fields, "why": str(fields["why"])[:REASON_LENGTH]}
 
     def change(ledger: Ledger) -> Ledger:
         claim = ledger.claim(batch)

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from node_rotation.health import owner_key
 from node_rotation.ledger import MAX_BYTES, Baseline, Claim, ClaimState, Ledger, dump
 from node_rotation.model import Batch, Blocker, GroupPlan
+from node_rotation.outcome import REASON_LENGTH
 from node_rotation.world.snapshot import Snapshot
 
-ROOM = 16_384  # bytes left free: names of runs, what was broken before, why batches failed, an intake
+ROOM = 16_384  # bytes left free: names of runs, what was broken before, an intake
 WHEN = 1_700_000_000.123456
 
 
@@ -43,12 +44,20 @@ def size(groups: Sequence[GroupPlan], batches: Sequence[Batch], slots: int, snap
         flying.add(batch.name)
         machines += len(batch.machines)
     of = {group.name: group for group in groups}
-    claims = tuple(_claim(b, of[b.group], evicted[b.name] if b.name in flying else ()) for b in batches)
+    ended = {b.name: _claim(b, of[b.group]) for b in batches}
+    claims = tuple(_in_flight(c, evicted[name]) if name in flying else c for name, c in ended.items())
     baselines = {group.name: _baseline(group, snapshot) for group in groups}
     return len(dump(Ledger(run="r" * 64, plan="p" * 16, cluster="c" * 64, groups=baselines, claims=claims)).encode())
 
 
-def _claim(batch: Batch, group: GroupPlan, evicted: tuple[str, ...]) -> Claim:
+def _in_flight(claim: Claim, evicted: tuple[str, ...]) -> Claim:
+    """As large as it gets, which is by what leaves its machines, or by why it failed: then that is forgotten."""
+    emptying = claim.model_copy(update={"evicted": evicted})
+    failed = claim.model_copy(update={"why": "w" * REASON_LENGTH})
+    return max(emptying, failed, key=lambda c: len(c.model_dump_json(exclude_defaults=True)))
+
+
+def _claim(batch: Batch, group: GroupPlan) -> Claim:
     ids = tuple(machine.instance_id for machine in batch.machines)
     return Claim(
         batch=batch.name,
@@ -59,7 +68,6 @@ def _claim(batch: Batch, group: GroupPlan, evicted: tuple[str, ...]) -> Claim:
         state=ClaimState.PASSED,
         since=WHEN,
         replacements={machine: machine for machine in ids},
-        evicted=evicted,
         asked=True,
         drain_since=WHEN,
         last_eviction=WHEN,

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from node_rotation.clearance.freeze import REASON_LENGTH, Frozen, lift
+from node_rotation.clearance.freeze import Frozen, lift
 from node_rotation.configuration.notify_policy import NoticeKind, Notify, Post
 from node_rotation.errors import RotationError
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import REASON_LENGTH, Blocked
 from node_rotation.outside import Http
 
 IN_TEXT = 3

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_POLL_S = 2.0
+REASON_LENGTH = 1000
+"""So many characters of a reason are written down: an SSM parameter holds 4 KiB, a Lease's ledger 256 KiB."""
 REFUSED_CALL = "A call was refused and would be again: correct what the message names, then start it again."
 """What to do about an error that nobody foresaw: no retry helps."""
 CLEAR_BATCH = "clear the batch from its admit step."

@@ -5,8 +5,13 @@ from __future__ import annotations
 from tests.node_rotation.builders import Machine, plan, settings, world
 from tests.node_rotation.crashes import run_for
 
-from node_rotation import engine, names
+from node_rotation import engine, lock, names
 from node_rotation.ledger_size import size
+from node_rotation.model import StepName
+from node_rotation.outcome import REASON_LENGTH
+from node_rotation.steps import STEPS
+from node_rotation.steps.heal import heal
+from node_rotation.steps.prepare import prepare
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -35,3 +40,19 @@ def test_no_run_writes_more_than_its_plan_foresaw() -> None:
     there.cluster.on_lease = lambda lease: written.append(len(lease.annotations[names.LEDGER])) if lease else None
     assert engine.rotate(run).ok
     assert foreseen / 2 < max(written) <= foreseen
+
+
+def test_nor_do_batches_that_fail_over_more_than_can_be_written_down() -> None:
+    there = MemoryWorld.simple(2, replicas=0)
+    run = run_for(there, canary=False, budget={"max_surge": 2})
+    foreseen = size(run.plan.groups, run.plan.batches, run.plan.slots, run.look())
+    written: list[int] = []
+    there.cluster.on_lease = lambda lease: written.append(len(lease.annotations[names.LEDGER])) if lease else None
+    prepare(run, "workers")
+    for batch in run.plan.batches:
+        STEPS[StepName.ADMIT].act(run, batch)
+    for batch in run.plan.batches:
+        heal(run, batch, "; ".join(f"pod kube-system/aws-node-{n} is not Ready" for n in range(4000)))
+    assert foreseen / 2 < max(written) <= foreseen
+    said = [c.why for c in lock.require(run).ledger.claims]
+    assert [(why[:39], len(why)) for why in said] == [("pod kube-system/aws-node-0 is not Ready", REASON_LENGTH)] * 2

@@ -12,11 +12,10 @@ from pydantic import Field, ValidationError
 from node_rotation.clearance.lineage import same
 from node_rotation.errors import BlockedError
 from node_rotation.model import Image, Value
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import REASON_LENGTH, Blocked
 from node_rotation.world.aws import Parameter
 
 PATH = "/node-rotation/frozen"
-REASON_LENGTH = 1000  # a standard parameter holds 4 KiB
 
 
 class Frozen(Value):

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from itertools import chain
 
 from node_rotation.clearance import freeze
-from node_rotation.clearance.freeze import REASON_LENGTH, Frozen
+from node_rotation.clearance.freeze import Frozen
 from node_rotation.errors import BlockedError, happening_at
 from node_rotation.fleet import Account, AwsAccess, Settings
 from node_rotation.model import Image
-from node_rotation.outcome import Blocked
+from node_rotation.outcome import REASON_LENGTH, Blocked
 from node_rotation.world.clients import Clock, Cloud
 
 ConnectAccount = Callable[[AwsAccess], Cloud]
