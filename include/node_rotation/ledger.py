@@ -32,11 +32,15 @@ class Resizing(Value):
     """A change of a group's desired size, written down before AWS is asked for it.
 
     ``machine`` is the one that leaves its group, or comes back to it, together with the change; none for a mere size.
+    ``min`` and ``max`` are the bounds that are in the way and moved with it: until it is counted, the former one of
+    ours may still stand.
     """
 
     since: float
     was: int
     to: int
+    min: int | None = None
+    max: int | None = None
     machine: str = ""
 
     @property
@@ -57,7 +61,7 @@ class Baseline(Value):
     """A node group as it was before the run changed anything; times are epoch seconds.
 
     Its sizes move with what others change meanwhile. ``own`` is what this run has added to desired, ``resizing`` a
-    change of it that was begun; ``min_lowered_to`` and ``max_raised_to`` are bounds of ours that were in the way.
+    change of it that was begun; ``min_lowered_to`` and ``max_raised_to`` are the bounds that we have moved.
     ``suspended`` is True once ``suspended_by_us`` were: one of them that runs was resumed by somebody.
     ``members`` are those that are nobody's replacement: all before the run, and who came on another image before the
     image step was over. ``uneven`` is the difference between the richest and the poorest zone, machines. Every member

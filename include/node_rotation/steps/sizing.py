@@ -65,9 +65,9 @@ def set_desired(run: Run, group_name: str, wanted: Wanted) -> bool:
     group, desired = found.group, wanted(found.settled, found.group)
     if desired == group.desired:
         return False
-    change = Resizing(since=run.clock.now(), was=group.desired, to=desired)
     minimum, maximum = _bounds(group, desired)
-    _begin(run, group_name, found, change, minimum, maximum)
+    change = Resizing(since=run.clock.now(), was=group.desired, to=desired, min=minimum, max=maximum)
+    _begin(run, group_name, found, change)
     _do(run, group_name, change, lambda: run.cloud.set_sizes(group.name, min=minimum, max=maximum, desired=desired))
     lock.change(run, lambda now: _done(now, group_name, change))
     return True
@@ -87,13 +87,15 @@ def leave(run: Run, group_name: str, instance_id: str) -> None:
         run.look.forget()
     if member is None or not stays(member.lifecycle):
         return
-    change = Resizing(since=run.clock.now(), was=group.desired, to=group.desired - 1, machine=instance_id)
-    minimum, _ = _bounds(group, change.to)
-    _begin(run, group_name, found, change, minimum, None)
+    fewer = group.desired - 1
+    minimum, _ = _bounds(group, fewer)
+    change = Resizing(since=run.clock.now(), was=group.desired, to=fewer, min=minimum, machine=instance_id)
+    _begin(run, group_name, found, change)
 
     def terminate() -> None:
         if minimum is not None:
             run.cloud.set_sizes(group.name, min=minimum)
+            lock.change(run, lambda now: _noted(now, group_name, change, min_lowered_to=minimum))
         run.cloud.terminate_in_group(instance_id, decrement=True)
 
     _do(run, group_name, change, terminate)
@@ -106,7 +108,7 @@ def come_back(run: Run, group_name: str, instance_id: str) -> None:
     if group.member(instance_id) is not None:
         return
     change = Resizing(since=run.clock.now(), was=group.desired, to=group.desired + 1, machine=instance_id)
-    _begin(run, group_name, found, change, None, None)
+    _begin(run, group_name, found, change)
     _do(run, group_name, change, lambda: run.cloud.attach(group.name, [instance_id]))
 
 
@@ -115,14 +117,8 @@ def _bounds(group: ScalingGroup, desired: int) -> tuple[int | None, int | None]:
     return desired if desired < group.min else None, desired if desired > group.max else None
 
 
-def _begin(
-    run: Run, group_name: str, found: _Accord, change: Resizing, minimum: int | None, maximum: int | None
-) -> None:
-    settled = found.settled
-    lowered = settled.min_lowered_to if minimum is None else minimum
-    raised = settled.max_raised_to if maximum is None else maximum
-    begun = settled.model_copy(update={"resizing": change, "min_lowered_to": lowered, "max_raised_to": raised})
-    if not _write(run, group_name, found, begun):
+def _begin(run: Run, group_name: str, found: _Accord, change: Resizing) -> None:
+    if not _write(run, group_name, found, found.settled.model_copy(update={"resizing": change})):
         raise TransientError(f"the size of group {group_name} is being changed", AGAIN_S)
     if run.clock.now() - change.since > PATIENCE_S / 2:  # by the time AWS hears of it nobody may wait for it any more
         raise TransientError(f"the size of group {group_name} could not be changed in time", AGAIN_S)
@@ -135,7 +131,7 @@ def _do(run: Run, group_name: str, change: Resizing, call: Callable[[], None]) -
     except GoneError:  # somebody was faster: the group shows it
         pass
     except (BlockedError, PermanentError):
-        lock.change(run, lambda now: _done(now, group_name, change, by=0))
+        lock.change(run, lambda now: _noted(now, group_name, change, resizing=None))
         raise
     finally:
         run.look.forget()
@@ -161,18 +157,38 @@ def _counted(run: Run, baseline: Baseline, group: ScalingGroup) -> Baseline:
         made = was_made(change, group, run.cloud.activities(group.name, change.since - SKEW_S), PATIENCE_S + SKEW_S)
     elif not made:
         raise TransientError(f"the size of group {group.name} is being changed by this run already", AGAIN_S)
-    return _after(baseline, change.by if made else 0)
+    return _after(baseline, change, made=made, minimum=group.min, maximum=group.max)
 
 
-def _done(ledger: Ledger, group_name: str, change: Resizing, *, by: int | None = None) -> Ledger:
+def _done(ledger: Ledger, group_name: str, change: Resizing) -> Ledger:
     baseline = ledger.groups.get(group_name)
     if baseline is None or baseline.resizing != change:
         return ledger  # somebody has counted it already
-    return ledger.with_group(group_name, _after(baseline, change.by if by is None else by))
+    counted = _after(baseline, change, made=True, minimum=change.min, maximum=change.max)
+    return ledger.with_group(group_name, counted)
 
 
-def _after(baseline: Baseline, by: int) -> Baseline:
-    return baseline.model_copy(update={"own": baseline.own + by, "resizing": None})
+def _noted(ledger: Ledger, group_name: str, change: Resizing, **fields: object) -> Ledger:
+    baseline = ledger.groups.get(group_name)
+    if baseline is None or baseline.resizing != change:
+        return ledger
+    return ledger.with_group(group_name, baseline.model_copy(update=fields))
+
+
+def _after(baseline: Baseline, change: Resizing, *, made: bool, minimum: int | None, maximum: int | None) -> Baseline:
+    """The baseline without a change under way; where a bound was not moved, the former one of ours still stands.
+
+    :param minimum: as it is now, and ``maximum``.
+    """
+    lowered = change.min is not None and change.min == minimum
+    raised = change.max is not None and change.max == maximum
+    update = {
+        "own": baseline.own + (change.by if made else 0),
+        "resizing": None,
+        "min_lowered_to": change.min if lowered else baseline.min_lowered_to,
+        "max_raised_to": change.max if raised else baseline.max_raised_to,
+    }
+    return baseline.model_copy(update=update)
 
 
 def _write(run: Run, group_name: str, found: _Accord, baseline: Baseline) -> bool:
