@@ -33,7 +33,7 @@ class Resizing(Value):
 
     ``machine`` is the one that leaves its group, or comes back to it, together with the change; none for a mere size.
     ``min`` and ``max`` are the bounds that are in the way and moved with it: until it is counted, the former one of
-    ours may still stand.
+    ours may still stand. ``answered`` is True once AWS has said that the size is changed; the group may show it later.
     """
 
     since: float
@@ -42,6 +42,7 @@ class Resizing(Value):
     min: int | None = None
     max: int | None = None
     machine: str = ""
+    answered: bool = False
 
     @property
     def by(self) -> int:
@@ -91,6 +92,12 @@ class Baseline(Value):
     template_made: TemplateVersion | None = None
     template_back: TemplateVersion | None = None
     left_larger: str = ""
+
+    @property
+    def added(self) -> int:
+        """What this run has added to desired, that included which AWS has answered and nobody has counted yet."""
+        change = self.resizing
+        return self.own + (change.by if change is not None and change.answered else 0)
 
 
 class Sickness(Value):

@@ -46,7 +46,8 @@ def assigned(
             if old not in kept and free and not _stays(claim, old, present):
                 kept[old] = free.pop(0)
         if kept != claim.replacements:
-            ledger = ledger.with_claim(claim.model_copy(update={"replacements": kept}))
+            spared = tuple(old for old in claim.spared if old not in kept)
+            ledger = ledger.with_claim(claim.model_copy(update={"replacements": kept, "spared": spared}))
     return ledger
 
 
@@ -77,13 +78,15 @@ def needed(claims: Iterable[Claim], group: ScalingGroup) -> int:
 
 def unasked(place: Scene) -> bool:
     """Whether surge has yet to add machines, although newcomers of somebody else's may be there already."""
-    return needed(place.ledger.claims_of(place.claim.group), place.group) > place.baseline.own
+    return needed(place.ledger.claims_of(place.claim.group), place.group) > place.baseline.added
 
 
-def raise_desired(run: Run, group_name: str) -> None:
+def raise_desired(run: Run, group_name: str) -> bool:
     """Add to desired what the claims still need, never less; the one place that does so under the lock.
 
     A max in the way is raised if the policy allows it; else the claims wait for room that others have taken.
+
+    :returns: False if there was nothing to add.
     """
     policy = run.settings.groups.get(group_name, run.settings.policy)
 
@@ -92,7 +95,7 @@ def raise_desired(run: Run, group_name: str) -> None:
         more = max(needed(claims, group) - baseline.own, 0)
         return group.desired + (more if policy.raise_max_size else min(more, max(group.max - group.desired, 0)))
 
-    sizing.set_desired(run, group_name, wanted)
+    return sizing.set_desired(run, group_name, wanted)
 
 
 def withdraw(run: Run, group_name: str, claims: tuple[Claim, ...]) -> bool:
@@ -112,22 +115,31 @@ def spare(run: Run, group_name: str) -> None:
     """Let machines go without a replacement, as far as somebody else took the replacements' places away.
 
     So it is when the group has all it is asked for, no newcomer is nobody's, and as many machines as are claimed are
-    too many already.
+    too many already. Once that is no longer so, who has not begun to drain waits for a replacement again.
     """
     baseline, group = sizing.settle(run, group_name)
-    lock.change(run, lambda ledger: _spared(ledger, group_name, baseline, group))
+    now = run.clock.now()
+    lock.change(run, lambda ledger: _spared(ledger, group_name, baseline, group, now))
 
 
-def _spared(ledger: Ledger, group_name: str, settled: Baseline, group: ScalingGroup) -> Ledger:
-    baseline = ledger.groups.get(group_name)
-    serving = staying(group)
-    if baseline != settled or len(serving) < group.desired or newcomers(ledger, settled, group, {}):
+def _spared(ledger: Ledger, group_name: str, settled: Baseline, group: ScalingGroup, now: float) -> Ledger:
+    if ledger.groups.get(group_name) != settled:
         return ledger
+    serving = staying(group)
     claims = [c for c in ledger.claims_of(group_name) if c.state is ClaimState.ADMITTED]
-    if len({m for c in claims for m in c.machines} & serving) > settled.own:
+    full = len(serving) >= group.desired and not newcomers(ledger, settled, group, {})
+    enough = full and len({m for c in claims for m in c.machines} & serving) <= settled.own
+    if enough and _changed_just_now(ledger, settled.asg, now):
         return ledger
     for claim in claims:
         spared = tuple(old for old in claim.machines if claim.replacements.get(old) not in serving)
+        if not enough:
+            spared = claim.spared if claim.drain_since is not None else ()
         if spared != claim.spared:
             ledger = ledger.with_claim(claim.model_copy(update={"spared": spared}))
     return ledger
+
+
+def _changed_just_now(ledger: Ledger, asg: str, now: float) -> bool:
+    """Whether a size of others' was first seen a moment ago: AWS may show one that is older than what it said last."""
+    return any(heard.object == f"asg {asg}" and now - heard.at < sizing.PATIENCE_S for heard in ledger.others)

@@ -58,9 +58,9 @@ class Launch:
         if place.claim.state is not ClaimState.ADMITTED or _refused(place):
             return
         if len(place.claim.replacements) < len(place.claim.machines) or _lost(place) or unasked(place):
-            _make_room(place)
+            asked = _make_room(place)
             assign(run, batch.group, place.baseline.asg)
-            if _full(place):
+            if not asked and (_full(place) or place.claim.spared):
                 spare(run, batch.group)
         keep(place)
 
@@ -95,25 +95,26 @@ class Launch:
         return policy.launch_timeout + policy.hook_timeout + MARGIN_S
 
 
-def _make_room(place: Scene) -> None:
+def _make_room(place: Scene) -> bool:
+    """Have the group launch what is needed; False if it was asked for all of it before."""
     if place.claim.strategy is Strategy.SURGE:
-        raise_desired(place.run, place.claim.group)
-    else:
-        _detach(place)
+        return raise_desired(place.run, place.claim.group)
+    return _detach(place)
 
 
-def _detach(place: Scene) -> None:
+def _detach(place: Scene) -> bool:
     run, asg = place.run, place.baseline.asg
     group = fresh_group(run, asg)
     inside = [m for m in place.claim.machines if _in_service(group, m)]
     if not inside:
-        return
+        return False
     ask_once(place)
     if place.group.target_groups and not traffic.may_leave(place):
-        return
+        return False
     run.cloud.tag_instances(inside, {names.DETACHED_FROM: asg, names.RUN: place.ledger.run})
     lock.require(run)
     detach(run, asg, inside)
+    return True
 
 
 def detach(run: Run, asg: str, machines: Sequence[str]) -> None:

@@ -2,8 +2,9 @@
 
 Auto Scaling keeps one number, desired, and whoever sets it gives no precondition. So whose change is whose is kept
 here: ``Baseline.own`` is what this run has added to desired. A change of ours is written down before it is made and
-counted once it is seen; by whatever desired differs beyond that, others changed it, and the baseline moves with it.
-Only one change of ours is under way in a group at a time (ADR 31).
+counted once it is seen: what AWS says of a group may be from before a change that it has answered. By whatever desired
+differs beyond that, others changed it, and the baseline moves with it. Only one change of ours is under way in a group
+at a time (ADR 31).
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def set_desired(run: Run, group_name: str, wanted: Wanted) -> bool:
     change = Resizing(since=run.clock.now(), was=group.desired, to=desired, min=minimum, max=maximum)
     _begin(run, group_name, found, change)
     _do(run, group_name, change, lambda: run.cloud.set_sizes(group.name, min=minimum, max=maximum, desired=desired))
-    lock.change(run, lambda now: _done(now, group_name, change))
+    answered = change.model_copy(update={"answered": True})
+    lock.change(run, lambda now: _noted(now, group_name, change, resizing=answered))
     return True
 
 
@@ -153,40 +155,32 @@ def _counted(run: Run, baseline: Baseline, group: ScalingGroup) -> Baseline:
     if change is None:
         return baseline
     made = machine_moved(change, group) if change.machine else group.desired == change.to
-    if run.clock.now() - change.since >= PATIENCE_S:  # whoever began it is gone, and others were at it since
-        made = was_made(change, group, run.cloud.activities(group.name, change.since - SKEW_S), PATIENCE_S + SKEW_S)
+    if run.clock.now() - change.since >= PATIENCE_S:  # others may have been at it since
+        made = change.answered or _was_made(run, change, group)
     elif not made:
         raise TransientError(f"the size of group {group.name} is being changed by this run already", AGAIN_S)
-    return _after(baseline, change, made=made, minimum=group.min, maximum=group.max)
+    return _after(baseline, change, group, made=made)
 
 
-def _done(ledger: Ledger, group_name: str, change: Resizing) -> Ledger:
-    baseline = ledger.groups.get(group_name)
-    if baseline is None or baseline.resizing != change:
-        return ledger  # somebody has counted it already
-    counted = _after(baseline, change, made=True, minimum=change.min, maximum=change.max)
-    return ledger.with_group(group_name, counted)
+def _was_made(run: Run, change: Resizing, group: ScalingGroup) -> bool:
+    activities = run.cloud.activities(group.name, change.since - SKEW_S)
+    return was_made(change, group, activities, PATIENCE_S + SKEW_S)
 
 
 def _noted(ledger: Ledger, group_name: str, change: Resizing, **fields: object) -> Ledger:
     baseline = ledger.groups.get(group_name)
     if baseline is None or baseline.resizing != change:
-        return ledger
+        return ledger  # somebody has counted it already
     return ledger.with_group(group_name, baseline.model_copy(update=fields))
 
 
-def _after(baseline: Baseline, change: Resizing, *, made: bool, minimum: int | None, maximum: int | None) -> Baseline:
-    """The baseline without a change under way; where a bound was not moved, the former one of ours still stands.
-
-    :param minimum: as it is now, and ``maximum``.
-    """
-    lowered = change.min is not None and change.min == minimum
-    raised = change.max is not None and change.max == maximum
+def _after(baseline: Baseline, change: Resizing, group: ScalingGroup, *, made: bool) -> Baseline:
+    """The baseline without a change under way; where a bound was not moved, the former one of ours still stands."""
     update = {
         "own": baseline.own + (change.by if made else 0),
         "resizing": None,
-        "min_lowered_to": change.min if lowered else baseline.min_lowered_to,
-        "max_raised_to": change.max if raised else baseline.max_raised_to,
+        "min_lowered_to": change.min if change.min == group.min else baseline.min_lowered_to,
+        "max_raised_to": change.max if change.max == group.max else baseline.max_raised_to,
     }
     return baseline.model_copy(update=update)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.node_rotation.crashes import run_for, sweep_all
+from tests.node_rotation.lagging import sizes_lag
 
 from node_rotation import engine
 from node_rotation.errors import BlockedError, TransientError
@@ -92,3 +93,33 @@ def test_a_minimum_that_was_lowered_for_a_machine_that_may_not_go_is_ours() -> N
         sizing.leave(run, "workers", machines[0])
     baseline, _ = sizing.settle(run, "workers")
     assert (baseline.min, baseline.min_lowered_to, baseline.own) == (3, 2, 0)
+
+
+def larger_by(run: Run, machines: int) -> None:
+    sizing.set_desired(run, "workers", lambda baseline, group: group.desired + machines)
+
+
+def test_a_size_that_the_group_does_not_show_yet_is_nobody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = full()
+    run, _ = prepared(world)
+    sizes_lag(monkeypatch, world, 2.0)
+    larger_by(run, 1)
+    with pytest.raises(TransientError, match="being changed by this run"):
+        sizing.settle(run, "workers")
+    world.clock.wait(2.0)
+    baseline, _ = sizing.settle(run, "workers")
+    assert (baseline.max, baseline.desired, baseline.own, baseline.max_raised_to) == (3, 3, 1, 4)
+
+
+def test_a_size_that_aws_has_answered_counts_although_others_changed_it_before_anybody_looked() -> None:
+    """Of a desired size that is lowered before anybody came, no activity tells."""
+    world = MemoryWorld.simple(3, replicas=0, boot=60.0)
+    run, _ = prepared(world)
+    larger_by(run, 1)
+    larger_by(run, -1)
+    world.scaling.set_desired(world.asg("workers"), 5)
+    with pytest.raises(TransientError):
+        sizing.settle(run, "workers")
+    world.clock.wait(sizing.PATIENCE_S)
+    baseline, _ = sizing.settle(run, "workers")
+    assert (baseline.desired, baseline.own) == (5, 0)
