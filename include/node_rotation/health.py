@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from node_rotation.world.aws import LEAVING
 from node_rotation.world.kubernetes import Node, Pod, Workload
 from node_rotation.world.snapshot import Snapshot
 
 SYSTEM_NAMESPACE = "kube-system"
+UNHEARD = "NodeStatusUnknown"
+"""Why a Node is NotReady whose kubelet does not reach the API server (Kubernetes: node lifecycle controller)."""
 _Finding = tuple[str, bool]
 """reason, whether the cause lies on a new node"""
 
@@ -79,15 +82,16 @@ def judge(
         for node in snapshot.nodes
         if node.instance_id and node.instance_id in leaving and node.name not in new
     }
+    blamed = new - _excused(snapshot, baseline, new)
     lagging = _lagging(snapshot, baseline, evicted)
-    suspects = [w for w, pods in lagging if pods and all(pod.node in new for pod in pods)]
+    suspects = [w for w, pods in lagging if pods and all(pod.node in blamed for pod in pods)]
     findings = [
-        *_machines_without_node(snapshot, new_machines),
-        *_nodes(snapshot, baseline, new, away),
+        *_machines_without_node(snapshot, baseline, new_machines),
+        *_nodes(snapshot, baseline, new, away, blamed),
         *((_short(workload, pods), False) for workload, pods in lagging),
         *_budgets(snapshot, baseline),
-        *_system_pods(snapshot, baseline, new, away),
-        *_daemons(snapshot, baseline, new),
+        *_system_pods(snapshot, baseline, blamed, away),
+        *_daemons(snapshot, baseline, new, blamed),
     ]
     reasons = tuple(dict.fromkeys(reason for reason, _ in findings))
     fault = any(fault for _, fault in findings) or _unrelated(suspects)
@@ -103,20 +107,55 @@ def workload_of(pod: Pod, workloads: Iterable[Workload]) -> str | None:
     return key if any(w.key == key for w in workloads) else None
 
 
-def _machines_without_node(snapshot: Snapshot, new_machines: Collection[str]) -> Iterator[_Finding]:
+def ails_elsewhere(snapshot: Snapshot, machine: str, reason: str, before: Collection[str]) -> bool:
+    """Whether a machine on another image is NotReady for the same reason, and was Ready: then the image is not why.
+
+    :param machine: a new machine's instance id.
+    :param reason: why its Node is NotReady; :data:`UNHEARD` if it has none.
+    :param before: names of nodes that were NotReady before the run.
+    """
+    members = (member for group in snapshot.groups.values() for member in group.members)
+    serving = {member.instance_id for member in members if not member.lifecycle.startswith(LEAVING)}
+    image = _image(snapshot, machine)
+    return any(
+        node.instance_id in serving and not node.ready and node.ready_reason == reason and node.name not in before
+        for node in snapshot.nodes
+        if _image(snapshot, node.instance_id) not in (None, image)
+    )
+
+
+def _image(snapshot: Snapshot, machine: str) -> str | None:
+    instance = snapshot.instances.get(machine)
+    return instance.image_id if instance else None
+
+
+def _excused(snapshot: Snapshot, baseline: Baseline, new: Collection[str]) -> set[str]:
+    """The new nodes that are not well for a reason for which old ones are not either."""
+    return {
+        node.name
+        for node in snapshot.nodes
+        if node.name in new
+        and not node.ready
+        and ails_elsewhere(snapshot, node.instance_id, node.ready_reason, baseline.not_ready)
+    }
+
+
+def _machines_without_node(snapshot: Snapshot, baseline: Baseline, new_machines: Collection[str]) -> Iterator[_Finding]:
     joined = {node.instance_id for node in snapshot.nodes}
     for machine in sorted(set(new_machines) - joined):
-        yield f"machine {machine} has no Node", True
+        yield f"machine {machine} has no Node", not ails_elsewhere(snapshot, machine, UNHEARD, baseline.not_ready)
 
 
-def _nodes(snapshot: Snapshot, baseline: Baseline, new: set[str], away: set[str]) -> Iterator[_Finding]:
+def _nodes(
+    snapshot: Snapshot, baseline: Baseline, new: set[str], away: set[str], blamed: set[str]
+) -> Iterator[_Finding]:
     """Nodes of our groups; those of other provisioners come and go by themselves."""
     ours = {member.instance_id for group in snapshot.groups.values() for member in group.members}
     for node in snapshot.nodes:
         if node.ready or node.name in baseline.not_ready or node.name in away:
             continue
         if node.name in new or node.instance_id in ours:
-            yield f"node {node.name} is {_condition(node)}", node.name in new
+            yield f"node {node.name} is {_condition(node)}", node.name in blamed
 
 
 def _condition(node: Node) -> str:
@@ -159,21 +198,21 @@ def _budgets(snapshot: Snapshot, baseline: Baseline) -> Iterator[_Finding]:
             yield f"pdb {budget.key}: {budget.healthy} of {budget.desired_healthy} pods healthy", False
 
 
-def _system_pods(snapshot: Snapshot, baseline: Baseline, new: set[str], away: set[str]) -> Iterator[_Finding]:
+def _system_pods(snapshot: Snapshot, baseline: Baseline, blamed: set[str], away: set[str]) -> Iterator[_Finding]:
     for pod in snapshot.pods:
         if not _system(pod) or not _unready(pod) or pod.node in away:
             continue
         if pod.key not in baseline.unready_system_pods and owner_key(pod) not in baseline.unhealthy:
-            fault = pod.node in new and (not is_daemon(pod) or works_elsewhere(pod, snapshot.pods))
+            fault = pod.node in blamed and (not is_daemon(pod) or works_elsewhere(pod, snapshot.pods))
             yield f"{_place(pod)} is not Ready", fault
 
 
-def _daemons(snapshot: Snapshot, baseline: Baseline, new: set[str]) -> Iterator[_Finding]:
+def _daemons(snapshot: Snapshot, baseline: Baseline, new: set[str], blamed: set[str]) -> Iterator[_Finding]:
     for pod in snapshot.pods:
         if pod.node not in new or not is_daemon(pod) or not _unready(pod):
             continue
         if owner_key(pod) not in baseline.unhealthy:
-            yield f"{_place(pod)} is not Ready", works_elsewhere(pod, snapshot.pods)
+            yield f"{_place(pod)} is not Ready", pod.node in blamed and works_elsewhere(pod, snapshot.pods)
 
 
 def is_daemon(pod: Pod) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.node_rotation.builders import Machine, budget, pod, world
+from tests.node_rotation.builders import NEW, Machine, budget, pod, world
 
 from node_rotation.health import Baseline, Health, baseline_of, judge, workload_of
 from node_rotation.world.kubernetes import Owner, Workload
@@ -128,3 +128,52 @@ def test_a_replica_sets_pod_belongs_to_its_deployment():
     assert workload_of(pod("api-1"), workloads) == API
     assert workload_of(pod("bare", owner=None), workloads) is None
     assert workload_of(pod("job", owner="Job"), workloads) is None
+
+
+def ailing(*reasons: str, **more) -> Snapshot:
+    """Machines that are NotReady, each for its reason: the last is new, the others run the former image."""
+    *old, _ = (f"i-old{n}" for n in range(len(reasons)))
+    snapshot = after(*(Machine(name, ready=False) for name in old), Machine("i-new", NEW.id, ready=False), **more)
+    nodes = (replace(node, ready_reason=why) for node, why in zip(snapshot.nodes, reasons, strict=True))
+    return replace(snapshot, nodes=tuple(nodes))
+
+
+UNKNOWN = "NodeStatusUnknown"
+
+
+def test_an_image_is_not_why_old_nodes_are_not_ready_either():
+    health = gate(ailing(UNKNOWN, UNKNOWN, UNKNOWN))
+    assert not health.green
+    assert not health.image_fault
+
+
+@pytest.mark.parametrize("namespace", ["shop", "kube-system"])
+def test_nor_is_it_why_pods_are_not_ready_on_such_a_node(namespace: str):
+    daemons = {"owner": "DaemonSet", "namespace": namespace}
+    pods = [pod("cni-1", "node-i-new", ready=False, **daemons), pod("cni-2", "elsewhere", **daemons)]
+    assert not gate(ailing(UNKNOWN, UNKNOWN, pods=pods)).image_fault
+
+
+def test_an_old_node_that_is_not_ready_for_another_reason_says_nothing_of_the_image():
+    assert gate(ailing(UNKNOWN, "KubeletNotReady")).image_fault
+
+
+def test_an_old_node_that_was_not_ready_before_says_nothing_of_the_image():
+    assert gate(ailing(UNKNOWN, UNKNOWN), Baseline(frozenset({"node-i-old0"}))).image_fault
+
+
+def test_an_old_node_that_its_group_terminates_says_nothing_of_the_image():
+    going = Machine("i-old", ready=False, lifecycle="Terminating:Wait")
+    assert gate(after(going, Machine("i-new", NEW.id, ready=False))).image_fault
+
+
+def test_a_machine_of_the_same_image_says_nothing_for_it():
+    assert gate(after(Machine("i-first", NEW.id, ready=False), Machine("i-new", NEW.id, ready=False))).image_fault
+
+
+def test_nobody_can_join_while_no_kubelet_is_heard_of():
+    new = Machine("i-new", NEW.id, node=False)
+    snapshot = after(Machine("i-old", ready=False), new)
+    unheard = replace(snapshot, nodes=tuple(replace(node, ready_reason=UNKNOWN) for node in snapshot.nodes))
+    assert gate(snapshot).image_fault
+    assert not gate(unheard).image_fault

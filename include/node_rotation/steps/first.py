@@ -79,9 +79,9 @@ def _missing(place: Scene, old: str) -> Problem | None:
         text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
         return Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return _strayed(place, old, new) or problem(
-        place.snapshot, place.group, new, old, target, place.baseline.served, place.sick
-    )
+    served, sick, not_ready = place.baseline.served, place.sick, place.not_ready
+    strayed = _strayed(place, old, new)
+    return strayed or problem(place.snapshot, place.group, new, old, target, served, sick, not_ready)
 
 
 def _full(place: Scene) -> bool:

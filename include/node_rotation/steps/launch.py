@@ -173,7 +173,8 @@ def _missing(place: Scene, old: str) -> Problem | None:
         text = f"asg {place.group.name} has not launched a replacement for {old}{aws_says(place)}"
         return _kept(place) or Problem(text, (old,), launched=False)
     target = place.run.plan.group(place.claim.group).target.image.id
-    return problem(place.snapshot, place.group, new, old, target, place.baseline.served, place.sick)
+    served, sick, not_ready = place.baseline.served, place.sick, place.not_ready
+    return problem(place.snapshot, place.group, new, old, target, served, sick, not_ready)
 
 
 def _homeless(place: Scene) -> list[Problem]:

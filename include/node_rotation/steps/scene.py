@@ -44,6 +44,11 @@ class Scene:
         """Keys of the workloads that were broken before the run."""
         return self.ledger.sick.unhealthy if self.ledger.sick else ()
 
+    @property
+    def not_ready(self) -> tuple[str, ...]:
+        """Names of the nodes that were NotReady before the run."""
+        return self.ledger.sick.not_ready if self.ledger.sick else ()
+
     def old_nodes(self) -> tuple[Node, ...]:
         """The Nodes of the old machines that still have one."""
         ours = (m for m in self.claim.machines if not self.taken_out(m))

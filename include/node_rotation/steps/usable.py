@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from node_rotation.health import is_daemon, owner_key, works_elsewhere
+from node_rotation.health import UNHEARD, ails_elsewhere, is_daemon, owner_key, works_elsewhere
 from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.scaling import hooks
 from node_rotation.scaling.targets import label, lacking
@@ -62,6 +62,7 @@ def problem(
     image_id: str,
     served: Sequence[str] = (),
     sick: Collection[str] = (),
+    not_ready: Collection[str] = (),
 ) -> Problem | None:
     """The first thing that keeps a replacement from being usable, or None.
 
@@ -70,6 +71,7 @@ def problem(
     :param image_id: what the plan launches.
     :param served: target groups (ARNs) that it must serve as its predecessor did.
     :param sick: keys of workloads that were broken before the run: nobody waits for their pods.
+    :param not_ready: names of nodes that were NotReady before the run.
     """
     instance = snapshot.instances.get(new)
     if instance is None or gone(instance):
@@ -84,7 +86,10 @@ def problem(
     member = group.member(new)
     if member is None or member.lifecycle != "InService":
         return _not_in_service(group, instance, member)
-    return _node_problem(snapshot, new, old, sick) or _target_problem(snapshot, new, served)
+    node = snapshot.node_of(new)
+    if node is None or not node.ready:
+        return _not_ready(snapshot, new, node, not_ready)
+    return _node_problem(snapshot, node, old, sick) or _target_problem(snapshot, new, served)
 
 
 def _not_in_service(group: ScalingGroup, instance: Instance, member: Member | None) -> Problem:
@@ -104,13 +109,17 @@ def _target_problem(snapshot: Snapshot, new: str, served: Sequence[str]) -> Prob
     return None
 
 
-def _node_problem(snapshot: Snapshot, new: str, old: str, sick: Collection[str]) -> Problem | None:
-    node = snapshot.node_of(new)
+def _not_ready(snapshot: Snapshot, new: str, node: Node | None, before: Collection[str]) -> Problem:
+    """It is not Ready, or no Node at all; its image is not why while old nodes are not Ready for the same reason."""
+    fault = not ails_elsewhere(snapshot, new, node.ready_reason if node else UNHEARD, before)
     if node is None:
-        return Problem(f"replacement {new} runs but has not joined the cluster", (f"instance {new}",), True)
+        return Problem(f"replacement {new} runs but has not joined the cluster", (f"instance {new}",), fault)
     objects = (f"node {node.name}", f"instance {new}")
-    if not node.ready:
-        return Problem(f"node {node.name} is NotReady ({node.ready_reason or 'no reason given'})", objects, True)
+    return Problem(f"node {node.name} is NotReady ({node.ready_reason or 'no reason given'})", objects, fault)
+
+
+def _node_problem(snapshot: Snapshot, node: Node, old: str, sick: Collection[str]) -> Problem | None:
+    objects = (f"node {node.name}", f"instance {node.instance_id}")
     if taint := next((key for key, _, effect in node.taints if _startup(key, effect)), None):
         return Problem(f"node {node.name} still has the startup taint {taint}", objects, True)
     daemons = [*_unready_daemons(snapshot, node, sick, objects), *_missing_daemons(snapshot, node, old, sick, objects)]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.node_rotation.builders import NOW, OLD, Machine, pod
+from tests.node_rotation.builders import NEW, NOW, OLD, Machine, pod
 from tests.node_rotation.builders import world as seen
 from tests.node_rotation.crashes import STRATEGIES, after, run_for
 
@@ -132,3 +132,19 @@ def test_a_daemon_set_that_is_not_waited_for_is_named() -> None:
     assert unwanted(without_pod(lacking=0), "i-new", "i-old") == (
         "DaemonSet shop/api ran on i-old and has no place on i-new: see its node selector",
     )
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_machine_that_is_not_ready_while_an_old_one_is_not_either_is_no_fault_of_the_image(
+    joined: bool, before: bool
+) -> None:
+    new = Machine("i-new", NEW.id, ready=False, node=joined)
+    snapshot = seen({"dev-workers": (Machine("i-old"), Machine("i-other", ready=False), new)})
+    nodes = (n if n.ready else replace(n, ready_reason="NodeStatusUnknown") for n in snapshot.nodes)
+    snapshot = replace(snapshot, nodes=tuple(nodes))
+    not_ready = ["node-i-other"] if before else []
+    group = snapshot.groups["dev-workers"]
+    found = problem(snapshot, group, "i-new", "i-old", NEW.id, not_ready=not_ready)
+    assert found is not None
+    assert found.image_fault is before
