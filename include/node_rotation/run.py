@@ -20,6 +20,8 @@ from node_rotation.world.clients import Clock, Cloud, Cluster
 from node_rotation.world.kubernetes import Lease
 from node_rotation.world.snapshot import Snapshot
 
+BLIND_S = 60.0
+"""A look that comes so much later than it was due begins a new series: machines and pods had that time unseen."""
 LONGEST_UNSEEN_S = 60.0
 """For no longer than that nobody looks again after a look that nobody answered, however long that one took."""
 
@@ -135,6 +137,8 @@ class SharedLook:
         self._lock = threading.Lock()
         self._last: Snapshot | TransientError | None = None
         self._until = 0.0
+        self._due = inf
+        self._watched_since = 0.0
         self._told = 0
         self._turns = threading.Lock()
         self._turn = -inf
@@ -152,15 +156,21 @@ class SharedLook:
                 ended = self._clock.now()
                 took = ended - began if isinstance(self._last, Snapshot) else min(ended - began, LONGEST_UNSEEN_S)
                 self._until = ended + max(self._ttl_s, took)
+                if isinstance(self._last, Snapshot):
+                    self._due = self._until
             if isinstance(self._last, TransientError):
                 raise self._last.with_traceback(None)  # else it grows with everybody who is told
             return self._last
 
     def _looked(self) -> Snapshot | TransientError:
+        began = self._clock.now()
         try:
-            return self._observe()
+            seen = self._observe()
         except TransientError as error:
             return error
+        if began - self._due > BLIND_S:
+            self._watched_since = began
+        return replace(seen, watched_since=self._watched_since) if self._watched_since else seen
 
     def forget(self) -> None:
         """Look anew next time: the caller just changed the world."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from node_rotation import detect
 from node_rotation.errors import BlockedError, RotationError, TransientError
 from node_rotation.outcome import Blocked
-from node_rotation.run import LONGEST_UNSEEN_S, SharedLook
+from node_rotation.run import BLIND_S, LONGEST_UNSEEN_S, SharedLook
 from node_rotation.testing.clock import VirtualClock
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.world.snapshot import Snapshot
@@ -145,6 +145,35 @@ def test_a_look_that_is_refused_is_told_to_nobody_else_so_that_a_token_that_is_r
         look()
     eye.refused = None
     assert look() is eye.seen
+
+
+def test_after_a_while_in_which_nobody_could_look_a_new_series_begins() -> None:
+    look, eye = silent()
+    eye.fails, eye.takes_s = False, 1.0
+    assert look().watched_since == 0.0
+    eye.fails = True
+    eye.clock.wait(POLL_S + BLIND_S)
+    with pytest.raises(TransientError):
+        look()
+    eye.fails = False
+    eye.clock.wait(POLL_S)
+    again = eye.clock.now()
+    assert look().watched_since == again
+    eye.clock.wait(POLL_S)
+    assert look().watched_since == again
+
+
+def test_a_look_that_fails_and_one_that_takes_long_break_no_series() -> None:
+    look, eye = silent()
+    eye.fails, eye.takes_s = False, 2 * BLIND_S
+    look()
+    eye.fails, eye.takes_s = True, 1.0
+    eye.clock.wait(2 * BLIND_S)
+    with pytest.raises(TransientError):
+        look()
+    eye.fails = False
+    eye.clock.wait(POLL_S)
+    assert look().watched_since == 0.0
 
 
 ASKED = st.tuples(st.floats(0, 200), st.floats(0, 300), st.booleans(), st.booleans())

@@ -19,7 +19,7 @@ def permission(place: Scene) -> Outcome:
     reasons = held_back(place)
     if not reasons:
         return Done("the old machines may go")
-    policy, waited = place.run.settings.groups[place.claim.group], place.now - place.claim.since
+    policy, waited = place.run.settings.groups[place.claim.group], place.waited(place.claim.since)
     if waited > policy.launch_timeout:
         return Blocked(
             f"a master may not go: {reasons[0]}, for {span(waited)}",
@@ -62,7 +62,7 @@ def arrived(place: Scene) -> Outcome:
     if not problems:
         return Done("; ".join(("the replacements are in service", *left_out(place))))
     policy = place.run.settings.groups[place.claim.group]
-    waited = place.now - (place.claim.terminate_since or place.claim.since)
+    waited = place.waited(place.claim.terminate_since or place.claim.since)
     if wrong := next((p for p in problems if p.final), None):
         return wrong.blocked(waited)
     slow = hooks.patience_s(place.group, hooks.TERMINATING, policy.hook_timeout) + patience(place, problems)

@@ -184,7 +184,7 @@ def _account(seen: Scene, run: Run, batch: Batch) -> Outcome | None:
             fields |= _passed(seen, run, batch, now)
     elif not health.green and claim.green_since is not None:
         fields["green_since"] = None
-    elif health.green and claim.green_since is not None and now - claim.green_since >= policy.settle:
+    elif health.green and claim.green_since is not None and seen.waited(claim.green_since) >= policy.settle:
         fields |= _passed(seen, run, batch, now)
     if not fields:
         return _verdict(seen, run, batch, health)
@@ -199,9 +199,9 @@ def _passed(seen: Scene, run: Run, batch: Batch, now: float) -> dict[str, object
 
 def _verdict(seen: Scene, run: Run, batch: Batch, health: Health) -> Outcome:
     policy, claim = run.policy(batch), seen.claim
-    waited = seen.now - (claim.gate_since if claim.gate_since is not None else seen.now)
+    waited = seen.waited(claim.gate_since) if claim.gate_since is not None else 0.0
     if health.green:
-        green = seen.now - (claim.green_since if claim.green_since is not None else seen.now)
+        green = seen.waited(claim.green_since) if claim.green_since is not None else 0.0
         left = max(policy.gate.settle - green, 0.0)
         return Waiting((f"gate: {span(policy.gate.settle)} of green looks in a row",), min(policy.poll, left or 0.1))
     if waited > policy.gate.timeout:

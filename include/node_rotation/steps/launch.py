@@ -82,7 +82,7 @@ class Launch:
         problems = [p for old in place.claim.machines if (p := _missing(place, old)) is not None] or _homeless(place)
         if not problems:
             return Done("; ".join((f"{len(place.claim.machines)} replacements are in service", *left_out(place))))
-        waited = place.now - place.claim.since
+        waited = place.waited(place.claim.since)
         if wrong := next((p for p in problems if p.final), None):
             return wrong.blocked(waited)
         if waited > run.policy(batch).launch_timeout + patience(place, problems):

@@ -39,6 +39,13 @@ class Scene:
         """The clock's time, epoch seconds."""
         return self.run.clock.now()
 
+    def waited(self, since: float) -> float:
+        """Seconds since then, without those in which nobody could look, and what was before them: it counts anew.
+
+        :param since: epoch seconds.
+        """
+        return self.now - max(since, self.snapshot.watched_since)
+
     @property
     def sick(self) -> tuple[str, ...]:
         """Keys of the workloads that were broken before the run."""

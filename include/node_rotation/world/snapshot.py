@@ -14,7 +14,10 @@ from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Workload
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One observation of one cluster, shared by all who wait for it."""
+    """One observation of one cluster, shared by all who wait for it.
+
+    Before ``watched_since`` (epoch seconds) nobody could look for a while: what is waited for is waited for from then.
+    """
 
     taken_at: float
     groups: Mapping[str, ScalingGroup]
@@ -32,6 +35,7 @@ class Snapshot:
     managed: Mapping[str, ManagedGroup] = field(default_factory=dict)  # by Auto Scaling group
     targets: Mapping[str, Targets] = field(default_factory=dict)
     """Of the groups that we roll ourselves, by target group (ARN)."""
+    watched_since: float = 0.0
 
     @property
     def machines(self) -> int:
