@@ -84,7 +84,9 @@ class Image(Value):
     created: datetime
     architecture: str = "x86_64"
     deprecated: datetime | None = None
-    copied_from: str = Field(default="", description="id of the image it is a copy of")
+    copied_from: str = Field(
+        default="", description="id of the image it is a copy of; of one built from an instance empty"
+    )
 
 
 class TemplateVersion(Value):

@@ -13,8 +13,8 @@ from node_rotation.policy import ImageSource
 def same(one: Image, other: Image) -> bool:
     """Whether two images are the same build.
 
-    By id, by owner and name, or because one is a copy of the other, or both of a third (EC2 API reference,
-    ``Image.SourceImageId``). A name alone says nothing: anybody may give it to anything.
+    By id, by owner and name, or because one is a copy of the other, or both of a third. A name alone says nothing:
+    anybody may give it to anything; nor does a base that both were built on.
     """
     ids = {one.id, one.copied_from} & {other.id, other.copied_from}
     return bool(ids - {""}) or (one.owner, one.name) == (other.owner, other.name)

@@ -171,8 +171,18 @@ def image(found: Answer) -> Image:
         created=moment(found["CreationDate"]),
         architecture=found.get("Architecture", "x86_64"),
         deprecated=moment(deprecated) if deprecated else None,
-        copied_from=found.get("SourceImageId", ""),
+        copied_from=_copied_from(found),
     )
+
+
+def _copied_from(found: Answer) -> str:
+    """What an image is a copy of: CreateImage names the image its instance ran, which is another build.
+
+    EC2 API reference, Image: ``SourceImageId`` of CreateImage, CopyImage and CreateRestoreImageTask,
+    ``SourceInstanceId`` of CreateImage alone.
+    """
+    source: str = found.get("SourceImageId") or ""
+    return "" if found.get("SourceInstanceId") else source
 
 
 def moment(text: str) -> datetime:

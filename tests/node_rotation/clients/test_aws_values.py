@@ -1,0 +1,39 @@
+"""AWS' answers as values of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from node_rotation.clearance.lineage import same
+from node_rotation.clients import aws_values as values
+
+BASE = "ami-0base"
+
+
+def described(image_id: str, **said: Any) -> dict[str, Any]:
+    """An image as DescribeImages has it, called after its id."""
+    named = {"ImageId": image_id, "Name": f"base-{image_id}", "OwnerId": "123456789012", "Architecture": "x86_64"}
+    return {**named, "CreationDate": "2026-11-08T06:00:00.000Z", **said}
+
+
+def built(image_id: str) -> dict[str, Any]:
+    """One that Packer or Image Builder made with CreateImage of an instance that ran the base image."""
+    return described(image_id, SourceImageId=BASE, SourceImageRegion="eu-central-1", SourceInstanceId="i-0builder")
+
+
+def test_two_builds_on_one_base_are_two_images_and_neither_is_its_base():
+    base, monday, tuesday = map(values.image, (described(BASE), built("ami-0monday"), built("ami-0tuesday")))
+
+    assert not same(monday, tuesday)
+    assert not same(monday, base)
+
+
+def test_a_copy_of_a_build_is_the_build():
+    build, fixed = values.image(built("ami-0monday")), values.image(built("ami-0tuesday"))
+    copied = {"OwnerId": "210987654321", "SourceImageId": build.id, "SourceImageRegion": "eu-central-1"}
+
+    copy = values.image(described("ami-0copy", **copied))
+
+    assert copy.copied_from == build.id
+    assert same(copy, build)
+    assert not same(copy, fixed)
