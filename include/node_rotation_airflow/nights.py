@@ -85,8 +85,9 @@ def night_of(document: Any) -> Night:
     said = document.get("night") if isinstance(document, Mapping) else None
     said = said if isinstance(said, Mapping) else {}
     at, zone = said.get("at", "01:00"), said.get("zone", "UTC")
-    if isinstance(at, int) and not isinstance(at, bool):  # YAML 1.1 reads 22:30 without quotes in base 60
+    if isinstance(at, int) and at >= 60:  # YAML 1.1 reads 22:30 without quotes in base 60, from 1:00 on
         at = f"{at // 60:02}:{at % 60:02}"
+    at = at.zfill(5) if isinstance(at, str) else at
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):

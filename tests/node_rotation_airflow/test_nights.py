@@ -82,6 +82,8 @@ def test_a_night_is_tonight_until_the_next_begins(
         (None, Night()),
         ({"at": "22:30", "zone": "Europe/Berlin"}, Night("22:30", "Europe/Berlin")),
         ({"at": 22 * 60 + 30}, Night("22:30")),
+        ({"at": "0:30"}, Night("00:30")),
+        ({"at": 3}, Night()),
         ({"zone": "Asia/Tokyo"}, TOKYO),
         ({"at": "half past ten"}, Night()),
         ({"at": "24:00"}, Night()),

@@ -19,7 +19,7 @@ from node_rotation.model import Value
 HORIZON = timedelta(days=400)
 """So far ahead the next opening is looked for: past any yearly blackout."""
 MIDNIGHT = "24:00"
-_CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d|24:00")
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):[0-5]\d|24:00")
 
 Span = tuple[float, float]
 """From and to, epoch seconds; the end is not in it."""
@@ -38,12 +38,10 @@ class Day(StrEnum):
 
 
 def _clock(value: Any) -> Any:
-    """YAML 1.1 reads 22:00 without quotes as a number in base 60."""
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 24 * 60:
-        value = f"{value // 60:02}:{value % 60:02}"
+    """With two digits for the hour. A number is none: 22 may be meant as hours, and 1320 as minutes."""
     if not isinstance(value, str) or not _CLOCK.fullmatch(value):
         raise ValueError(f'{said(value)} is no time of day: write it like "22:00"')
-    return value
+    return value.zfill(len(MIDNIGHT))
 
 
 def _zone(value: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 _FLOAT = "tag:yaml.org,2002:float"
+_INT = "tag:yaml.org,2002:int"
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -32,7 +33,14 @@ def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Number:
     return Number(loader.construct_yaml_float(node))
 
 
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
+    """22:00 is text, as in YAML 1.2; YAML 1.1 makes 1320 of it, in base 60 (https://yaml.org/type/int.html)."""
+    written = str(node.value)
+    return written if ":" in written else int(loader.construct_yaml_int(node))
+
+
 _Loader.add_constructor(_FLOAT, _number)
+_Loader.add_constructor(_INT, _integer)
 
 
 def read(text: str) -> Any:

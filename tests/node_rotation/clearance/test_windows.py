@@ -24,6 +24,7 @@ from node_rotation.clearance.windows import (
     state,
     waits_for,
 )
+from node_rotation.configuration import document
 
 BERLIN = "Europe/Berlin"
 NIGHTS = Window.model_validate({"from": "22:00", "to": "05:00", "zone": BERLIN})
@@ -186,8 +187,18 @@ def test_a_window_that_can_never_open_is_refused(said, problem):
         Window.model_validate(said)
 
 
-def test_a_time_without_quotes_is_what_yaml_1_1_makes_of_it():
-    assert window(**{"from": 1320, "to": "05:00"}) == NIGHTS.model_copy(update={"days": tuple(Day)})
+def test_a_time_without_quotes_is_the_time_that_stands_there():
+    found = window(**document.read("{from: 22:00, to: 5:00}"))
+
+    assert found == NIGHTS.model_copy(update={"days": tuple(Day)})
+    assert window(**document.read("{from: 0:30, to: 24:00}")).opens == "00:30"
+
+
+@pytest.mark.parametrize("hour", ["22", "5", "0", "59", "2200", "0730", "-1:30"])
+def test_an_hour_alone_is_no_time_of_day(hour):
+    """As minutes, which YAML 1.1 makes of 22:00, from 22 to 5 would be open nearly all day."""
+    with pytest.raises(ValidationError, match='is no time of day: write it like "22:00"'):
+        window(**document.read(f"{{from: {hour}, to: 05:00}}"))
 
 
 def test_a_blackout_that_ends_before_it_begins_is_refused():
