@@ -74,9 +74,8 @@ class KubernetesCluster:
         return tuple(values.pod(p) for p in self._api.items("/api/v1/pods", "pods"))
 
     def budgets(self) -> tuple[Budget, ...]:
-        """Every PodDisruptionBudget."""
-        path = "/apis/policy/v1/poddisruptionbudgets"
-        return tuple(values.budget(b) for b in self._api.items(path, "poddisruptionbudgets"))
+        """Every PodDisruptionBudget that has a selector."""
+        return values.budgets(self._api.items("/apis/policy/v1/poddisruptionbudgets", "poddisruptionbudgets"))
 
     def workloads(self) -> tuple[Workload, ...]:
         """Every Deployment, StatefulSet and DaemonSet."""

@@ -88,10 +88,15 @@ def pod(found: Json) -> Pod:
     )
 
 
+def budgets(found: Iterable[Json]) -> tuple[Budget, ...]:
+    """PodDisruptionBudgets; one without a selector is over no pod, an empty selector is over all (policy/v1)."""
+    return tuple(budget(one) for one in found if (one.get("spec") or {}).get("selector") is not None)
+
+
 def budget(found: Json) -> Budget:
-    """A PodDisruptionBudget."""
-    meta, spec, status = found["metadata"], found.get("spec") or {}, found.get("status") or {}
-    selector = spec.get("selector") or {}
+    """A PodDisruptionBudget that has a selector."""
+    meta, spec, status = found["metadata"], found["spec"], found.get("status") or {}
+    selector = spec["selector"]
     return Budget(
         namespace=meta["namespace"],
         name=meta["name"],

@@ -176,7 +176,7 @@ class Cluster(Protocol):
         ...
 
     def budgets(self) -> tuple[Budget, ...]:
-        """Every PodDisruptionBudget."""
+        """Every PodDisruptionBudget that has a selector: one without is over no pod."""
         ...
 
     def workloads(self) -> tuple[Workload, ...]:

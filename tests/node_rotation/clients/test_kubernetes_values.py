@@ -68,6 +68,24 @@ def test_volumes_say_their_claim_their_zones_and_where_they_are_attached():
     )
 
 
+def disruption_budget(name: str, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"namespace": "shop", "name": name}, "spec": {"minAvailable": 1, **spec}}
+
+
+def test_a_disruption_budget_without_a_selector_is_nobodys_and_an_empty_one_is_its_namespaces():
+    found = [
+        disruption_budget("none"),
+        disruption_budget("null", selector=None),
+        disruption_budget("all", selector={}),
+        disruption_budget("api", selector={"matchLabels": {"app": "api"}}),
+    ]
+
+    assert [(budget.name, budget.selector) for budget in values.budgets(found)] == [
+        ("all", {}),
+        ("api", {"app": "api"}),
+    ]
+
+
 def test_what_a_deployment_was_rolled_for_is_in_its_template():
     template = {"metadata": {"annotations": {"node-rotation/rolled-for": "uid-1"}}}
     assert values.workload("Deployment", deployment(template=template)).rolled_for == "uid-1"

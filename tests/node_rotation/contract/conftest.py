@@ -151,7 +151,7 @@ class World:
     cluster: Cluster
     clock: Clock
     until: Callable[[Callable[[], bool], float], bool]
-    add_budget: Callable[[str, dict[str, str]], None]
+    add_budget: Callable[[str, dict[str, str] | None], None]
     drop_budget: Callable[[str], None]
     config_map: Callable[[str, dict[str, str]], None]
     read_config_map: Callable[[str], dict[str, str]]
@@ -199,8 +199,9 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 def _in_memory() -> World:
     memory = MemoryWorld.from_scenario(SCENARIO)
 
-    def add_budget(name: str, labels: dict[str, str]) -> None:
-        memory.disruption.add(seeds.DisruptionBudget(max_unavailable=1, name=name, selector=labels))
+    def add_budget(name: str, labels: dict[str, str] | None) -> None:
+        if labels is not None:  # this world has what we see of budgets, and without a selector we see none
+            memory.disruption.add(seeds.DisruptionBudget(max_unavailable=1, name=name, selector=labels))
 
     def drop_budget(name: str) -> None:
         """Nothing: this world is nobody's after this story."""
@@ -237,13 +238,11 @@ def ground_world(ground: Ground) -> World:
     cloud = _cloud(ground, details_s=0.0)
     api = new_client_from_config(str(ground.kubeconfig("dev")), persist_config=False)
 
-    def add_budget(name: str, labels: dict[str, str]) -> None:
+    def add_budget(name: str, labels: dict[str, str] | None) -> None:
+        selector = {} if labels is None else {"selector": {"matchLabels": labels}}
         client.PolicyV1Api(api).create_namespaced_pod_disruption_budget(
             "default",
-            {
-                "metadata": {"name": name},
-                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": labels}},
-            },
+            {"metadata": {"name": name}, "spec": {"maxUnavailable": 1, **selector}},
         )
 
     def drop_budget(name: str) -> None:

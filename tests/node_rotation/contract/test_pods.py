@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from node_rotation.errors import GoneError
+from node_rotation.eviction import covering
 from node_rotation.world.answers import Evicted, Misconfigured, PodGone, RefusedByBudget
 
 ANOTHER = "00000000-0000-0000-0000-000000000000"
@@ -143,6 +144,25 @@ def test_a_pod_under_two_budgets_can_never_be_evicted(world):
 
     assert isinstance(answer, Misconfigured)
     assert "more than one PodDisruptionBudget" in answer.message
+
+
+@pytest.fixture
+def nobodys(world):
+    """A budget without a selector."""
+    world.add_budget("nobodys", None)
+    yield
+    world.drop_budget("nobodys")
+
+
+@pytest.mark.usefixtures("nobodys")
+def test_a_budget_without_a_selector_is_over_no_pod(world):
+    (pod, *_) = world.pods("web")
+
+    assert covering(pod, world.cluster.budgets()) == (budget(world),)
+    assert world.cluster.evict(pod) == Evicted()
+
+    world.eventually(lambda: pod.uid not in {p.uid for p in world.cluster.pods()})
+    world.eventually(lambda: len([p for p in world.pods("web") if p.ready]) == 3)
 
 
 def test_a_deleted_pod_goes_without_asking_its_budget(world):
