@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation.model import DriftedMachine, DriftReason, GroupDrift, Image, TemplateVersion
-from node_rotation.names import MARK
+from node_rotation.names import DETACHED_FROM, MARK
 from node_rotation.policy import Policy
 from node_rotation.target import Choice
-from node_rotation.world.aws import LEFT_ALONE, Instance, Member, ScalingGroup
+from node_rotation.world.aws import GONE_STATES, GROUP_TAG, LEFT_ALONE, Instance, Member, ScalingGroup
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
 
 PROVIDER_ID = "Have the cloud controller manager, or the kubelet (--provider-id), set its spec.providerID."
 """What to do about a Node that names no machine."""
+NAMED = 3
+"""So many nodes a line names; the others it counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,53 @@ def drift_of(
 
 
 def cluster_notes(snapshot: Snapshot) -> tuple[str, ...]:
-    """Nodes that belong to no machine of ours: half machines, and those of Karpenter, Auto Mode and Fargate."""
-    return tuple(f"node {node.name} {why}" for node in snapshot.nodes if (why := _not_ours(node, snapshot.instances)))
+    """Nodes that belong to no machine of ours: half machines, strangers, and those of Karpenter, Auto Mode, Fargate."""
+    left = lost(snapshot)
+    return (
+        *(f"node {node.name} {why}" for node in snapshot.nodes if (why := _not_ours(node))),
+        *(f"{named(nodes)} {why} and {_are(nodes)} left alone" for nodes, why in _strangers(snapshot)),
+        *((f"{named(left)}: {gone(left)}",) if left else ()),
+    )
+
+
+def strangers(snapshot: Snapshot) -> Mapping[str, Sequence[Node]]:
+    """Nodes whose machines run and are of no group of the fleet, by their Auto Scaling group; "" if they have none."""
+    members = {member.instance_id for group in snapshot.groups.values() for member in group.members}
+    found: dict[str, list[Node]] = {}
+    for node in snapshot.nodes:
+        instance = snapshot.instances.get(node.instance_id)
+        if instance is None or instance.id in members or instance.state in GONE_STATES or foreign_provisioner(node):
+            continue
+        asg = instance.tags.get(GROUP_TAG, "")
+        # One that was let go, or is not in service yet, is in no list of members.
+        if not {asg, instance.tags.get(DETACHED_FROM, "")} & snapshot.groups.keys():
+            found.setdefault(asg, []).append(node)
+    return found
+
+
+def lost(snapshot: Snapshot) -> tuple[Node, ...]:
+    """Nodes whose instance EC2 does not know."""
+    return tuple(
+        node
+        for node in snapshot.nodes
+        if node.instance_id and node.instance_id not in snapshot.instances and not foreign_provisioner(node)
+    )
+
+
+def named(nodes: Sequence[Node]) -> str:
+    """Nodes as a line names them, however many there are."""
+    if len(nodes) == 1:
+        return f"node {nodes[0].name}"
+    more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
+    return f"{len(nodes)} nodes ({', '.join(node.name for node in nodes[:NAMED])}{more})"
+
+
+def gone(nodes: Sequence[Node]) -> str:
+    """What is said of nodes that are :func:`lost`: from here another account's machines look like none."""
+    elsewhere = "gone, or in another account or region"
+    return (
+        f"its instance {nodes[0].instance_id} is {elsewhere}" if len(nodes) == 1 else f"their instances are {elsewhere}"
+    )
 
 
 def foreign_provisioner(node: Node) -> str:
@@ -84,7 +131,19 @@ def foreign_provisioner(node: Node) -> str:
     return ""
 
 
-def _not_ours(node: Node, instances: Mapping[str, Instance]) -> str:
+def _strangers(snapshot: Snapshot) -> Iterator[tuple[Sequence[Node], str]]:
+    for asg, nodes in strangers(snapshot).items():
+        if asg:
+            yield nodes, f"of Auto Scaling group {asg} {_are(nodes)} in no group of the fleet file"
+        else:
+            yield nodes, f"{_are(nodes)} in no Auto Scaling group"
+
+
+def _are(nodes: Sequence[Node]) -> str:
+    return "is" if len(nodes) == 1 else "are"
+
+
+def _not_ours(node: Node) -> str:
     owner = foreign_provisioner(node)
     if owner:
         return f"belongs to {owner} and is left alone"
@@ -92,8 +151,6 @@ def _not_ours(node: Node, instances: Mapping[str, Instance]) -> str:
         return f"has no providerID: no machine can be found for it, and it is left alone. {PROVIDER_ID}"
     if not node.instance_id:
         return f"has providerID {node.provider_id}, which names no EC2 instance, and is left alone"
-    if node.instance_id not in instances:
-        return f"names instance {node.instance_id}, which no configured group has"
     return ""
 
 

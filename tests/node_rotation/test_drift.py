@@ -17,11 +17,15 @@ from tests.node_rotation.builders import (
     settings,
     world,
 )
+from tests.node_rotation.masters import MASTERS, kops
 
+from node_rotation import names
+from node_rotation.detect import observe
 from node_rotation.drift import PROVIDER_ID, cluster_notes, drift_of
 from node_rotation.model import DriftReason, GroupDrift, Target, TemplateVersion
 from node_rotation.policy import DriftPolicy, Policy
 from node_rotation.target import Choice
+from node_rotation.world.aws import GROUP_TAG
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
@@ -128,9 +132,59 @@ def test_half_machines_and_foreign_nodes_are_named_and_left_alone():
     )
     assert cluster_notes(snapshot) == (
         f"node n-none has no providerID: no machine can be found for it, and it is left alone. {PROVIDER_ID}",
-        "node n-lost names instance i-9, which no configured group has",
         "node n-kind has providerID kind://x, which names no EC2 instance, and is left alone",
         "node n-karp belongs to Karpenter (node pool spot) and is left alone",
         "node n-auto belongs to EKS Auto Mode and is left alone",
         "node n-farg belongs to Fargate and is left alone",
+        "node n-lost: its instance i-9 is gone, or in another account or region",
     )
+
+
+def beside(snapshot: Snapshot, *machines: Machine) -> Snapshot:
+    """The same cluster with Nodes whose machines EC2 knows and no group of the fleet has."""
+    others = world({"others": machines})
+    instances = {**snapshot.instances, **others.instances}
+    return replace(snapshot, nodes=(*snapshot.nodes, *others.nodes), instances=instances)
+
+
+def in_asg(group: str, *ids: str) -> list[Machine]:
+    return [Machine(id_, tags=((GROUP_TAG, group),)) for id_ in ids]
+
+
+def test_nodes_of_groups_that_the_fleet_file_lacks_are_told_once_per_group():
+    ours = world({"dev-workers": [Machine("i-1")]})
+
+    found = beside(ours, *in_asg("gpu", "i-2"), *in_asg("batch", *(f"i-b{n}" for n in range(1000))), Machine("i-3"))
+
+    assert cluster_notes(found) == (
+        "node node-i-2 of Auto Scaling group gpu is in no group of the fleet file and is left alone",
+        "1000 nodes (node-i-b0, node-i-b1, node-i-b2 and 997 more) of Auto Scaling group batch are in no group of the "
+        "fleet file and are left alone",
+        "node node-i-3 is in no Auto Scaling group and is left alone",
+    )
+
+
+def test_masters_and_workers_of_a_kops_cluster_are_no_strangers():
+    prod = kops()
+    assert cluster_notes(observe(prod.settings(), prod.cloud, prod.cluster, prod.clock)) == ()
+
+
+def test_a_look_finds_the_nodes_of_a_group_that_the_fleet_file_lacks():
+    prod = kops()
+    without = prod.settings().only(["nodes"])
+
+    notes = cluster_notes(observe(without, prod.cloud, prod.cluster, prod.clock))
+
+    assert [note.partition(" of ")[2] for note in notes] == [
+        f"Auto Scaling group {prod.asg(name)} is in no group of the fleet file and is left alone" for name in MASTERS
+    ]
+
+
+def test_machines_that_a_group_of_ours_lets_go_or_warms_are_no_strangers():
+    ours = world({"dev-workers": [Machine("i-1")]})
+    detached = Machine("i-2", tags=((names.DETACHED_FROM, "dev-workers"),))
+    (warmed,) = in_asg("dev-workers", "i-3")
+    found = beside(ours, detached, warmed, *in_asg("gpu", "i-4"))
+    leaving = replace(found.instances["i-4"], state="shutting-down")
+
+    assert cluster_notes(replace(found, instances={**found.instances, "i-4": leaving})) == ()

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from node_rotation.checkup.rights import Answer, Quota, Right, Subnet, see_to_the_tag
 from node_rotation.checkup.room import Need, at_most, fewer, on_top
-from node_rotation.drift import PROVIDER_ID, foreign_provisioner
+from node_rotation.drift import PROVIDER_ID, foreign_provisioner, gone, lost, named, strangers
 from node_rotation.errors import BadInputError, BlockedError, RotationError, TransientError
 from node_rotation.model import (
     Blocker,
@@ -182,12 +182,20 @@ def halves(cluster: str, snapshot: Snapshot, asgs: Iterable[str]) -> Iterator[Fi
             what = f"names no EC2 instance (providerID {node.provider_id or 'is missing'})"
             remedy = f"{PROVIDER_ID} Until then the node is left alone."
             yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, what, f"node {node.name}", remedy)
-        elif node.instance_id not in snapshot.instances:
-            what, remedy = (
-                "is in no group of the fleet",
-                "Add its group to the fleet file, or leave it alone on purpose.",
-            )
-            yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, what, f"node {node.name}", remedy)
+    yield from _strays(cluster, snapshot)
+
+
+def _strays(cluster: str, snapshot: Snapshot) -> Iterator[Finding]:
+    """Nodes that no rotation replaces, those of one Auto Scaling group as one finding."""
+    for asg, nodes in strangers(snapshot).items():
+        what = "is in no group of the fleet file" if asg else "is in no Auto Scaling group"
+        object_ = f"{named(nodes)} of Auto Scaling group {asg}" if asg else named(nodes)
+        to_do = "Add it to the fleet file" if asg else "Put an Auto Scaling group in its place"
+        remedy = f"{to_do}, or leave it alone on purpose."
+        yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, what, object_, remedy)
+    if nodes := lost(snapshot):
+        remedy = "Remove what is left of it (kubectl delete node), or correct region and account of the cluster."
+        yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, gone(nodes), named(nodes), remedy)
 
 
 def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift:

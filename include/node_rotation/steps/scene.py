@@ -12,11 +12,9 @@ from node_rotation.model import Batch, Strategy
 from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
-from node_rotation.world.aws import LEAVING, Instance, ScalingGroup
+from node_rotation.world.aws import GONE_STATES, LEAVING, Instance, ScalingGroup
 from node_rotation.world.kubernetes import Lease, Node, Pod
 from node_rotation.world.snapshot import Snapshot
-
-GONE_STATES = ("shutting-down", "terminated")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,10 @@ LEAVING = ("Terminating", "Terminated", "Detach", "EnteringStandby", "Standby")
 "instance lifecycle")."""
 LEFT_ALONE = (*LEAVING, "Warmed:")
 """And of those that somebody has put aside as well: no drift is looked for in them."""
+GONE_STATES = ("shutting-down", "terminated")
+"""EC2's words for instances that it no longer runs, or soon won't."""
+GROUP_TAG = "aws:autoscaling:groupName"
+"""The tag by which AWS says which Auto Scaling group an instance is in."""
 
 
 @dataclass(frozen=True, slots=True)

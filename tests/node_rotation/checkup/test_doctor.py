@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -316,3 +317,35 @@ def test_what_is_said_to_do_about_too_little_room_would_help() -> None:
         assert finding.remedy.endswith("or set strategy: terminate_first.")
     for finding in findings(managed_world(), account):
         assert finding.remedy.endswith("or give the managed node groups the update strategy MINIMAL.")
+
+
+def forgotten(number: int) -> tuple[MemoryWorld, Settings]:
+    """A cluster with a group that its fleet file lacks."""
+    groups = (seeds.Group("workers", "base-old", desired=2), seeds.Group("batch", "base-old", desired=number))
+    world = MemoryWorld.of(groups=groups, images=(seeds.Image("base-old"),))
+    pinned = {"image": {"id": world.image_id("base-old")}, "image_step": "launch_template"}
+    return world, world.settings(**pinned).only(groups=["workers"])
+
+
+def test_a_group_that_the_fleet_file_lacks_is_one_finding() -> None:
+    world, settings = forgotten(5)
+
+    finding = only(findings(world, settings=settings))
+
+    assert finding.check is Check.DISCOVERY
+    assert finding.what == "is in no group of the fleet file"
+    assert finding.object.startswith("5 nodes (")
+    assert finding.object.endswith(f"and 2 more) of Auto Scaling group {world.asg('batch')}")
+    assert finding.remedy == "Add it to the fleet file, or leave it alone on purpose."
+
+
+def test_a_node_whose_machine_is_gone_is_told_so() -> None:
+    world = MemoryWorld.simple(2, max_unavailable=1)
+    node = world.cluster.nodes()[0]
+    world.objects.put_node(replace(node, name="left", uid="uid-left", instance_id="i-0left"))
+
+    finding = only(findings(world))
+
+    assert (finding.object, finding.check) == ("node left", Check.DISCOVERY)
+    assert finding.what == "its instance i-0left is gone, or in another account or region"
+    assert "kubectl delete node" in finding.remedy
