@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from node_rotation.world.aws import LEAVING
 from node_rotation.world.kubernetes import Node, Pod, Workload
@@ -12,6 +12,8 @@ from node_rotation.world.snapshot import Snapshot
 SYSTEM_NAMESPACE = "kube-system"
 UNHEARD = "NodeStatusUnknown"
 """Why a Node is NotReady whose kubelet does not reach the API server (Kubernetes: node lifecycle controller)."""
+Count = tuple[int, int]
+"""how many are well, of how many"""
 _Finding = tuple[str, bool]
 """reason, whether the cause lies on a new node"""
 
@@ -21,14 +23,14 @@ class Baseline:
     """What was broken before the run touched anything; only regressions against it count.
 
     :param not_ready: names of nodes.
-    :param unhealthy: keys of workloads (``Deployment shop/api``).
-    :param broken_budgets: keys of PodDisruptionBudgets below their desired health.
+    :param unhealthy: keys of workloads (``Deployment shop/api``), each with how many of its pods were Ready.
+    :param broken_budgets: keys of PodDisruptionBudgets below their desired health, each with how many were healthy.
     :param unready_system_pods: keys of pods of ``kube-system``.
     """
 
     not_ready: frozenset[str] = frozenset()
-    unhealthy: frozenset[str] = frozenset()
-    broken_budgets: frozenset[str] = frozenset()
+    unhealthy: Mapping[str, Count] = field(default_factory=dict)
+    broken_budgets: Mapping[str, Count] = field(default_factory=dict)
     unready_system_pods: frozenset[str] = frozenset()
 
 
@@ -55,8 +57,10 @@ def baseline_of(snapshot: Snapshot) -> Baseline:
     """What is broken now, to be recorded before anything changes."""
     return Baseline(
         not_ready=frozenset(node.name for node in snapshot.nodes if not node.ready),
-        unhealthy=frozenset(w.key for w in snapshot.workloads if w.ready < w.desired),
-        broken_budgets=frozenset(b.key for b in snapshot.budgets if b.healthy < b.desired_healthy),
+        unhealthy={w.key: (w.ready, w.desired) for w in snapshot.workloads if w.ready < w.desired},
+        broken_budgets={
+            b.key: (b.healthy, b.desired_healthy) for b in snapshot.budgets if b.healthy < b.desired_healthy
+        },
         unready_system_pods=frozenset(p.key for p in snapshot.pods if _system(p) and _unready(p)),
     )
 
@@ -88,7 +92,7 @@ def judge(
     findings = [
         *_machines_without_node(snapshot, baseline, new_machines),
         *_nodes(snapshot, baseline, new, away, blamed),
-        *((_short(workload, pods), False) for workload, pods in lagging),
+        *((_short(workload, pods, baseline), False) for workload, pods in lagging),
         *_budgets(snapshot, baseline),
         *_system_pods(snapshot, baseline, blamed, away),
         *_daemons(snapshot, baseline, new, blamed),
@@ -166,11 +170,7 @@ def _lagging(
     snapshot: Snapshot, baseline: Baseline, evicted: Collection[str]
 ) -> tuple[tuple[Workload, tuple[Pod, ...]], ...]:
     """The evicted workloads that are not back, each with its pods that are not Ready."""
-    lagging = {
-        w.key: w
-        for w in snapshot.workloads
-        if w.key in evicted and w.ready < w.desired and w.key not in baseline.unhealthy
-    }
+    lagging = {w.key: w for w in snapshot.workloads if w.key in evicted and _worse(w, baseline)}
     unready: dict[str, list[Pod]] = {key: [] for key in lagging}
     for pod in snapshot.pods if lagging else ():
         key = owner_key(pod)
@@ -179,9 +179,31 @@ def _lagging(
     return tuple((workload, tuple(unready[key])) for key, workload in lagging.items())
 
 
-def _short(workload: Workload, pods: tuple[Pod, ...]) -> str:
+def _worse(workload: Workload, baseline: Baseline) -> bool:
+    return _fewer((workload.ready, workload.desired), baseline.unhealthy.get(workload.key))
+
+
+def _fewer(now: Count, before: Count | None) -> bool:
+    """Whether some are missing, and more than were missing before: who only scales it takes nobody away."""
+    well, wanted = now
+    if before is None:
+        return well < wanted
+    return well < before[0] and wanted - well > before[1] - before[0]
+
+
+def _left_out(snapshot: Snapshot, baseline: Baseline) -> frozenset[str]:
+    """The keys of the workloads that are no worse than they were, broken."""
+    return frozenset(baseline.unhealthy) - {w.key for w in snapshot.workloads if _worse(w, baseline)}
+
+
+def _short(workload: Workload, pods: tuple[Pod, ...], baseline: Baseline) -> str:
     where = f" ({', '.join(_place(pod) for pod in pods[:3])})" if pods else ""
-    return f"{workload.key}: {workload.ready} of {workload.desired} Ready{where}"
+    return f"{workload.key}: {workload.ready} of {workload.desired} Ready{_earlier(workload.key, baseline)}{where}"
+
+
+def _earlier(key: str, baseline: Baseline) -> str:
+    before = baseline.unhealthy.get(key) or baseline.broken_budgets.get(key)
+    return f", {before[0]} of {before[1]} before the run" if before else ""
 
 
 def _unrelated(suspects: Collection[Workload]) -> bool:
@@ -194,24 +216,27 @@ def _unrelated(suspects: Collection[Workload]) -> bool:
 
 def _budgets(snapshot: Snapshot, baseline: Baseline) -> Iterator[_Finding]:
     for budget in snapshot.budgets:
-        if budget.healthy < budget.desired_healthy and budget.expected and budget.key not in baseline.broken_budgets:
-            yield f"pdb {budget.key}: {budget.healthy} of {budget.desired_healthy} pods healthy", False
+        count = budget.healthy, budget.desired_healthy
+        if budget.expected and _fewer(count, baseline.broken_budgets.get(budget.key)):
+            yield f"pdb {budget.key}: {count[0]} of {count[1]} pods healthy{_earlier(budget.key, baseline)}", False
 
 
 def _system_pods(snapshot: Snapshot, baseline: Baseline, blamed: set[str], away: set[str]) -> Iterator[_Finding]:
+    left_out = _left_out(snapshot, baseline)
     for pod in snapshot.pods:
         if not _system(pod) or not _unready(pod) or pod.node in away:
             continue
-        if pod.key not in baseline.unready_system_pods and owner_key(pod) not in baseline.unhealthy:
+        if pod.key not in baseline.unready_system_pods and owner_key(pod) not in left_out:
             fault = pod.node in blamed and (not is_daemon(pod) or works_elsewhere(pod, snapshot.pods))
             yield f"{_place(pod)} is not Ready", fault
 
 
 def _daemons(snapshot: Snapshot, baseline: Baseline, new: set[str], blamed: set[str]) -> Iterator[_Finding]:
+    left_out = _left_out(snapshot, baseline)
     for pod in snapshot.pods:
         if pod.node not in new or not is_daemon(pod) or not _unready(pod):
             continue
-        if owner_key(pod) not in baseline.unhealthy:
+        if owner_key(pod) not in left_out:
             yield f"{_place(pod)} is not Ready", pod.node in blamed and works_elsewhere(pod, snapshot.pods)
 
 

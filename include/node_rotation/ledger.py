@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from node_rotation.configuration.intake_policy import IntakePolicy
 from node_rotation.errors import BlockedError
@@ -101,12 +101,21 @@ class Baseline(Value):
 
 
 class Sickness(Value):
-    """What was broken in the cluster before the run: the gate fails on regressions only."""
+    """What was broken in the cluster before the run, and is so since: the gate fails on regressions only.
+
+    Of workloads and budgets it says how many of how many were well.
+    """
 
     not_ready: tuple[str, ...] = ()
-    unhealthy: tuple[str, ...] = ()
-    broken_budgets: tuple[str, ...] = ()
+    unhealthy: Mapping[str, tuple[int, int]] = {}
+    broken_budgets: Mapping[str, tuple[int, int]] = {}
     unready_system_pods: tuple[str, ...] = ()
+
+    @field_validator("unhealthy", "broken_budgets", mode="before")
+    @classmethod
+    def _names_alone(cls, said: object) -> object:
+        """A run that an older version began wrote down no numbers: there is nothing that they can fall below."""
+        return dict.fromkeys(said, (0, 0)) if isinstance(said, list | tuple) else said
 
 
 class Claim(Value):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from node_rotation import sickness
 from node_rotation.health import owner_key
 from node_rotation.ledger import MAX_BYTES, Baseline, Claim, ClaimState, Ledger, dump
 from node_rotation.model import Batch, Blocker, GroupPlan
 from node_rotation.outcome import REASON_LENGTH
 from node_rotation.world.snapshot import Snapshot
 
-ROOM = 16_384  # bytes left free: names of runs, what was broken before, an intake
+ROOM = 16_384  # bytes left free: names of runs, what breaks until the run begins, an intake
 WHEN = 1_700_000_000.123456
 
 
@@ -47,7 +48,9 @@ def size(groups: Sequence[GroupPlan], batches: Sequence[Batch], slots: int, snap
     ended = {b.name: _claim(b, of[b.group]) for b in batches}
     claims = tuple(_in_flight(c, evicted[name]) if name in flying else c for name, c in ended.items())
     baselines = {group.name: _baseline(group, snapshot) for group in groups}
-    return len(dump(Ledger(run="r" * 64, plan="p" * 16, cluster="c" * 64, groups=baselines, claims=claims)).encode())
+    sick = sickness.found(snapshot)
+    ledger = Ledger(run="r" * 64, plan="p" * 16, cluster="c" * 64, sick=sick, groups=baselines, claims=claims)
+    return len(dump(ledger).encode())
 
 
 def _in_flight(claim: Claim, evicted: tuple[str, ...]) -> Claim:

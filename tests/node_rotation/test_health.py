@@ -51,6 +51,31 @@ def test_what_was_broken_before_does_not_count():
     assert gate(before, baseline_of(before)).green
 
 
+@pytest.mark.parametrize(("ready", "desired"), [(2, 3), (2, 20), (1, 2), (5, 5)])
+def test_who_lacked_a_pod_before_may_lack_it_still_however_it_is_scaled(ready: int, desired: int):
+    assert gate(after(ready=ready, desired=desired), baseline_of(after(ready=2))).green
+
+
+def test_who_lacked_a_pod_before_may_lose_no_other():
+    waiting = gate(after(ready=1), baseline_of(after(ready=2)))
+    assert waiting.reasons == (f"{API}: 1 of 3 Ready, 2 of 3 before the run",)
+
+
+def test_a_budget_that_was_broken_before_may_not_get_worse():
+    waiting = gate(after(budgets=[budget(healthy=0)]), baseline_of(after(budgets=[budget(healthy=1)])))
+    assert waiting.reasons == ("pdb shop/api: 0 of 2 pods healthy, 1 of 2 before the run",)
+
+
+@pytest.mark.parametrize("namespace", ["shop", "kube-system"])
+def test_a_daemon_that_failed_on_one_node_before_may_not_fail_on_the_new_one_too(namespace: str):
+    key = f"DaemonSet {namespace}/api"
+    failing = pod("cni-1", "node-i-new", owner="DaemonSet", namespace=namespace, ready=False)
+    now = replace(after(pods=[failing]), workloads=(Workload("DaemonSet", namespace, "api", "u", 3, 1),))
+    reasons = (f"pod {namespace}/cni-1 on node-i-new is not Ready",)
+    assert gate(now, Baseline(unhealthy={key: (2, 3)})).reasons == reasons
+    assert gate(now, Baseline(unhealthy={key: (1, 3)})).green
+
+
 def test_machines_in_flight_in_any_batch_may_be_anything():
     snapshot = after(Machine("i-leaving", ready=False), Machine("i-new"))
     assert gate(snapshot, leaving=("i-leaving",)).green

@@ -6,12 +6,14 @@ from tests.node_rotation.builders import Machine, plan, settings, world
 from tests.node_rotation.crashes import run_for
 
 from node_rotation import engine, lock, names
+from node_rotation.ledger import dump
 from node_rotation.ledger_size import size
 from node_rotation.model import StepName
 from node_rotation.outcome import REASON_LENGTH
 from node_rotation.steps import STEPS
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
+from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
 
@@ -40,6 +42,16 @@ def test_no_run_writes_more_than_its_plan_foresaw() -> None:
     there.cluster.on_lease = lambda lease: written.append(len(lease.annotations[names.LEDGER])) if lease else None
     assert engine.rotate(run).ok
     assert foreseen / 2 < max(written) <= foreseen
+
+
+def test_what_is_broken_before_the_run_is_foreseen() -> None:
+    there = MemoryWorld.simple(6)
+    for n in range(50):
+        there.add_workload(seeds.Workload(f"a-deployment-that-never-comes-up-{n}", ready_after=1e6))
+    run = run_for(there, budget={"max_surge": 2})
+    foreseen = size(run.plan.groups, run.plan.batches, run.plan.slots, run.look())
+    prepare(run, "workers")
+    assert foreseen > len(dump(lock.require(run).ledger)) > 50 * len("a-deployment-that-never-comes-up")
 
 
 def test_nor_do_batches_that_fail_over_more_than_can_be_written_down() -> None:

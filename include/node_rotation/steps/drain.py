@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 
-from node_rotation import lock
+from node_rotation import lock, sickness
 from node_rotation.errors import BlockedError, GoneError, TransientError
 from node_rotation.eviction import (
     Block,
@@ -181,7 +181,8 @@ def _started(place: Scene, ledger: Ledger) -> Ledger:
         return ledger
     pods = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
     keys = {key for p in pods if (key := workload_of(p, place.snapshot.workloads)) is not None}
-    return ledger.with_claim(claim.model_copy(update={"drain_since": place.now, "evicted": tuple(sorted(keys))}))
+    claim = claim.model_copy(update={"drain_since": place.now, "evicted": tuple(sorted(keys))})
+    return sickness.without_recovered(ledger, place.snapshot).with_claim(claim)
 
 
 def _kept(nodes: tuple[Node, ...], policy: DrainPolicy, since: float, now: float) -> tuple[str, ...] | Blocked:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from node_rotation import lock
+from node_rotation import lock, sickness
 from node_rotation.budget import shortage
 from node_rotation.control_plane import quorum
 from node_rotation.errors import BlockedError
-from node_rotation.health import Baseline, Health, judge
+from node_rotation.health import Health, judge
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.model import Batch, StepName, Strategy
 from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
@@ -113,19 +113,9 @@ def _anew(run: Run, batch: Batch, unwell: tuple[str, ...], ledger: Ledger) -> Le
 
 
 def _health(seen: Scene) -> Health:
-    sick = seen.ledger.sick
     flying = [c for c in seen.ledger.claims if c.open]
     leaving = {m for c in flying for m in (*c.machines, *c.replacements.values())} | set(seen.claim.machines)
-    before = (
-        Baseline(
-            frozenset(sick.not_ready),
-            frozenset(sick.unhealthy),
-            frozenset(sick.broken_budgets),
-            frozenset(sick.unready_system_pods),
-        )
-        if sick
-        else Baseline()
-    )
+    before = sickness.before(seen.ledger.sick)
     new = arrived(seen.claim, seen.snapshot)
     passed = {m for c in seen.ledger.claims if c.state is ClaimState.PASSED for m in c.machines}
     health = judge(seen.snapshot, before, evicted=_own(seen), new_machines=new, leaving=(leaving | passed) - new)

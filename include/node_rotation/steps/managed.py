@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from node_rotation import lock
+from node_rotation import lock, sickness
 from node_rotation.errors import ConflictError
 from node_rotation.ledger import Claim, ClaimState, Ledger, claim_change
 from node_rotation.managed.nodegroup import ManagedGroup, Update
@@ -237,7 +237,7 @@ def _begun(place: Scene, ledger: Ledger) -> Ledger:
         "drain_since": place.now,
         "evicted": workloads(place),
     }
-    return ledger.with_claim(claim.model_copy(update=fields))
+    return sickness.without_recovered(ledger, place.snapshot).with_claim(claim.model_copy(update=fields))
 
 
 def _ask(run: Run, batch: Batch, group: ManagedGroup, token: str) -> Update:

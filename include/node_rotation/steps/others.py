@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from contextlib import suppress
 
-from node_rotation import lock
+from node_rotation import lock, sickness
 from node_rotation.errors import TransientError
 from node_rotation.ledger import Baseline, Claim, ClaimState, Heard, Ledger
 from node_rotation.model import Strategy
@@ -31,9 +31,14 @@ def notice(run: Run) -> tuple[Heard, ...]:
 
 
 def hear(run: Run, snapshot: Snapshot) -> None:
-    """Write down what a look shows of others, if it is new: nothing is asked for it, and mostly nothing written."""
+    """Write down what a look shows of others, if it is new, and what is well again that was broken before the run.
+
+    Nothing is asked for it, and mostly nothing written.
+    """
     ledger = ledger_of(snapshot.lease, run.id)
-    if ledger is None or not set(_seen(ledger, snapshot)) - _known(ledger):
+    if ledger is None:
+        return
+    if sickness.without_recovered(ledger, snapshot) == ledger and not set(_seen(ledger, snapshot)) - _known(ledger):
         return
     now = run.clock.now()
 
@@ -41,7 +46,7 @@ def hear(run: Run, snapshot: Snapshot) -> None:
         for what, change in dict.fromkeys(_seen(current, snapshot)):
             if (what, change) not in _known(current):
                 current = current.heard(now, what, (change,))
-        return current
+        return sickness.without_recovered(current, snapshot)
 
     lock.change(run, add)
 

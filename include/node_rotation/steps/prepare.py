@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from node_rotation import intake, lock, names, sweep
+from node_rotation import intake, lock, names, sickness, sweep
 from node_rotation.errors import BlockedError, ConflictError, GoneError, TransientError
-from node_rotation.health import baseline_of
-from node_rotation.ledger import Baseline, Ledger, Sickness
+from node_rotation.ledger import Baseline, Ledger
 from node_rotation.model import GroupPlan, Strategy
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.policy import Policy
@@ -177,17 +176,7 @@ def as_it_stands(run: Run, plan: GroupPlan, snapshot: Snapshot) -> Ledger:
 
 def _with_baseline(run: Run, plan: GroupPlan, group: ScalingGroup, snapshot: Snapshot, ledger: Ledger) -> Ledger:
     if ledger.sick is None:
-        found = baseline_of(snapshot)
-        ledger = ledger.model_copy(
-            update={
-                "sick": Sickness(
-                    not_ready=tuple(sorted(found.not_ready)),
-                    unhealthy=tuple(sorted(found.unhealthy)),
-                    broken_budgets=tuple(sorted(found.broken_budgets)),
-                    unready_system_pods=tuple(sorted(found.unready_system_pods)),
-                )
-            }
-        )
+        ledger = ledger.model_copy(update={"sick": sickness.found(snapshot)})
     if plan.name in ledger.groups:
         return ledger
     policy = run.settings.groups[plan.name]

@@ -47,7 +47,7 @@ class Scene:
     @property
     def sick(self) -> tuple[str, ...]:
         """Keys of the workloads that were broken before the run."""
-        return self.ledger.sick.unhealthy if self.ledger.sick else ()
+        return tuple(self.ledger.sick.unhealthy) if self.ledger.sick else ()
 
     @property
     def not_ready(self) -> tuple[str, ...]:
