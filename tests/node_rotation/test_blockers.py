@@ -132,6 +132,13 @@ def test_a_group_whose_types_have_weights_is_named(strategy):
     assert plan(told, world(ONE, weights=(1, 1))).blockers == ()
 
 
+@pytest.mark.parametrize("unit", ["vcpu", "memory-mib"])
+def test_a_group_whose_sizes_count_no_machines_is_named(unit):
+    blocker = only(plan(settings(budget={"max_surge": "25%"}), world(ONE, sized_in=unit)))
+    assert blocker.reason == f"dev-workers is sized in {unit} (DesiredCapacityType), not in machines"
+    assert blocker.objects == ("group workers", "asg dev-workers")
+
+
 def test_protected_machines_are_named():
     locked = world({"dev-workers": [Machine("i-1", locked=True), Machine("i-2")]})
     assert only(plan(settings(), locked)).objects == ("machine i-1",)

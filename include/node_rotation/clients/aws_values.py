@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from node_rotation.model import Image, TemplateVersion
-from node_rotation.world.aws import Activity, Hook, Instance, Member, ScalingGroup, TemplateSpec
+from node_rotation.world.aws import MACHINES, Activity, Hook, Instance, Member, ScalingGroup, TemplateSpec
 
 Answer = Mapping[str, Any]
 DEFAULT_VERSION = "$Default"
@@ -65,6 +65,7 @@ def group(found: Answer, hooks: tuple[Hook, ...], refresh: str) -> ScalingGroup:
         max_lifetime_s=found.get("MaxInstanceLifetime") or 0,
         capacity_rebalance=bool(found.get("CapacityRebalance")),
         refresh_in_progress=refresh,
+        sized_in=found.get("DesiredCapacityType") or MACHINES,
         warm_pool=(found.get("WarmPoolConfiguration") or {"Status": _LEAVING}).get("Status") != _LEAVING,
     )
 

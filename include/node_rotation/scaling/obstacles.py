@@ -9,7 +9,7 @@ from node_rotation.policy import Policy, Protected
 from node_rotation.scaling.detaching import refusal
 from node_rotation.scaling.hooks import slower_than
 from node_rotation.scaling.targets import HEALTH_CHECK, checks_targets, healthy, label, last_of
-from node_rotation.world.aws import ScalingGroup
+from node_rotation.world.aws import MACHINES, ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
 REGISTERS = "AddToLoadBalancer"
@@ -22,7 +22,7 @@ def obstacles(
 
     :param machines: instance ids to be replaced.
     """
-    yield from _weights(plan, scaling)
+    yield from _units(plan, scaling)
     if plan.strategy is Strategy.MANAGED:
         return  # EKS knows its own group
     yield from _detach(plan, policy, scaling)
@@ -45,10 +45,12 @@ def notes(policy: Policy, scaling: ScalingGroup) -> Iterator[str]:
         yield f"hook {hook.name} may take longer than hook_timeout ({policy.hook_timeout:g} s), then the batch fails"
 
 
-def _weights(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker]:
+def _units(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker]:
     """With weights desired, min and max count units, and one machine may be replaced by several or by a part of one.
 
+    So they do where types are chosen by attributes and sizes count vCPUs or memory.
     https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-mixed-instances-groups-instance-weighting.html
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CreateAutoScalingGroup.html (DesiredCapacityType)
     """
     if any(weight != 1 for weight in scaling.weights):
         weights = ", ".join(str(weight) for weight in scaling.weights)
@@ -56,6 +58,12 @@ def _weights(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker]:
             reason=f"{scaling.name} weighs its instance types ({weights}): its sizes count units, not machines",
             objects=(f"group {plan.name}", f"asg {scaling.name}"),
             remedy="remove WeightedCapacity from the group's overrides, or take the group out of the fleet file",
+        )
+    if scaling.sized_in != MACHINES:
+        yield Blocker(
+            reason=f"{scaling.name} is sized in {scaling.sized_in} (DesiredCapacityType), not in machines",
+            objects=(f"group {plan.name}", f"asg {scaling.name}"),
+            remedy=f"size it in machines (DesiredCapacityType: {MACHINES}), or take the group out of the fleet file",
         )
 
 

@@ -93,9 +93,13 @@ Targets = Mapping[str, Target]
 """What a target group shows, by instance id; who is not in it is not registered."""
 
 
+MACHINES = "units"
+"""A group's DesiredCapacityType where its sizes count machines, or their weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScalingGroup:
-    """An Auto Scaling group as it stands."""
+    """An Auto Scaling group as it stands; ``sized_in`` is what its sizes count (API: ``DesiredCapacityType``)."""
 
     name: str
     min: int
@@ -106,6 +110,7 @@ class ScalingGroup:
     overrides: tuple[TemplateSpec | None, ...] = ()
     instance_types: tuple[str, ...] = ()
     weights: tuple[int, ...] = ()
+    sized_in: str = MACHINES
     suspended: Mapping[str, str] = field(default_factory=dict)
     zones: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)

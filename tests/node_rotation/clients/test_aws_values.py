@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from node_rotation.clearance.lineage import same
 from node_rotation.clients import aws_values as values
 
@@ -37,3 +39,22 @@ def test_a_copy_of_a_build_is_the_build():
     assert copy.copied_from == build.id
     assert same(copy, build)
     assert not same(copy, fixed)
+
+
+ATTRIBUTES: dict[str, Any] = {
+    "AutoScalingGroupName": "workers",
+    "MinSize": 8,
+    "MaxSize": 64,
+    "DesiredCapacity": 32,
+    "MixedInstancesPolicy": {
+        "LaunchTemplate": {
+            "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1", "LaunchTemplateName": "workers"},
+            "Overrides": [{"InstanceRequirements": {"VCpuCount": {"Min": 4}, "MemoryMiB": {"Min": 8192}}}],
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(("said", "unit"), [({"DesiredCapacityType": "vcpu"}, "vcpu"), ({}, "units")])
+def test_a_group_says_what_its_sizes_count(said: dict[str, str], unit: str) -> None:
+    assert values.group({**ATTRIBUTES, **said}, (), "").sized_in == unit
