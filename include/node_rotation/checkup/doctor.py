@@ -19,12 +19,14 @@ from node_rotation.model import (
     GroupDrift,
     GroupPlan,
     Image,
+    ImageStep,
     Plan,
     Target,
     TemplateVersion,
     Value,
 )
 from node_rotation.outcome import Blocked
+from node_rotation.policy import Policy
 from node_rotation.world.aws import LEFT_ALONE, ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
@@ -198,11 +200,14 @@ def _strays(cluster: str, snapshot: Snapshot) -> Iterator[Finding]:
         yield _finding(cluster, Check.DISCOVERY, Severity.WARNING, gone(nodes), named(nodes), remedy)
 
 
-def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift:
+def all_drifted(drift: GroupDrift, snapshot: Snapshot, policy: Policy, now: float) -> GroupDrift:
     """The group as it would be if a new image came tonight: every machine is to be replaced.
 
-    Where no image may be rolled out yet, it is examined as if for the one that most of its machines run.
+    Where no image may be rolled out yet, it is examined as if for the one that most of its machines run. An image that
+    the rotation itself would put into the template is not there yet, nor in overrides that bring a template of their
+    own.
 
+    :param policy: of the group.
     :param now: epoch seconds.
     """
     nodes = {node.instance_id: node for node in snapshot.nodes if node.instance_id}
@@ -222,8 +227,31 @@ def all_drifted(drift: GroupDrift, snapshot: Snapshot, now: float) -> GroupDrift
                     reasons=(DriftReason.MARKED,),
                 )
             )
-    target = drift.target or _assumed(machines, snapshot.groups[drift.asg], now)
-    return drift.model_copy(update={"drifted": tuple(machines), "target": target})
+    target, blockers = drift.target or _assumed(machines, snapshot.groups[drift.asg], now), drift.blockers
+    if target is not None and drift.asg not in snapshot.managed and _puts_image(policy):
+        target = target.model_copy(update={"template": None, "based_on": target.template or target.based_on})
+        blockers = (*blockers, *_own_templates(drift, snapshot.groups[drift.asg]))
+    return drift.model_copy(update={"drifted": tuple(machines), "target": target, "blockers": blockers})
+
+
+def _puts_image(policy: Policy) -> bool:
+    """Whether the next image comes from elsewhere, and the rotation puts it into the template."""
+    return policy.image_step is ImageStep.LAUNCH_TEMPLATE and bool(policy.image.ssm or policy.image.name)
+
+
+def _own_templates(drift: GroupDrift, scaling: ScalingGroup) -> Iterator[Blocker]:
+    """Overrides that the next image does not reach, but those that stand in the way of today's already."""
+    named = {object_.rpartition(":")[0] for blocker in drift.blockers for object_ in blocker.objects}
+    for spec in dict.fromkeys(spec for spec in scaling.overrides if spec is not None):
+        what = f"template {spec.name or spec.id}"
+        if what not in named:
+            yield Blocker(
+                reason=f"an override of group {drift.group} launches from its own {what}, version {spec.version}: the "
+                "image step does not put the next image into it",
+                objects=(f"group {drift.group}", what),
+                remedy="let the override use the group's template, or set image_step: external in the fleet file and "
+                "put each image into both yourself",
+            )
 
 
 def _assumed(machines: Sequence[DriftedMachine], scaling: ScalingGroup, now: float) -> Target | None:

@@ -186,7 +186,7 @@ class _Examination:
             ask = partial(detect, settings, group, patient.cloud, cluster, patient.clock, snapshot=snapshot)
             drift = self._tried(Check.DISCOVERY, f"group {group}", ask)
             if drift is not None:
-                drifts.append(doctor.all_drifted(drift, snapshot, now))
+                drifts.append(doctor.all_drifted(drift, snapshot, settings.groups[group], now))
         plan = make_plan(settings, drifts, snapshot, now)
         self.found += doctor.obstacles(self.name, plan)
         found = {group.name: self._subnets(group) for group in plan.groups}

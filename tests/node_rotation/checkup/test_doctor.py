@@ -228,6 +228,45 @@ def test_a_budget_that_can_never_allow_is_found_before_the_night() -> None:
     assert "pdb default/api" in finding.object
 
 
+def rolled_out(version: str = "$Latest", **parts: Any) -> MemoryWorld:
+    """One group, whose machines and template are all on the image that the parameter names today."""
+    group = seeds.Group(name="workers", image="base-old", max=4, desired=2, version=version, **parts)
+    images = (seeds.Image("base-old", "2026-11-01T06:00:00.000Z"),)
+    return MemoryWorld.of(groups=(group,), images=images, parameters=(seeds.Parameter("/image", "base-old"),))
+
+
+ELSEWHERE: dict[str, Any] = {"image": {"ssm": "/image"}, "image_step": "launch_template"}
+
+
+def test_a_launch_configuration_that_the_next_image_can_t_be_put_into_is_found_before_it_comes() -> None:
+    world = rolled_out(template="launch_configuration")
+    finding = only(findings(world, **ELSEWHERE))
+    assert finding.what == "dev-workers uses launch configuration dev-workers, which can't be changed"
+    assert findings(world, image={"ssm": "/image"}) == ()  # who puts it there, and how, is others' business
+    assert findings(world, image={"template": True}, image_step="launch_template") == ()
+
+
+def test_so_is_an_override_with_a_template_of_its_own() -> None:
+    overrides = (seeds.Override("m5.large"), seeds.Override("m6i.large", version="1"))
+    finding = only(findings(rolled_out(overrides=overrides), **ELSEWHERE))
+    assert finding.severity is Severity.BLOCKING
+    assert finding.what == (
+        "an override of group workers launches from its own template dev-workers, version 1: the image step does not "
+        "put the next image into it"
+    )
+
+
+def test_an_override_that_is_in_the_way_of_today_s_image_is_named_once() -> None:
+    world = rolled_out(overrides=(seeds.Override("m6i.large", version="1"),))
+    world.add_image(seeds.Image("base-new", created="2026-11-08T06:00:00Z"))
+    world.cloud.put_parameter("/image", world.image_id("base-new"))
+    assert "not the target" in only(findings(world, **ELSEWHERE)).what
+
+
+def test_a_template_that_the_next_image_can_be_put_into_is_no_finding() -> None:
+    assert findings(rolled_out(), **ELSEWHERE) == ()
+
+
 def test_while_an_image_soaks_the_group_is_examined_all_the_same_and_the_soak_is_a_warning() -> None:
     world = MemoryWorld.simple(2)
     world.add_workload(seeds.Workload("api", replicas=2, budget=seeds.DisruptionBudget(min_available=2)))
