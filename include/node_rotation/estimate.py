@@ -9,7 +9,9 @@ from itertools import groupby
 from node_rotation.managed.planning import managed_duration_s, taken
 from node_rotation.model import Batch, Estimate, GroupPlan, ManagedPlan, Role, Strategy
 from node_rotation.policy import Policy
+from node_rotation.scaling.targets import AllTargets, served
 from node_rotation.workloads.conflicts import Sharing
+from node_rotation.world.aws import ScalingGroup
 
 HOUR_S = 3600.0
 
@@ -34,6 +36,8 @@ class Timing:
 
 
 USUAL = Timing()
+DEREGISTRATION_S = 300.0
+"""A deregistration delay that nobody changed (ELB API, TargetGroupAttribute): a target group is not asked for its."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +72,46 @@ def play(
     queue = _Queue(known, policies, max(cluster_slots, 1), timing, sharing)
     queue.play(batches)
     extra_h = {
-        batch.name: (queue.idle_s.get(batch.name, 0.0) + _extra_s(known[batch.group], len(batch.machines), timing))
-        / HOUR_S
+        batch.name: (queue.idle_s.get(batch.name, 0.0) + _extra_s(known[batch.group], batch, timing)) / HOUR_S
         for batch in batches
     }
     total = Estimate(duration_s=round(queue.end_s, 1), extra_instance_hours=round(sum(extra_h.values()), 2))
     return Played(total, extra_h)
 
 
-def batch_s(machines: int, policy: Policy, timing: Timing = USUAL, managed: ManagedPlan | None = None) -> float:
+def longer_s(policy: Policy, scaling: ScalingGroup, seen: AllTargets, pods: int) -> float:
+    """What a batch takes on top of the usual, seconds: it leaves its target groups first, and its pods go one by one.
+
+    For how long hooks hold a machine nobody tells beforehand.
+
+    :param seen: the target groups as they stand.
+    :param pods: that its machines have to let go of.
+    """
+    leaving_s = min(DEREGISTRATION_S, policy.deregister_timeout) if served(scaling, seen) else 0.0
+    return leaving_s + policy.drain.wait_between_evictions * max(pods - 1, 0)
+
+
+def batch_s(
+    machines: int, policy: Policy, timing: Timing = USUAL, managed: ManagedPlan | None = None, longer_s: float = 0.0
+) -> float:
     """How long one batch takes from its admission to its gate, seconds; its machines drain side by side.
 
     :param machines: of the batch.
     :param managed: how EKS rolls them, if it does.
+    :param longer_s: what the batch takes on top of the usual, if we roll it.
     """
     if managed is not None:
         return managed_duration_s(managed, machines, **asdict(timing)) + policy.gate.settle
-    return timing.overlap_s + policy.gate.settle
+    return timing.overlap_s + longer_s + policy.gate.settle
 
 
-def _extra_s(group: GroupPlan, machines: int, timing: Timing) -> float:
+def _extra_s(group: GroupPlan, batch: Batch, timing: Timing) -> float:
     """Machine-seconds on top of what runs anyway; EKS keeps its extra machines for the whole update."""
     if group.strategy is Strategy.TERMINATE_FIRST:
         return 0.0
+    machines = len(batch.machines)
     if group.managed is None:
-        return machines * timing.overlap_s
+        return machines * (timing.overlap_s + batch.longer_s)
     return group.managed.extra * managed_duration_s(group.managed, machines, **asdict(timing))
 
 
@@ -158,7 +177,8 @@ class _Queue:
 
     def _start(self, batch: Batch) -> None:
         group, policy = self.groups[batch.group], self.policies[batch.group]
-        length_s = batch_s(len(batch.machines), policy, self.timing, group.managed) + self._drain_pause_s(batch)
+        length_s = batch_s(len(batch.machines), policy, self.timing, group.managed, batch.longer_s)
+        length_s += self._drain_pause_s(batch)
         running = _Running(self._clock_s + length_s, batch.group, _ids(batch), self._slots(batch))
         self._running.append(running)
         self.end_s = max(self.end_s, running.end_s)

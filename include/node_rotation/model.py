@@ -131,6 +131,9 @@ class Batch(Value):
     group: str
     machines: tuple[PlannedMachine, ...] = Field(min_length=1)
     canary: bool = False
+    longer_s: float = Field(
+        default=0.0, ge=0, description="what leaving target groups and pauses between evictions add to the usual time"
+    )
 
 
 def balance_batch(group: str, number: int) -> str:

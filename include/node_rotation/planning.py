@@ -74,7 +74,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
     groups = tuple(subject.plan for subject in subjects)
     total_slots = cluster_slots(settings, groups)
     sharing = Sharing(snapshot)
-    batches = _batches(subjects, total_slots, sharing)
+    batches = _batches(subjects, total_slots, sharing, snapshot)
     played = estimating.play(groups, batches, settings.groups, cluster_slots=total_slots, sharing=sharing)
     estimate = played.estimate
     plan = Plan(
@@ -264,7 +264,9 @@ def _zonal(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[str]:
             yield f"{found}: surge may launch elsewhere, strategy: detach launches there"
 
 
-def _batches(subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing) -> tuple[Batch, ...]:
+def _batches(
+    subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing, snapshot: Snapshot
+) -> tuple[Batch, ...]:
     turns = sharing.turns([machine.instance_id for s in subjects for machine in s.drifted])
     queues = {s.plan.name: list(_in_order(s.drifted, turns)) for s in subjects}
     canary = bool(subjects) and subjects[0].policy.canary
@@ -281,10 +283,25 @@ def _batches(subjects: Sequence[Subject], cluster_slots: int, sharing: Sharing) 
         else:
             parts = _cut(queues[name], min(size, caps[name]), sharing, first_alone=with_canary)
         found += [
-            Batch(name=f"{name}/{number}", group=name, machines=part, canary=with_canary and number == 1)
+            Batch(
+                name=f"{name}/{number}",
+                group=name,
+                machines=part,
+                canary=with_canary and number == 1,
+                longer_s=_longer_s(subject, part, snapshot),
+            )
             for number, part in enumerate(parts, 1)
         ]
     return tuple(found)
+
+
+def _longer_s(subject: Subject, machines: Sequence[PlannedMachine], snapshot: Snapshot) -> float:
+    """What a batch takes on top of the usual; EKS rolls its own in its own way."""
+    if subject.plan.managed is not None:
+        return 0.0
+    ids = {machine.instance_id for machine in machines}
+    pods = sum(machine.pods for machine in subject.drifted if machine.instance_id in ids)
+    return estimating.longer_s(subject.policy, subject.scaling, snapshot.targets, pods)
 
 
 def _batch_size(lengths: Mapping[str, int], caps: Mapping[str, int], canary: bool, subjects: Sequence[Subject]) -> int:

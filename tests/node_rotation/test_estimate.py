@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.node_rotation.builders import Machine, plan, settings, world
 from tests.node_rotation.crashes import run_for
 
 from node_rotation import engine
-from node_rotation.estimate import USUAL, play
+from node_rotation.estimate import DEREGISTRATION_S, USUAL, play
 from node_rotation.model import Estimate
+from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
 L_S = USUAL.overlap_s + 15  # boot, drain, terminate, and the gate's settle time
@@ -57,6 +60,34 @@ def test_the_estimate_with_a_wait_between_drains_is_what_the_rotation_takes():
     result = engine.rotate(run)
     assert result.ok
     assert result.ended_at - result.started_at == pytest.approx(run.plan.estimate.duration_s, rel=0.1)
+
+
+def slow(policy: dict[str, Any], **group: Any) -> tuple[float, float]:
+    """Seconds that a rotation of two machines, one after the other, is said to take, and took."""
+    there = MemoryWorld.of(
+        groups=(seeds.Group("workers", image="base-old", next_image="base-new", desired=2, **group),),
+        images=(seeds.Image("base-old"), seeds.Image("base-new", created="2026-11-08T06:00:00Z")),
+        target_groups=(seeds.TargetGroup("web"),),
+        workloads=(seeds.Workload("web", replicas=10, spread="hostname", stops_after=USUAL.drain_s),),
+        timing=seeds.Timing(boot=USUAL.boot_s, shutdown=USUAL.terminate_s),
+    )
+    patient = {"launch_timeout": "15m", "terminate_timeout": "15m", "gate": {"settle": "15s", "timeout": "15m"}}
+    run = run_for(there, canary=False, budget={"max_surge": 1}, **patient, **policy)
+    result = engine.rotate(run)
+    assert result.ok
+    return run.plan.estimate.duration_s, result.ended_at - result.started_at
+
+
+def test_machines_behind_target_groups_take_the_time_to_leave_them_as_well():
+    said, took = slow({"drain": {"timeout": "1h"}}, target_groups=("web",))
+    assert said == 2 * (L_S + DEREGISTRATION_S)
+    assert took == pytest.approx(said, rel=0.15)
+
+
+def test_pods_that_go_one_by_one_take_their_time():
+    said, took = slow({"drain": {"timeout": "1h", "wait_between_evictions": "60s"}})
+    assert said == 2 * (L_S + 4 * 60)
+    assert took == pytest.approx(said, rel=0.3)  # the second machine has taken pods of the first
 
 
 def test_each_machine_runs_beside_its_replacement_for_a_while():

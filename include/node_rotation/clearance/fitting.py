@@ -11,13 +11,15 @@ from node_rotation.model import Batch, Blocker, Estimate, GroupPlan, ManagedPlan
 from node_rotation.policy import Policy
 
 
-def shortfall(policy: Policy, machines: int = 1, managed: ManagedPlan | None = None) -> str:
+def shortfall(policy: Policy, machines: int = 1, managed: ManagedPlan | None = None, longer_s: float = 0.0) -> str:
     """Why a batch can never run inside the windows, by their lengths; "" if it can.
 
     :param machines: of the batch.
     :param managed: how EKS rolls them, if it does: what it has begun can't be stopped when a window closes.
+    :param longer_s: what the batch takes on top of the usual.
     """
-    need_s, longest = batch_s(machines, policy, managed=managed), longest_s(policy.hours.windows)
+    need_s = batch_s(machines, policy, managed=managed, longer_s=longer_s)
+    longest = longest_s(policy.hours.windows)
     if need_s <= longest:
         return ""
     return f"a batch takes about {need_s / 60:.0f} min, the longest maintenance window is {longest / 60:.0f} min"
@@ -33,8 +35,10 @@ def too_long(
     """
     managed = {group.name: group.managed for group in groups}
     for batch in batches:
-        if why := shortfall(policies[batch.group], len(batch.machines), managed[batch.group]):
+        if why := shortfall(policies[batch.group], len(batch.machines), managed[batch.group], batch.longer_s):
             remedy = "make the window longer in the fleet file, or lower gate.settle there"
+            if policies[batch.group].drain.wait_between_evictions:
+                remedy += ", or drain.wait_between_evictions"
             if managed[batch.group] is not None:
                 remedy = "make the window longer in the fleet file, or let EKS take more machines at once "
                 remedy += "(its update configuration)"
@@ -61,7 +65,8 @@ def waits(batch: Batch, group: GroupPlan, policy: Policy, now: float) -> Iterato
     """
     if not (policy.windows or policy.blackouts):
         return
-    if why := waits_for(policy.hours, now, batch_s(len(batch.machines), policy, managed=group.managed)):
+    need_s = batch_s(len(batch.machines), policy, managed=group.managed, longer_s=batch.longer_s)
+    if why := waits_for(policy.hours, now, need_s):
         yield why
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.node_rotation.builders import Machine, plan, settings, world
+from tests.node_rotation.builders import Machine, plan, pod, settings, world
 from tests.node_rotation.crashes import after, rotate, run_for
 
 from node_rotation import engine
@@ -45,6 +45,15 @@ def test_a_batch_that_cannot_finish_inside_is_left_to_a_run_to_come() -> None:
     assert ask(moment("2026-11-10 04:54"), **NIGHT) == Admit()
     closing = ask(moment("2026-11-10 04:57"), **NIGHT)
     assert late(closing) == "window closes at 2026-11-10 05:00 UTC, a batch takes about 5 min"
+
+
+def test_nor_does_one_whose_pods_go_one_by_one_until_it_closes() -> None:
+    eleven = [pod(f"api-{n}", "node-i-1") for n in range(11)]
+    told = settings(canary=False, drain={"wait_between_evictions": "1m"}, **NIGHT)
+    made = plan(told, world({"dev-workers": [Machine("i-1")]}, pods=eleven))
+    closing = moment("2026-11-10 04:54")
+    answer = decide(made, "workers/1", {}, told.groups, foreign={}, lock_held=True, now=closing)
+    assert late(answer) == "window closes at 2026-11-10 05:00 UTC, a batch takes about 15 min"
 
 
 def test_who_comes_after_one_that_is_too_late_is_left_as_well() -> None:
