@@ -139,6 +139,20 @@ def test_a_group_whose_sizes_count_no_machines_is_named(unit):
     assert blocker.objects == ("group workers", "asg dev-workers")
 
 
+def test_an_override_that_names_another_image_itself_is_named():
+    """No template version changes what it launches: the canary would fail every night."""
+    snapshot = world(ONE, override_images={"m6i.large": "ami-new", "number 2": "ami-old"})
+    for image_step in ("external", "launch_template"):
+        blocker = only(plan(settings(image_step=image_step), snapshot))
+        assert blocker.reason == (
+            "override number 2 of dev-workers names ami-old as its ImageId, not the target ami-new"
+        )
+        assert blocker.objects == ("group workers", "asg dev-workers", "image ami-old")
+        assert "take ImageId out of that override" in blocker.remedy
+    told = settings(image_step="command", image_command={"argv": ["terraform-image"]})
+    assert plan(told, snapshot).blockers == (), "what is the command's to change"
+
+
 def test_protected_machines_are_named():
     locked = world({"dev-workers": [Machine("i-1", locked=True), Machine("i-2")]})
     assert only(plan(settings(), locked)).objects == ("machine i-1",)

@@ -53,6 +53,7 @@ def group(found: Answer, hooks: tuple[Hook, ...], refresh: str) -> ScalingGroup:
         members=tuple(member(m) for m in found.get("Instances") or ()),
         template=spec_of(found),
         overrides=tuple(spec(s) if s else None for s in specs),
+        override_images={_named(n, o): o["ImageId"] for n, o in enumerate(overrides, 1) if o.get("ImageId")},
         instance_types=tuple(o["InstanceType"] for o in overrides if o.get("InstanceType")),
         weights=tuple(int(o["WeightedCapacity"]) for o in overrides if o.get("WeightedCapacity")),
         suspended={p["ProcessName"]: p.get("SuspensionReason", "") for p in found.get("SuspendedProcesses") or ()},
@@ -195,6 +196,11 @@ def moment(text: str) -> datetime:
 def _mixed(found: Answer) -> Answer:
     launch: Answer = found.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
     return launch
+
+
+def _named(number: int, override: Answer) -> str:
+    """An override by its type, or by its place where it has instance requirements instead."""
+    return str(override.get("InstanceType") or f"number {number}")
 
 
 def _with_sources(named: list[str] | None, sources: Any, *kinds: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from node_rotation.model import Blocker, GroupPlan, Role, Strategy
+from node_rotation.model import Blocker, GroupPlan, ImageStep, Role, Strategy
 from node_rotation.policy import Policy, Protected
 from node_rotation.scaling.detaching import refusal
 from node_rotation.scaling.hooks import slower_than
@@ -25,6 +25,7 @@ def obstacles(
     yield from _units(plan, scaling)
     if plan.strategy is Strategy.MANAGED:
         return  # EKS knows its own group
+    yield from _override_images(plan, scaling)
     yield from _detach(plan, policy, scaling)
     yield from _registration(plan, scaling)
     yield from _only_target(plan, scaling, machines, snapshot)
@@ -65,6 +66,24 @@ def _units(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker]:
             objects=(f"group {plan.name}", f"asg {scaling.name}"),
             remedy=f"size it in machines (DesiredCapacityType: {MACHINES}), or take the group out of the fleet file",
         )
+
+
+def _override_images(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker]:
+    """What an override's ImageId names is launched whatever a template says; a command or a pod may see to it.
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_LaunchTemplateOverrides.html
+    """
+    image = plan.target.image.id
+    if plan.image_step in (ImageStep.COMMAND, ImageStep.POD):
+        return
+    for name, other in scaling.override_images.items():
+        if other != image:
+            yield Blocker(
+                reason=f"override {name} of {scaling.name} names {other} as its ImageId, not the target {image}",
+                objects=(f"group {plan.name}", f"asg {scaling.name}", f"image {other}"),
+                remedy="take ImageId out of that override, then it launches the group's template, or have it name the "
+                "target (aws autoscaling update-auto-scaling-group --mixed-instances-policy)",
+            )
 
 
 def _detach(plan: GroupPlan, policy: Policy, scaling: ScalingGroup) -> Iterator[Blocker]:

@@ -36,6 +36,13 @@ def _trouble(run: Run, plan: GroupPlan, group: ScalingGroup) -> Blocked | None:
                 (f"asg {group.name}", f"template {spec.name or spec.id} version {spec.version}"),
                 f"Point that override at a version that launches {image}, or let it use the group's own template.",
             )
+    for name, other in group.override_images.items():
+        if other != image:
+            return Blocked(
+                f"override {name} of group {group.name} names {other} as its ImageId, whatever its template says",
+                (f"asg {group.name}", f"image {other}"),
+                f"Take ImageId out of that override, then it launches the group's template, or have it name {image}.",
+            )
     if _launches(run, group, image):
         return None
     if plan.image_step is ImageStep.EXTERNAL:
@@ -147,6 +154,8 @@ def _begun(ledger: Ledger, group_name: str) -> TemplateVersion | None:
 def _launches_everywhere(run: Run, group: ScalingGroup, image: str) -> bool:
     """Overrides included: whoever owns the template owns theirs."""
     own = (spec for spec in group.overrides if spec is not None)
+    if any(other != image for other in group.override_images.values()):
+        return False
     return all(run.cloud.template(spec).image_id == image for spec in (group.template, *own))
 
 

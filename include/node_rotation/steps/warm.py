@@ -26,6 +26,7 @@ def stale(run: Run, group: ScalingGroup) -> tuple[str, ...]:
     found = run.cloud.instances(warm)
     templates = {group.template, *(spec for spec in group.overrides if spec is not None)}
     launched = {run.cloud.template(spec).image_id for spec in templates}
+    launched.update(group.override_images.values())
     return tuple(i for i in warm if i in found and not gone(found[i]) and found[i].image_id not in launched)
 
 

@@ -212,9 +212,11 @@ class Reconciler:
         if source is None:
             raise LaunchFailed("The group has neither a launch template nor a launch configuration.")
         found = self.compute.blueprint(source)
-        if override.instance_type is None:
-            return found
-        return replace(found, instance_type=override.instance_type)
+        return replace(
+            found,
+            instance_type=override.instance_type or found.instance_type,
+            image_id=override.image_id or found.image_id,
+        )
 
     def _start(self, group: Group, place: Place, override: Override, blueprint: Blueprint, cause: str) -> Member:
         tags = {tag.key: tag.value for tag in group.tags.values() if tag.propagate}

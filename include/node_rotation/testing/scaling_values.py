@@ -74,6 +74,7 @@ class Override:
     instance_type: str | None = None
     weight: int = 1
     template: TemplateRef | None = None
+    image_id: str | None = None
 
 
 @dataclass(frozen=True)

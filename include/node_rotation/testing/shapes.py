@@ -30,6 +30,9 @@ class Shapes:
             members=tuple(self.member(member) for member in group.members.values()),
             template=_spec(group.source),
             overrides=tuple(_ref_spec(o.template) if o.template else None for o in overrides),
+            override_images={
+                o.instance_type or f"number {n}": o.image_id for n, o in enumerate(overrides, 1) if o.image_id
+            },
             instance_types=tuple(o.instance_type for o in overrides if o.instance_type),
             weights=tuple(o.weight for o in overrides if o.weight != 1),
             suspended=dict(group.suspended),

@@ -99,7 +99,11 @@ MACHINES = "units"
 
 @dataclass(frozen=True, slots=True)
 class ScalingGroup:
-    """An Auto Scaling group as it stands; ``sized_in`` is what its sizes count (API: ``DesiredCapacityType``)."""
+    """An Auto Scaling group as it stands.
+
+    :param override_images: what overrides launch whatever their template says: the override's name → image id.
+    :param sized_in: what its sizes count (API: ``DesiredCapacityType``).
+    """
 
     name: str
     min: int
@@ -108,6 +112,7 @@ class ScalingGroup:
     members: tuple[Member, ...]
     template: TemplateSpec
     overrides: tuple[TemplateSpec | None, ...] = ()
+    override_images: Mapping[str, str] = field(default_factory=dict)
     instance_types: tuple[str, ...] = ()
     weights: tuple[int, ...] = ()
     sized_in: str = MACHINES

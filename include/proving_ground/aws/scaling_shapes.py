@@ -203,7 +203,7 @@ def _ref(spec: Mapping[str, Any]) -> TemplateRef:
 def _override(entry: Mapping[str, Any], normalise: Normalise) -> Override:
     spec = entry.get("LaunchTemplateSpecification")
     weight = int(entry.get("WeightedCapacity") or 1)
-    return Override(entry.get("InstanceType"), weight, normalise(_ref(spec)) if spec else None)
+    return Override(entry.get("InstanceType"), weight, normalise(_ref(spec)) if spec else None, entry.get("ImageId"))
 
 
 def _source_shape(source: LaunchSource) -> dict[str, Any]:
@@ -246,6 +246,8 @@ def _override_shape(entry: Override) -> dict[str, Any]:
         shape["WeightedCapacity"] = str(entry.weight)
     if entry.template:
         shape["LaunchTemplateSpecification"] = _ref_shape(entry.template)
+    if entry.image_id:
+        shape["ImageId"] = entry.image_id
     return shape
 
 

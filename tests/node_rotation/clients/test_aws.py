@@ -193,6 +193,25 @@ def test_a_mixed_groups_override_keeps_its_own_template_version(aws):
     assert after.overrides[1].version == "1"
 
 
+def test_a_mixed_groups_override_keeps_the_image_that_it_names(aws):
+    scaling = aws.server.client("autoscaling")
+    policy = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[MIXED])["AutoScalingGroups"][0]
+    launch = policy["MixedInstancesPolicy"]["LaunchTemplate"]
+    (old,) = aws.cloud.images("self", "base-1", "x86_64")
+    launch["LaunchTemplateSpecification"].pop("LaunchTemplateName")
+    launch["Overrides"] = [{"InstanceType": "m6i.large", "ImageId": old.id}]
+    scaling.update_auto_scaling_group(AutoScalingGroupName=MIXED, MixedInstancesPolicy={"LaunchTemplate": launch})
+    (image,) = aws.cloud.images("self", "base-2", "x86_64")
+    spec = aws.cloud.groups([MIXED])[MIXED].template
+    made = aws.cloud.new_template_version(aws.cloud.template(spec).ref, image.id, "named")
+
+    aws.cloud.use_template_version(MIXED, made)
+
+    after = aws.cloud.groups([MIXED])[MIXED]
+    assert after.template.version == made.version
+    assert after.override_images == {"m6i.large": old.id}
+
+
 def test_termination_protection_is_seen_in_a_small_look_and_blocks(aws):
     first, *_ = aws.members()
     aws.server.client("ec2").modify_instance_attribute(InstanceId=first, DisableApiTermination={"Value": True})

@@ -8,6 +8,7 @@ import pytest
 
 from node_rotation.clearance.lineage import same
 from node_rotation.clients import aws_values as values
+from node_rotation.model import TemplateVersion
 
 BASE = "ami-0base"
 
@@ -58,3 +59,37 @@ ATTRIBUTES: dict[str, Any] = {
 @pytest.mark.parametrize(("said", "unit"), [({"DesiredCapacityType": "vcpu"}, "vcpu"), ({}, "units")])
 def test_a_group_says_what_its_sizes_count(said: dict[str, str], unit: str) -> None:
     assert values.group({**ATTRIBUTES, **said}, (), "").sized_in == unit
+
+
+REQUIREMENTS = {"InstanceRequirements": {"VCpuCount": {"Min": 2}, "MemoryMiB": {"Min": 4096}}}
+
+
+def mixed(*overrides: dict[str, Any]) -> dict[str, Any]:
+    """A group as DescribeAutoScalingGroups shows it."""
+    template = {"LaunchTemplateId": "lt-1", "LaunchTemplateName": "base", "Version": "3"}
+    policy = {"LaunchTemplate": {"LaunchTemplateSpecification": template, "Overrides": list(overrides)}}
+    sizes = {"MinSize": 0, "MaxSize": 1, "DesiredCapacity": 1}
+    return {"AutoScalingGroupName": "dev-mixed", **sizes, "MixedInstancesPolicy": policy}
+
+
+def test_an_override_s_own_image_is_read_and_kept_where_the_template_s_version_is_changed():
+    found = mixed({"InstanceType": "m6i.large", "ImageId": "ami-old"}, {"InstanceType": "m5.large"})
+
+    assert values.group(found, (), "").override_images == {"m6i.large": "ami-old"}
+    written = values.mixed_policy_with(
+        found["MixedInstancesPolicy"], TemplateVersion(name="base", id="lt-1", version="4")
+    )
+    assert written["LaunchTemplate"]["Overrides"] == found["MixedInstancesPolicy"]["LaunchTemplate"]["Overrides"]
+
+
+def test_an_override_of_instance_requirements_has_no_type_and_an_image_only_if_it_names_one():
+    plain = mixed(REQUIREMENTS)
+    read = values.group(plain, (), "")
+    assert (read.overrides, read.override_images, read.instance_types) == ((None,), {}, ())
+    written = values.mixed_policy_with(
+        plain["MixedInstancesPolicy"], TemplateVersion(name="base", id="lt-1", version="4")
+    )
+    assert written["LaunchTemplate"]["Overrides"] == [REQUIREMENTS]
+
+    named = mixed(REQUIREMENTS, REQUIREMENTS | {"ImageId": "ami-old"})
+    assert values.group(named, (), "").override_images == {"number 2": "ami-old"}

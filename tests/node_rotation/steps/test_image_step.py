@@ -18,7 +18,7 @@ from node_rotation.steps import STEPS
 from node_rotation.steps.heal import heal
 from node_rotation.steps.prepare import prepare
 from node_rotation.testing.faults import Fault
-from node_rotation.testing.scaling_values import TemplateRef
+from node_rotation.testing.scaling_values import Override, TemplateRef
 from node_rotation.testing.world import MemoryWorld
 
 VERSIONS = ("$Latest", "$Default", "a number")
@@ -134,3 +134,32 @@ def test_a_canary_cleared_before_restore_has_the_image_step_run_again() -> None:
         STEPS[StepName.ADMIT].act(run, batch)
         assert isinstance(STEPS[StepName.ADMIT].look(run, batch), Done)
         assert launches(world) == world.image_id("base-new"), version
+
+
+@pytest.mark.parametrize("image_step", ["launch_template", "external"])
+def test_an_override_that_names_its_image_since_the_plan_was_made_has_nothing_touched(image_step: str) -> None:
+    world = MemoryWorld.simple(3, replicas=0)
+    run = run_for(world, image_step=image_step)
+    names_image(world, "base-old")
+
+    result = engine.rotate(run)
+
+    assert result.blocked is not None
+    assert "override m6i.large of group dev-workers names" in result.blocked.reason
+    assert len(world.on_image("base-old")) == 3
+    assert after(world).clean
+
+
+def test_one_that_names_the_target_is_no_obstacle() -> None:
+    world = MemoryWorld.simple(3, replicas=0)
+    names_image(world, "base-new")
+
+    assert engine.rotate(run_for(world)).ok
+    assert len(world.on_image("base-new")) == 3
+
+
+def names_image(world: MemoryWorld, image: str) -> None:
+    """Give the group's only override an ImageId; whatever the template says, that is launched."""
+    group = world.scaling.groups[world.asg("workers")]
+    override = Override("m6i.large", image_id=world.image_id(image))
+    group.source = replace(group.source, mixed=True, overrides=(override,))
