@@ -93,7 +93,7 @@ def test_messages_tell_of_the_tag_for_just_the_actions_that_are_bound_to_it() ->
 
 
 def test_messages_name_the_statements_that_let_a_group_get_a_template_version() -> None:
-    of_launches = {s["Sid"]: s["Action"] for s in STATEMENTS if s["Sid"].startswith("AutoScalingChecksWhoMay")}
+    of_launches = {s["Sid"]: s["Action"] for s in STATEMENTS if s["Sid"].startswith("AwsChecksWhoMay")}
     assert {sid: action for action, (sid, _) in checkup.LAUNCHES.items()} == of_launches
 
 

@@ -220,7 +220,7 @@ def test_a_rotation_says_which_right_is_missing_on_what(
     assert main(["--fleet", str(file), "rotate", "dev", "--group", group]) != 0
     said = "".join(capsys.readouterr())
     assert f"blocked: not allowed: {told}" in said
-    assert (missing in said) is missing.startswith("AutoScalingChecksWhoMay"), "AWS names only the template"
+    assert (missing in said) is missing.startswith("AwsChecksWhoMay"), "AWS names only the template"
 
 
 def test_the_doctor_says_everything_that_is_missing(

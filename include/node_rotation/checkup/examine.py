@@ -16,6 +16,8 @@ from node_rotation.clearance import freeze
 from node_rotation.detect import asg_name, detect, observe
 from node_rotation.errors import BadInputError, RotationError
 from node_rotation.fleet import NodeGroup, Settings
+from node_rotation.managed.nodegroup import CUSTOM
+from node_rotation.managed.target import launched_from
 from node_rotation.model import GroupPlan, ImageStep, Kind, Plan
 from node_rotation.outside import Outside
 from node_rotation.planning import make_plan
@@ -160,7 +162,15 @@ class _Examination:
             address = (group.eks_cluster or "", group.nodegroup or "")
             ask = partial(account.may_update, checkup.NODEGROUP_ACTIONS, *address)
             answers |= self._tried(Check.PERMISSIONS, what_for, ask) or {}
+            if scaling is not None:
+                self._managed_launch_rights(what_for, address, scaling)
         self.found += doctor.aws_rights(self.name, what_for, answers)
+
+    def _managed_launch_rights(self, what_for: str, address: tuple[str, str], scaling: ScalingGroup) -> None:
+        """EKS is told a version of its owner's template, where that brings the image; else a release alone."""
+        group = self._tried(Check.PERMISSIONS, what_for, partial(self.patient.cloud.managed_group, *address))
+        if group is not None and group.ami_type == CUSTOM and group.template is not None:
+            self._launch_rights(what_for, launched_from(group, scaling))
 
     def _launch_rights(self, group: str, scaling: ScalingGroup) -> None:
         what_for = f"{group}: launch template {scaling.template.name or scaling.template.id}"

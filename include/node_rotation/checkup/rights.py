@@ -111,11 +111,11 @@ FREEZE_CHANGES = ("ssm:PutParameter",)
 """docs/iam-policy.json in values; a test keeps them the same."""
 
 LAUNCHES = {
-    "ec2:RunInstances": ("AutoScalingChecksWhoMayLaunch", "from launch templates"),
-    "ec2:CreateTags": ("AutoScalingChecksWhoMayTagWhatIsLaunched", "at launch"),
-    "iam:PassRole": ("AutoScalingChecksWhoMayPassTheNodeRole", "of the template's role to EC2"),
+    "ec2:RunInstances": ("AwsChecksWhoMayLaunch", "from launch templates"),
+    "ec2:CreateTags": ("AwsChecksWhoMayTagWhatIsLaunched", "at launch"),
+    "iam:PassRole": ("AwsChecksWhoMayPassTheNodeRole", "of the template's role to EC2"),
 }
-"""What Auto Scaling checks of whoever gives a group a template version: action → statement of docs/iam-policy.json.
+"""What Auto Scaling and EKS check of whoever gives a group a template version: action → its statement's Sid and use.
 
 https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
 """
@@ -141,8 +141,8 @@ def allow_launches(actions: Iterable[str] = tuple(LAUNCHES)) -> str:
     """
     named = ", ".join(f"{LAUNCHES[action][0]} ({action} {LAUNCHES[action][1]})" for action in actions)
     return (
-        "Auto Scaling gives a group a template version only for who may launch from it. Allow in the IAM policy of "
-        f"this identity what docs/iam-policy.json has as {named}."
+        "Auto Scaling and EKS give a group a template version only for who may launch from it. Allow in the IAM policy "
+        f"of this identity what docs/iam-policy.json has as {named}."
     )
 
 

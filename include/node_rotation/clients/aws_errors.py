@@ -104,7 +104,8 @@ _GONE_TEXT = re.compile(
 # "Desired capacity:9 must be between the specified min size:1 and max size:6", "... has min-size=1, max-size=6, and
 # desired-size=6. To attach 1 instance, please update the AutoScalingGroup sizes appropriately."
 _SIZES_TEXT = re.compile(r"min[- ]?size|max[- ]?size|m(?:in|ax) bound|above max value|below min value", re.IGNORECASE)
-_TEMPLATE_TEXT = re.compile(r"not authorized to use launch template", re.IGNORECASE)
+# Auto Scaling denies access; EKS calls it an invalid request.
+_TEMPLATE_TEXT = re.compile(r"not authorized to (?:use|launch instances with this) launch template", re.IGNORECASE)
 _ROLE = re.compile(r"(?<=on resource: )arn:[\w-]+:iam::\d*:role/[\w+=,.@/-]+")
 _NO_CREDENTIALS = (
     NoCredentialsError,
@@ -158,7 +159,7 @@ def translate(error: ClientError, service: str, action: str, what: str) -> Rotat
         return TransientError(said, retry_after_s=_retry_after_s(answer, 2.0))
     if code in CREDENTIALS:
         return BlockedError(Blocked(f"AWS does not accept our credentials: {said}", (what,), _CREDENTIALS_REMEDY))
-    if code in DENIED:
+    if code in DENIED or _TEMPLATE_TEXT.search(message):
         remedy = _trust(action, role) if role else _allow(f"{service}:{action}", message)
         return BlockedError(Blocked(f"not allowed: {said}", (role or what,), remedy))
     if code == "OptInRequired":

@@ -129,8 +129,8 @@ def test_what_auto_scaling_checks_for_launches_is_asked_where_the_rotation_names
     assert (finding.check, finding.severity) == (Check.PERMISSIONS, Severity.BLOCKING)
     assert finding.what == "may not ec2:RunInstances, iam:PassRole"
     assert finding.object == "group workers: launch template dev-workers"
-    assert "AutoScalingChecksWhoMayLaunch (ec2:RunInstances from launch templates)" in finding.remedy
-    assert "AutoScalingChecksWhoMayPassTheNodeRole (iam:PassRole" in finding.remedy
+    assert "AwsChecksWhoMayLaunch (ec2:RunInstances from launch templates)" in finding.remedy
+    assert "AwsChecksWhoMayPassTheNodeRole (iam:PassRole" in finding.remedy
     assert LAUNCHES["ec2:CreateTags"][0] not in finding.remedy
     assert findings(numbered(), account) == ()
     for version in ("$Latest", "$Default"):  # Auto Scaling is told of no version, and checks nothing
@@ -162,6 +162,17 @@ def test_of_a_managed_group_eks_rights_are_asked_and_no_change_of_its_machines()
     unknown = only(findings(managed_world(), MemoryAccount(untold={*ours, "eks:UpdateNodegroupVersion"})))
     assert (unknown.severity, "eks:UpdateNodegroupVersion" in unknown.what) == (Severity.UNKNOWN, True)
     assert findings(MemoryWorld.simple(2), MemoryAccount(denied=set(NODEGROUP_ACTIONS))) == ()
+
+
+def test_of_a_managed_group_with_an_image_of_its_own_the_rights_to_launch_from_its_template_are_asked_too() -> None:
+    """EKS is told a version of its owner's template; of AWS' own images it is told a release, and no template."""
+    account = MemoryAccount(denied={"ec2:RunInstances"})
+    group = nodegroup(max_unavailable=2, ami_type="CUSTOM")
+    finding = only(findings(managed_world(group), account, image={"template": True}))
+    assert (finding.check, finding.severity) == (Check.PERMISSIONS, Severity.BLOCKING)
+    assert finding.object == "group workers: launch template dev-workers-user"
+    assert finding.what == "may not ec2:RunInstances"
+    assert findings(managed_world(nodegroup(max_unavailable=2)), account) == ()
 
 
 def test_a_managed_group_that_is_not_there_is_named_and_its_rights_are_asked_all_the_same() -> None:

@@ -150,17 +150,33 @@ def test_a_denied_change_may_as_well_be_for_want_of_the_cluster_s_tag(service, c
     )
 
 
-def test_a_template_that_may_not_be_used_needs_what_auto_scaling_checks_for_launches_and_not_the_call_s_own_right():
-    """AWS names the template, and none of the three rights that it looked for."""
-    error = refused("autoscaling", "AccessDenied", "You are not authorized to use launch template: lt-0abc", 403)
+@pytest.mark.parametrize(
+    ("service", "code", "message", "status"),
+    [
+        ("autoscaling", "AccessDenied", "You are not authorized to use launch template: lt-0abc", 403),
+        (
+            "eks",
+            "InvalidRequestException",
+            "You are not authorized to launch instances with this launch template. Encoded authorization failure "
+            "message: abc",
+            400,
+        ),
+    ],
+)
+def test_a_template_that_may_not_be_used_needs_what_is_checked_for_launches_and_not_the_call_s_own_right(
+    service, code, message, status
+):
+    """AWS names the template, or not even that, and none of the three rights that it looked for."""
+    error = refused(service, code, message, status)
 
     assert isinstance(error, BlockedError)
-    assert "launch template: lt-0abc" in error.blocked.reason
+    assert error.blocked.reason.startswith("not allowed: ")
+    assert message.removesuffix("abc") in error.blocked.reason
     assert error.blocked.remedy == (
-        "Auto Scaling gives a group a template version only for who may launch from it. Allow in the IAM policy of "
-        "this identity what docs/iam-policy.json has as AutoScalingChecksWhoMayLaunch (ec2:RunInstances from launch "
-        "templates), AutoScalingChecksWhoMayTagWhatIsLaunched (ec2:CreateTags at launch), "
-        "AutoScalingChecksWhoMayPassTheNodeRole (iam:PassRole of the template's role to EC2)."
+        "Auto Scaling and EKS give a group a template version only for who may launch from it. Allow in the IAM policy "
+        "of this identity what docs/iam-policy.json has as AwsChecksWhoMayLaunch (ec2:RunInstances from launch "
+        "templates), AwsChecksWhoMayTagWhatIsLaunched (ec2:CreateTags at launch), AwsChecksWhoMayPassTheNodeRole "
+        "(iam:PassRole of the template's role to EC2)."
     )
 
 
