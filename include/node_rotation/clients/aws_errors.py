@@ -60,6 +60,7 @@ PASSING = frozenset(
         "RequestTimeoutException",
         "ResourceContention",  # autoscaling: another update of this group is under way
         "ScalingActivityInProgress",
+        "TooManyUpdates",  # ssm: somebody else writes this parameter right now
         "IncorrectInstanceState",
         "IdempotentInstanceTerminated",
     }

@@ -55,6 +55,7 @@ def refused(service: str, code: str, message: str = "", status: int = 400) -> Ex
         ("ec2", "Unavailable", 503),
         ("autoscaling", "ResourceContention", 500),
         ("autoscaling", "ScalingActivityInProgress", 400),
+        ("ssm", "TooManyUpdates", 400),
         ("ec2", "IncorrectInstanceState", 400),
     ],
 )
