@@ -276,15 +276,14 @@ def _kept(run: Run, machine: Machine, group: ScalingGroup, snapshot: Snapshot) -
 
 def _deregister(run: Run, machine: Machine, group: ScalingGroup, snapshot: Snapshot) -> None:
     """The Node says beforehand where, so that a sweep puts back what a crash left."""
-    found = targets.still_in(group, snapshot.targets, machine.instance_id)
-    serving = [arn for arn, target in found if target.state != targets.DRAINING]
+    serving = targets.serving(group, snapshot.targets, machine.instance_id)
     node = snapshot.node_of(machine.instance_id)
     if serving and node is not None:
         traffic.mark(run, node, serving)
-    for arn in serving:
+    for arn, ports in serving.items():
         lock.require(run)
         with suppress(GoneError):  # somebody deleted the target group
-            run.cloud.deregister_targets(arn, [machine.instance_id])
+            run.cloud.deregister_targets(arn, {machine.instance_id: ports})
     if serving:
         run.look.forget()
 

@@ -39,7 +39,7 @@ REPLICAS = "node-rotation/replicas"
 """Annotation of a paused cluster-autoscaler's Deployment: what it had, for a sweep that finds no Lease."""
 
 LEFT_TARGETS = "node-rotation/left-target-groups"
-"""Annotation of a Node, written before its machine is deregistered: the target groups (ARNs) it goes back to."""
+"""Annotation of a Node, written before its machine is deregistered: where it goes back to, as ``ARN@port``."""
 
 EXCLUDE_BALANCERS = "node.kubernetes.io/exclude-from-external-load-balancers"
 

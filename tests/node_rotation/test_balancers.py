@@ -10,6 +10,7 @@ from tests.node_rotation.crashes import after, dies, plan_for, run_for, sweep_al
 
 from node_rotation import engine, names
 from node_rotation.testing.world import MemoryWorld
+from node_rotation.world.aws import Target
 
 
 def test_machines_leave_their_target_groups_for_good_before_they_are_drained() -> None:
@@ -187,6 +188,35 @@ def test_its_own_excuse_is_written_on_the_node_before_it_leaves() -> None:
     left = next(i for i, (action, _) in enumerate(marks) if action == "DeregisterTargets")
     before = [args for action, args in marks[:left] if action == "annotate"]
     assert any(names.LEFT_TARGETS in str(args) for args in before)
+
+
+def on_port(world: MemoryWorld, port: int) -> None:
+    """Whoever registered the machines of the target group named a port, which is not the target group's own."""
+    group = world.targets.group(web(world))
+    group.ports.update(dict.fromkeys(group.states, port))
+
+
+def test_machines_on_a_port_of_their_own_leave_it_in_time() -> None:
+    world = served_world(2)
+    on_port(world, 8080)
+    traffic = Traffic(world)
+    result, _ = rotated(world)
+    assert result.ok, result
+    assert traffic.cut == traffic.drained_while_serving == []
+    assert after(world).clean
+
+
+def test_and_come_back_to_it_where_they_stay() -> None:
+    """The drain is blocked after the machine has left its target group."""
+    world = served_world(2)
+    on_port(world, 8080)
+    old = world.on_image("base-old")
+    run = run_for(world, drain={"timeout": "30s"})
+    world.disruption.change("default", "web", max_unavailable=0)
+    assert not engine.rotate(run).ok
+    world.clock.wait(120.0)
+    assert after(world).clean
+    assert world.cloud.targets([web(world)])[web(world)] == {i: Target("healthy", ports=(8080,)) for i in old}
 
 
 @pytest.mark.parametrize("offset", range(4))

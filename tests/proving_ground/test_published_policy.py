@@ -270,8 +270,8 @@ def test_traffic_is_taken_from_a_machine_and_given_back(ground: Ground, file: Pa
     cloud, _ = connect(fleet.load(file).settings("dev"))
     group = cloud.groups(["dev-surging"])["dev-surging"]
     (arn,), (member,) = group.target_groups, group.members
-    cloud.deregister_targets(arn, [member.instance_id])
-    cloud.register_targets(arn, [member.instance_id])
+    cloud.deregister_targets(arn, {member.instance_id: ()})
+    cloud.register_targets(arn, {member.instance_id: ()})
     eventually(lambda: ground.aws.world.targets.healthy(arn) == {member.instance_id})
 
 

@@ -71,6 +71,11 @@ def still_in(group: ScalingGroup, seen: AllTargets, machine: str) -> Iterator[tu
             yield arn, target
 
 
+def serving(group: ScalingGroup, seen: AllTargets, machine: str) -> dict[str, tuple[int, ...]]:
+    """The group's target groups in which a machine still gets requests, and on which ports."""
+    return {arn: target.ports for arn, target in still_in(group, seen, machine) if target.state != DRAINING}
+
+
 def waits(group: ScalingGroup, seen: AllTargets, machine: str, kept: Collection[str]) -> Iterator[str]:
     """What a machine has not left yet, one line each.
 

@@ -6,7 +6,7 @@ would leave a machine that still gets requests. Never the last healthy target, w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from node_rotation import lock, names
@@ -16,9 +16,12 @@ from node_rotation.ledger import ClaimState, Ledger
 from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.run import Run
 from node_rotation.scaling import targets
-from node_rotation.scaling.targets import DRAINING, label, lacking, last_of, still_in, too_few
+from node_rotation.scaling.targets import label, lacking, last_of, still_in, too_few
 from node_rotation.steps.scene import Scene, span
 from node_rotation.world.kubernetes import Node
+
+_PORT = "@"
+"""Between a target group's ARN and a port, on a Node."""
 
 
 def leave(place: Scene) -> None:
@@ -29,13 +32,13 @@ def leave(place: Scene) -> None:
     if place.claim.state is not ClaimState.ADMITTED:
         return  # it is being healed: what left comes back
     nodes = {node.instance_id: node for node in place.old_nodes()}
-    serving = {arn: [m for m in nodes if _registered(place, arn, m)] for arn in place.group.target_groups}
+    serving = {m: targets.serving(place.group, place.snapshot.targets, m) for m in nodes}
     if not any(serving.values()) or not may_leave(place):
         return
-    for node in nodes.values():
-        mark(place.run, node, [arn for arn, machines in serving.items() if node.instance_id in machines])
-    for arn, machines in serving.items():
-        if machines:
+    for machine, node in nodes.items():
+        mark(place.run, node, serving[machine])
+    for arn in place.group.target_groups:
+        if machines := {machine: found[arn] for machine, found in serving.items() if arn in found}:
             lock.require(place.run)
             with suppress(GoneError):  # somebody deleted the target group
                 place.run.cloud.deregister_targets(arn, machines)
@@ -53,23 +56,26 @@ def may_leave(place: Scene) -> bool:
 
 def rejoin(run: Run, node: Node) -> None:
     """Register a machine where we took it out; its mark goes last, so no crash leaves it out for good."""
-    for arn in _left(node):
+    for entry in _left(node):
+        arn, _, port = entry.partition(_PORT)
         lock.require(run)
         try:
-            run.cloud.register_targets(arn, [node.instance_id])
+            run.cloud.register_targets(arn, {node.instance_id: (int(port),) if port.isdigit() else ()})
         except GoneError:  # the target group is gone, or the machine goes: nothing to put back
             continue
     if names.LEFT_TARGETS in node.annotations:
         run.cluster.annotate(node.name, node.uid, {names.LEFT_TARGETS: None})
 
 
-def mark(run: Run, node: Node, target_groups: Sequence[str]) -> None:
+def mark(run: Run, node: Node, serving: Mapping[str, tuple[int, ...]]) -> None:
     """Write on a Node where its machine is about to be taken out, for whoever puts it back.
 
-    :param target_groups: ARNs.
+    :param serving: target groups (ARNs) → the ports that it is registered on there.
     """
-    wanted = ",".join(dict.fromkeys((*_left(node), *target_groups)))
-    if not target_groups or node.annotations.get(names.LEFT_TARGETS) == wanted:
+    left = (entry for entry in _left(node) if not serving.get(entry))  # without a port: from an earlier version
+    seen = (f"{arn}{_PORT}{port}" if port else arn for arn, ports in serving.items() for port in ports or (0,))
+    wanted = ",".join(dict.fromkeys((*left, *seen)))
+    if not serving or node.annotations.get(names.LEFT_TARGETS) == wanted:
         return
     lock.require(run)
     try:
@@ -137,10 +143,6 @@ def unwell(place: Scene) -> tuple[str, ...]:
     for arn, now, before in too_few(baseline.served_partly, place.group, seen, away):
         found.append(f"{label(arn)} has {now} healthy machines of asg {place.group.name}, it had {before}")
     return tuple(found)
-
-
-def _registered(place: Scene, arn: str, machine: str) -> bool:
-    return any(a == arn and t.state != DRAINING for a, t in still_in(place.group, place.snapshot.targets, machine))
 
 
 def _leaving(place: Scene, ledger: Ledger) -> Ledger:

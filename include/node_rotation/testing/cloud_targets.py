@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from node_rotation.errors import GoneError
 from node_rotation.testing.faults import Journal
 from node_rotation.testing.scaling_values import AwsFault
 from node_rotation.testing.targets import Targets
-from node_rotation.world.aws import Target
+from node_rotation.world.aws import Registrations, Target
 from node_rotation.world.aws import Targets as Shown
 
 SERVICE = "elasticloadbalancing"
@@ -26,23 +26,30 @@ class MemoryTargets:
         for arn in target_groups:
             self._calls.read(SERVICE, "DescribeTargetHealth")
             if arn in self._targets.groups:
-                found[arn] = {i: Target(*shown) for i, shown in self._targets.health(arn).items()}
+                ports = self._targets.group(arn).ports
+                found[arn] = {i: Target(*shown, (ports[i],)) for i, shown in self._targets.health(arn).items()}
         return found
 
-    def deregister_targets(self, target_group: str, instance_ids: Sequence[str]) -> None:
+    def deregister_targets(self, target_group: str, machines: Registrations) -> None:
         """DeregisterTargets."""
-        named = {"target_group": target_group, "instance_ids": tuple(instance_ids)}
+        named = {"target_group": target_group, "instance_ids": tuple(machines)}
         try:
             with self._calls.mutation(SERVICE, "DeregisterTargets", **named):
-                self._targets.deregister(target_group, instance_ids)
+                for machine, port in _one_by_one(machines):
+                    self._targets.deregister(target_group, [machine], port)
         except AwsFault as fault:
             raise GoneError(f"{target_group}: {fault}") from fault
 
-    def register_targets(self, target_group: str, instance_ids: Sequence[str]) -> None:
+    def register_targets(self, target_group: str, machines: Registrations) -> None:
         """RegisterTargets."""
-        named = {"target_group": target_group, "instance_ids": tuple(instance_ids)}
+        named = {"target_group": target_group, "instance_ids": tuple(machines)}
         try:
             with self._calls.mutation(SERVICE, "RegisterTargets", **named):
-                self._targets.register(target_group, instance_ids)
+                for machine, port in _one_by_one(machines):
+                    self._targets.register(target_group, [machine], port)
         except AwsFault as fault:
             raise GoneError(f"{target_group}: {fault}") from fault
+
+
+def _one_by_one(machines: Registrations) -> Iterator[tuple[str, int | None]]:
+    return ((machine, port) for machine, ports in machines.items() for port in ports or (None,))

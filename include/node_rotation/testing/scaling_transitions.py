@@ -93,7 +93,7 @@ class Transitions:
         """Out of every target group; they drain."""
         if self._targets is not None:
             for arn in group.target_groups:
-                self._targets.deregister(arn, [member.instance_id])
+                self._targets.withdraw(arn, member.instance_id)
 
     def unserved(self, group: Group, member: Member) -> bool:
         """Whether load-balancer health checks fail: one target group says so, or does not know it (any more)."""

@@ -32,13 +32,18 @@ _RUNS = ("pending", "running")
 
 @dataclass
 class TargetGroup:
-    """A target group: how long its targets take, and what each is; ``in_use`` once a load balancer has it."""
+    """A target group: how long its targets take, and what each is; ``in_use`` once a load balancer has it.
+
+    A machine is registered on one port at a time: the target group's, or one that whoever registered it named.
+    """
 
     arn: str
     delay_s: float = 300.0
     healthy_s: float = 1.0
     in_use: bool = True
+    port: int = 30080
     states: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
     turns: dict[str, int] = field(default_factory=dict)  # a change that comes too late finds another turn
 
 
@@ -65,9 +70,10 @@ class Targets:
         """A target group, empty."""
         self.groups[group.arn] = group
 
-    def register(self, arn: str, instances: Iterable[str]) -> None:
+    def register(self, arn: str, instances: Iterable[str], port: int | None = None) -> None:
         """RegisterTargets: known ones are left as they are, a draining one begins anew.
 
+        :param port: None: the target group's own.
         :raises AwsFault: if there is no such target group, or a machine does not run.
         """
         group, named = self.group(arn), tuple(instances)
@@ -77,23 +83,32 @@ class Targets:
                 raise AwsFault("InvalidTarget", said)
         for instance in named:
             if group.states.get(instance, DRAINING) == DRAINING:
+                group.ports[instance] = port or group.port
                 self._enter(group, instance, INITIAL)
                 self._later(group, instance, group.healthy_s, lambda i: self.check(i))
 
-    def deregister(self, arn: str, instances: Iterable[str]) -> None:
+    def deregister(self, arn: str, instances: Iterable[str], port: int | None = None) -> None:
         """DeregisterTargets: no new requests from now on, but shown as draining until the delay is over.
 
-        "If the specified target does not exist, the action returns successfully."
+        "If the specified target does not exist, the action returns successfully": on another port it does not.
+
+        :param port: None: the target group's own.
         """
         group = self.group(arn)
         for instance in instances:
-            if group.states.get(instance, DRAINING) == DRAINING:
-                continue
-            if not group.in_use:
-                self._leave(group, instance)
-                continue
-            self._enter(group, instance, DRAINING)
-            self._later(group, instance, group.delay_s, lambda i: self._leave(group, i))
+            if group.ports.get(instance) == (port or group.port):
+                self.withdraw(arn, instance)
+
+    def withdraw(self, arn: str, instance: str) -> None:
+        """The same, on whatever port it is."""
+        group = self.group(arn)
+        if group.states.get(instance, DRAINING) == DRAINING:
+            return
+        if not group.in_use:
+            self._leave(group, instance)
+            return
+        self._enter(group, instance, DRAINING)
+        self._later(group, instance, group.delay_s, lambda i: self._leave(group, i))
 
     def health(self, arn: str) -> dict[str, tuple[str, str]]:
         """State and reason of each target that is registered or draining."""

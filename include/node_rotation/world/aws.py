@@ -83,14 +83,18 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A machine as a target group shows it; ``state`` and ``reason`` are AWS' own words."""
+    """A machine as a target group shows it; ``state`` and ``reason`` are AWS' own words, ``ports`` where it listens."""
 
     state: str
     reason: str = ""
+    ports: tuple[int, ...] = ()
 
 
 Targets = Mapping[str, Target]
 """What a target group shows, by instance id; who is not in it is not registered."""
+
+Registrations = Mapping[str, tuple[int, ...]]
+"""Instance id → the ports it is registered on; none means the target group's own."""
 
 
 MACHINES = "units"

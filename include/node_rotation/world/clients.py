@@ -15,7 +15,17 @@ from node_rotation.model import Image, TemplateVersion
 from node_rotation.outside import Objects
 from node_rotation.workloads.volume import Volume
 from node_rotation.world.answers import EvictionAnswer
-from node_rotation.world.aws import Activity, Instance, Member, Parameter, ScalingGroup, Targets, Template, TemplateSpec
+from node_rotation.world.aws import (
+    Activity,
+    Instance,
+    Member,
+    Parameter,
+    Registrations,
+    ScalingGroup,
+    Targets,
+    Template,
+    TemplateSpec,
+)
 from node_rotation.world.kubernetes import Budget, Lease, Node, Pod, Taint, Workload
 
 PROTECTION_READ_UP_TO = 4
@@ -68,11 +78,11 @@ class Cloud(ManagedGroups, Protocol):
         """Who is in these target groups (ARNs), and how each does; one that does not exist is left out."""
         ...
 
-    def deregister_targets(self, target_group: str, instance_ids: Sequence[str]) -> None:
-        """DeregisterTargets; who is not registered may be named."""
+    def deregister_targets(self, target_group: str, machines: Registrations) -> None:
+        """DeregisterTargets; who is not registered, or on another port, may be named and is left as it is."""
         ...
 
-    def register_targets(self, target_group: str, instance_ids: Sequence[str]) -> None:
+    def register_targets(self, target_group: str, machines: Registrations) -> None:
         """RegisterTargets; :raises GoneError: if there is no such target group or machine."""
         ...
 

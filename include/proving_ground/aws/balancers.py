@@ -33,7 +33,7 @@ class TargetPhysics(Physics, ELBV2Response):  # type: ignore[misc]
         result = super().create_target_group()
         answer: Any = result.result
         for record in answer["TargetGroups"]:
-            self.world.targets.create(TargetGroup(record.arn, in_use=False))
+            self.world.targets.create(TargetGroup(record.arn, in_use=False, port=int(record.port or 80)))
         return result
 
     def delete_target_group(self) -> ActionResult:
@@ -57,24 +57,25 @@ class TargetPhysics(Physics, ELBV2Response):  # type: ignore[misc]
 
     def register_targets(self) -> ActionResult:
         asked = self.asked()
-        self.world.targets.register(asked["TargetGroupArn"], [target["Id"] for target in asked["Targets"]])
+        for target in asked["Targets"]:
+            self.world.targets.register(asked["TargetGroupArn"], [target["Id"]], target.get("Port"))
         return EmptyResult()
 
     def deregister_targets(self) -> ActionResult:
         asked = self.asked()
-        self.world.targets.deregister(asked["TargetGroupArn"], [target["Id"] for target in asked["Targets"]])
+        for target in asked["Targets"]:
+            self.world.targets.deregister(asked["TargetGroupArn"], [target["Id"]], target.get("Port"))
         return EmptyResult()
 
     def describe_target_health(self) -> ActionResult:
         asked = self.asked()
         shown = self.world.targets.health(asked["TargetGroupArn"])
         named = [target["Id"] for target in asked.get("Targets") or ()] or list(shown)
-        record = self.elbv2_backend.target_groups[asked["TargetGroupArn"]]
-        port = int(record.port or 80)
+        group = self.world.targets.group(asked["TargetGroupArn"])
         described = [
             {
-                "Target": {"Id": instance, "Port": port},
-                "HealthCheckPort": str(port),
+                "Target": {"Id": instance, "Port": group.ports.get(instance, group.port)},
+                "HealthCheckPort": str(group.ports.get(instance, group.port)),
                 "TargetHealth": _health(*shown.get(instance, (UNUSED, REASONS[UNUSED]))),
             }
             for instance in named

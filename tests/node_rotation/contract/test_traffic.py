@@ -8,6 +8,7 @@ from node_rotation.errors import GoneError
 from node_rotation.world.aws import Hook, Target
 
 SERVED = "dev-served"
+PORT = 30080
 NOBODY = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/nobody/0123456789abcdef"
 
 
@@ -22,7 +23,7 @@ def one_in_service(world):
     world.eventually(lambda: lifecycle(world) == ["Pending:Wait"])
     world.eventually(lambda: lifecycle(world) == ["InService"])
     (arn,), (machine,) = world.group(SERVED).target_groups, world.members(SERVED)
-    world.eventually(lambda: world.cloud.targets([arn])[arn].get(machine) == Target("healthy"))
+    world.eventually(lambda: world.cloud.targets([arn])[arn].get(machine) == Target("healthy", ports=(PORT,)))
     return machine, arn
 
 
@@ -40,7 +41,7 @@ def test_it_serves_once_the_launching_hook_is_over_and_goes_once_the_terminating
 
     world.cloud.terminate_in_group(machine, decrement=True)
 
-    assert world.cloud.targets([arn])[arn][machine] == Target("draining", "Target.DeregistrationInProgress")
+    assert world.cloud.targets([arn])[arn][machine] == Target("draining", "Target.DeregistrationInProgress", (PORT,))
     assert lifecycle(world) == ["Terminating"]
     world.eventually(lambda: lifecycle(world) == ["Terminating:Wait"])
     assert machine not in world.cloud.targets([arn])[arn]
@@ -52,14 +53,14 @@ def test_it_serves_once_the_launching_hook_is_over_and_goes_once_the_terminating
 def test_who_is_deregistered_drains_and_then_is_unknown_and_may_come_back(world):
     machine, arn = one_in_service(world)
 
-    world.cloud.deregister_targets(arn, [machine])
+    world.cloud.deregister_targets(arn, {machine: (PORT,)})
 
     assert world.cloud.targets([arn])[arn][machine].state == "draining"
-    world.cloud.deregister_targets(arn, [machine])  # a repetition does not begin anew
+    world.cloud.deregister_targets(arn, {machine: (PORT,)})  # a repetition does not begin anew
     world.eventually(lambda: machine not in world.cloud.targets([arn])[arn])
-    world.cloud.deregister_targets(arn, [machine])
-    world.cloud.register_targets(arn, [machine])
-    assert world.cloud.targets([arn])[arn][machine] == Target("initial", "Elb.InitialHealthChecking")
+    world.cloud.deregister_targets(arn, {machine: (PORT,)})
+    world.cloud.register_targets(arn, {machine: (PORT,)})
+    assert world.cloud.targets([arn])[arn][machine] == Target("initial", "Elb.InitialHealthChecking", (PORT,))
     world.eventually(lambda: world.cloud.targets([arn])[arn][machine].state == "healthy")
     assert world.members(SERVED) == [machine]
 
@@ -74,13 +75,13 @@ def test_detaching_deregisters_at_once_and_attaching_registers(world):
     world.eventually(lambda: world.group(SERVED).member(machine) is None)
     world.eventually(lambda: world.members(SERVED))
     world.cloud.attach(SERVED, [machine])
-    world.eventually(lambda: world.cloud.targets([arn])[arn].get(machine) == Target("healthy"))
+    world.eventually(lambda: world.cloud.targets([arn])[arn].get(machine) == Target("healthy", ports=(PORT,)))
 
 
 def test_a_target_group_that_is_not_there_is_left_out_or_gone(world):
     assert world.cloud.targets([NOBODY]) == {}
     with pytest.raises(GoneError):
-        world.cloud.register_targets(NOBODY, world.members()[:1])
+        world.cloud.register_targets(NOBODY, {world.members()[0]: ()})
 
 
 def test_a_machine_that_is_gone_can_not_be_registered(world):
@@ -88,4 +89,4 @@ def test_a_machine_that_is_gone_can_not_be_registered(world):
     world.cloud.terminate_in_group(machine, decrement=True)
     world.eventually(lambda: world.cloud.instances([machine])[machine].state == "terminated")
     with pytest.raises(GoneError):
-        world.cloud.register_targets(arn, [machine])
+        world.cloud.register_targets(arn, {machine: (PORT,)})
