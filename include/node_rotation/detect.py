@@ -19,6 +19,7 @@ from node_rotation.errors import BadInputError, BlockedError, GoneError
 from node_rotation.fleet import NodeGroup, Settings
 from node_rotation.ledger import Ledger, parse
 from node_rotation.managed.nodegroup import ManagedGroup
+from node_rotation.managed.planning import without_asg
 from node_rotation.managed.target import completed, launched_from, source_of
 from node_rotation.model import Blocker, GroupDrift, Image, Kind, Plan, Role
 from node_rotation.outside import Outside
@@ -93,12 +94,13 @@ def _found(settings: Settings, cloud: Cloud, ledger: Ledger | None, planned: Map
     spared: set[str] = set()
     for group in settings.watched:
         ours = group.name in known
-        if running and group.role is Role.WORKER and not (ours and group.kind is Kind.EKS_MANAGED):
+        if running and group.role is Role.WORKER:
             spared.add(group.name)
         try:
             if group.kind is Kind.EKS_MANAGED:
-                managed[group.name] = _managed(group, settings, cloud, ledger)
-                asgs[group.name] = managed[group.name].asg
+                eks = _managed(group, settings, cloud, ledger)
+                if eks.asg:  # without one it has no machine to be looked at
+                    managed[group.name], asgs[group.name] = eks, eks.asg
             elif ours and group.name in spared:
                 asgs[group.name] = known[group.name]
             else:
@@ -131,10 +133,15 @@ def _control_plane(settings: Settings, cluster: Cluster, nodes: Sequence[Node]) 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:
     """The Auto Scaling group of a node group, by name, by tags, or as EKS describes it.
 
-    :raises BadInputError: if none, or more than one, carries the tags, or EKS does not know the group.
+    :raises BadInputError: if none, or more than one, carries the tags, or EKS does not know the group or names none.
     """
     if group.kind is Kind.EKS_MANAGED:
-        return _managed(group, settings, cloud, None).asg
+        eks = _managed(group, settings, cloud, None)
+        if not eks.asg:
+            missing = without_asg(group.name, eks)
+            where, remedy = f"{settings.name}: node group {group.name}", missing.remedy.capitalize()
+            raise BadInputError(where, f"{missing.reason}.", f"{remedy}.")
+        return eks.asg
     if group.asg:
         return group.asg
     found = cloud.find_groups(group.asg_tags)
@@ -172,7 +179,10 @@ def detect(
         known = ", ".join(g.name for g in settings.cluster.groups)
         raise BadInputError("group", f"{settings.name} has no node group {group!r}.", f"Known: {known}.")
     seen = snapshot or observe(settings, cloud, cluster, clock)
-    name = _seen_asg(found, seen) or asg_name(found, settings, cloud)
+    name = _seen_asg(found, seen)
+    if not name and (missing := _unmade(found, settings, cloud)) is not None:
+        return _no_target(group, missing)
+    name = name or asg_name(found, settings, cloud)
     if name not in seen.groups:  # deleted since it was planned
         raise _not_there(settings, group, name)
     asg = seen.groups[name]
@@ -184,9 +194,7 @@ def detect(
     if managed is not None:
         meant = source_of(cloud, managed, source)
         if isinstance(meant, Blocker):
-            return GroupDrift(
-                group=group, asg=asg.name, target=None, machines=len(asg.members), drifted=(), blockers=(meant,)
-            )
+            return _no_target(group, meant, asg.name, len(asg.members))
         source = meant
     running = tuple(i.image_id for m in asg.members if (i := seen.instances.get(m.instance_id)) is not None)
     known_images = {i: found_image for i in sorted(set(running)) if (found_image := cloud.image(i)) is not None}
@@ -201,6 +209,16 @@ def detect(
     images = {**known_images, **{i.id: i for i in candidates.images}}
     drift = drift_of(group, asg.name, choice, seen, policy, images=images, now=now)
     return drift.model_copy(update={"blockers": (*blockers, *drift.blockers)}) if blockers else drift
+
+
+def _no_target(group: str, why: Blocker, asg: str = "", machines: int = 0) -> GroupDrift:
+    return GroupDrift(group=group, asg=asg, target=None, machines=machines, drifted=(), blockers=(why,))
+
+
+def _unmade(group: NodeGroup, settings: Settings, cloud: Cloud) -> Blocker | None:
+    """Why a managed group has no machine that could be looked at; None if it has an Auto Scaling group, or is none."""
+    eks = _managed(group, settings, cloud, None) if group.kind is Kind.EKS_MANAGED else None
+    return without_asg(group.name, eks) if eks is not None and not eks.asg else None
 
 
 def _managed(group: NodeGroup, settings: Settings, cloud: Cloud, ledger: Ledger | None) -> ManagedGroup:

@@ -91,7 +91,7 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapsho
         for group in plan.groups
         for change in (
             *_changes(plan, group, settings, found[group.name]),
-            *_budget_changes(group, settings, snapshot.groups[found[group.name].asg]),
+            *_budget_changes(group, settings, snapshot.groups.get(found[group.name].asg)),
         )
     ]
     total = cluster_slots(settings, plan.groups)
@@ -152,9 +152,9 @@ def _template_changes(group: GroupPlan, now: Target) -> Iterator[str]:
         yield f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}"
 
 
-def _budget_changes(group: GroupPlan, settings: Settings, scaling: ScalingGroup) -> Iterator[str]:
+def _budget_changes(group: GroupPlan, settings: Settings, scaling: ScalingGroup | None) -> Iterator[str]:
     """By the size that the group had when it was planned: machines that are gone by now change no percentage."""
-    if group.managed is not None:
+    if group.managed is not None or scaling is None:
         return
     planned = replace(scaling, desired=group.size)
     allowed = group_slots(group.role, settings.groups[group.name], planned)

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from node_rotation.clients.aws_calls import Calls
 from node_rotation.clients.aws_errors import translated
 from node_rotation.clients.text import short
-from node_rotation.errors import ConflictError, GoneError, PermanentError
+from node_rotation.errors import ConflictError, GoneError
 from node_rotation.managed.nodegroup import ManagedGroup, Trouble, Update
 from node_rotation.model import TemplateVersion
 
@@ -32,7 +32,6 @@ class Nodegroups:
         """A node group with the update in flight and those of these ids.
 
         :raises GoneError: if there is none.
-        :raises PermanentError: if EKS names no Auto Scaling group for it.
         """
         with translated(_SERVICE, "DescribeNodegroup", f"node group {cluster}/{name}"):
             found = self._calls.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
@@ -96,16 +95,13 @@ class Nodegroups:
 
 def _group(found: Any, updates: tuple[Update, ...], unknown: tuple[str, ...]) -> ManagedGroup:
     groups = found.get("resources", {}).get("autoScalingGroups") or ()
-    if not groups:
-        label = f"{found['clusterName']}/{found['nodegroupName']}"
-        raise PermanentError(f"EKS names no Auto Scaling group for node group {label} ({found.get('status')})")
     config = found.get("updateConfig") or {}
     template = found.get("launchTemplate")
     return ManagedGroup(
         cluster=found["clusterName"],
         name=found["nodegroupName"],
         status=found.get("status", ""),
-        asg=groups[0]["name"],
+        asg=groups[0]["name"] if groups else "",
         ami_type=found.get("amiType", ""),
         version=found.get("version", ""),
         release=found.get("releaseVersion", ""),

@@ -58,7 +58,7 @@ class Update:
 class ManagedGroup:
     """A managed node group as EKS describes it.
 
-    :param asg: its Auto Scaling group's name.
+    :param asg: its Auto Scaling group's name; "" while EKS has none: it is still making the group, or could not.
     :param version: its Kubernetes version, e.g. ``1.36``.
     :param template: the user's launch template that it was made with; None without one.
     :param max_unavailable: of its update configuration; None if that says a percentage.

@@ -48,6 +48,19 @@ def managed_blockers(plan: GroupPlan, group: ManagedGroup, slots: int | None) ->
         yield Blocker(reason=reason, objects=objects, remedy=remedy)
 
 
+def without_asg(name: str, group: ManagedGroup) -> Blocker:
+    """Why nothing can be planned for a group that EKS is still making, or could not make.
+
+    :param name: the node group's in the fleet.
+    """
+    issues = "".join(f"; {said(issue)}" for issue in group.issues)
+    return Blocker(
+        reason=f"EKS names no Auto Scaling group for node group {group.label} ({group.status}{issues})",
+        objects=(f"group {name}", f"node group {group.label}"),
+        remedy="wait until EKS has made it, make it anew if it could not, or leave it out: --group names the others",
+    )
+
+
 def passing(plan: GroupPlan, group: ManagedGroup) -> Iterator[Blocker]:
     """Of these the one that passes by itself: EKS works on an update."""
     if group.in_flight is not None:

@@ -97,11 +97,13 @@ def place(run: Run, batch: str, snapshot: Snapshot, ledger: Ledger | None) -> Sc
 
 
 def without_group(batch: str, baseline: Baseline, snapshot: Snapshot) -> Blocked | None:
-    """Why a batch can't go on once its Auto Scaling group was deleted; None while it is there."""
-    if baseline.asg in snapshot.groups:
+    """Why a batch can't go on once its group was deleted, by EKS or in Auto Scaling; None while it is there."""
+    known = baseline.strategy is not Strategy.MANAGED or baseline.asg in snapshot.managed
+    if known and baseline.asg in snapshot.groups:
         return None
+    lost = "belongs to no node group of EKS" if baseline.asg in snapshot.groups else "does not exist"
     return Blocked(
-        f"Auto Scaling group {baseline.asg} of batch {batch} does not exist any more",
+        f"Auto Scaling group {baseline.asg} of batch {batch} {lost} any more",
         (f"asg {baseline.asg}", f"batch {batch}"),
         "End this run and start a new one: it plans what there is now.",
     )

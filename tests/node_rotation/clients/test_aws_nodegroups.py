@@ -31,3 +31,14 @@ def test_an_update_of_a_group_that_was_made_anew_since_is_unknown_and_the_others
         stub.add_response("describe_update", {"update": begun})
         group = Nodegroups(calls).managed_group("dev", "workers", [LOST, OURS])
     assert (group.unknown, [update.id for update in group.updates]) == ((LOST,), [OURS])
+
+
+def test_a_group_that_eks_is_still_making_has_no_auto_scaling_group_yet() -> None:
+    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-central-1")
+    calls = Calls(session)
+    made = {key: value for key, value in GROUP.items() if key != "resources"}
+    with Stubber(calls.eks) as stub:
+        stub.add_response("describe_nodegroup", {"nodegroup": {**made, "status": "CREATING"}})
+        stub.add_response("list_updates", {"updateIds": []})
+        group = Nodegroups(calls).managed_group("dev", "workers")
+    assert (group.status, group.asg) == ("CREATING", "")
