@@ -145,8 +145,8 @@ def _nodes(snapshot: Snapshot, machines: Iterable[str]) -> tuple[Node | None, ..
 def _unwell(settings: Settings, cluster: EtcdCluster, masters: int, leaving: Collection[Node | None]) -> Iterator[str]:
     """Members that are away, apart from those that leave anyway.
 
-    Of a leaving master that is broken and whose member nobody knows, it may be the one that is away. It is not one
-    that a fixed list of endpoints lacks: that is asked of nobody, whatever becomes of a master.
+    Of a leaving master that is broken and whose member nobody knows, it may be the one that is away: no known Node's.
+    It is not one that a fixed list of endpoints lacks: that is asked of nobody, whatever becomes of a master.
 
     :param masters: how many there should be.
     :param leaving: the leaving masters' Nodes; None for a master without one.
@@ -157,7 +157,9 @@ def _unwell(settings: Settings, cluster: EtcdCluster, masters: int, leaving: Col
     away = [m for m in cluster.members if not m.healthy and m.node not in names]
     size = _size(settings, cluster, masters)
     missing = max(size - len({member.node or member.endpoint for member in cluster.members}), 0)
-    if len(away) + missing > unknown or (missing and not _by_node(settings, cluster)):
+    excused = sum(not member.node for member in away) + missing <= unknown
+    others = any(member.node for member in away)
+    if others or not excused or (missing and not _by_node(settings, cluster)):
         yield from (f"etcd {cluster.name}: {_who(m)} is not healthy ({m.said})" for m in away)
         if missing:
             yield f"etcd {cluster.name}: {missing} of {size} members are not to be found"

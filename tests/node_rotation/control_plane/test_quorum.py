@@ -148,6 +148,29 @@ def test_a_broken_master_without_a_node_may_go_with_the_member_that_is_not_to_be
     assert "http://10.0.0.b:8081 of node-i-b is not healthy" in quorum.before(told, one_more, ["i-a"])[0]
 
 
+def by_name(*away: str) -> tuple[Settings, Snapshot]:
+    """A fixed list by the names of Nodes, and A without one: of its member alone nobody can say whose it is."""
+    told = listed(*(f"http://node-i-{m}:8081" for m in "abc"))
+    members = (EtcdMember(f"http://node-i-{m}:8081", m not in away, "no leader", f"node-i-{m}") for m in "bc")
+    own = EtcdMember("http://node-i-a:8081", "a" not in away, "no leader")
+    return told, heard(own, *members, masters=(replace(MASTERS[0], ready=False, node=False), *MASTERS[1:]))
+
+
+def test_a_broken_master_without_a_node_excuses_no_member_of_another_s() -> None:
+    """A's etcd is well, B's is dead and its Node well: without A only C would be left."""
+    told, another = by_name("b")
+    said = [f"etcd {name}: http://node-i-b:8081 is not healthy (no leader)" for name in ("main", "events")]
+    assert list(quorum.before(told, another, ["i-a"])) == said
+    assert planned(told, another) == said
+
+
+def test_a_broken_master_without_a_node_may_go_with_the_member_that_nobody_can_say_whose_it_is() -> None:
+    told, own = by_name("a")
+    assert quorum.before(told, own, ["i-a"]) == ()
+    assert planned(told, own) == []
+    assert quorum.before(*by_name("a", "b"), ["i-a"])
+
+
 def test_a_master_may_go_whose_own_member_is_the_one_that_is_away() -> None:
     told = settings(etcd=BY_NODE)
     assert quorum.before(told, seen(by_node("main", "a"), by_node("events", "a")), ["i-a"]) == ()
