@@ -11,10 +11,11 @@ from node_rotation.admission import Refuse
 from node_rotation.clearance import look as clearance
 from node_rotation.clearance.look import Superseded
 from node_rotation.ending import DEAF_S, Ending, insisting
-from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
+from node_rotation.errors import BlockedError, PermanentError, RefusedError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Outcome, Waiting, too_long
+from node_rotation.patience import Patience, waiting
 from node_rotation.run import Run
 from node_rotation.steps import ORDER, STEPS
 from node_rotation.steps.admit import refusal
@@ -137,6 +138,7 @@ class _Moving:
     healing: Blocked | None = None
     said: tuple[str, ...] = ()
     others_may_go: bool = False
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def name(self) -> StepName:
@@ -264,10 +266,10 @@ class _Rotation:
                 lock.require(self.run)
                 pauses = [self._advance(moving) for moving in self._in_turn()]
                 heard = self.run.clock.now()
-            except TransientError as error:
+            except (TransientError, RefusedError) as error:
                 if self.run.clock.now() - heard > DEAF_S:
                     raise
-                pauses = [error.retry_after_s]
+                pauses = [waiting(error).poll_s]
             self._remember()
             if all(m.step == 0 and not m.healing for m in self.moving) and self.failed:
                 return  # nothing is in flight and nothing will be: held
@@ -294,13 +296,14 @@ class _Rotation:
             try:
                 self._act(moving)
                 outcome = STEPS[moving.name].look(self.run, moving.batch)
-            except TransientError as error:
-                outcome = Waiting((str(error),), error.retry_after_s)
+            except (TransientError, RefusedError) as error:
+                outcome = waiting(error)
             except BlockedError as error:
                 lock.require(self.run)  # a lost lock ends the run, not the batch
                 outcome = error.blocked
             except PermanentError as error:
                 outcome = Blocked(str(error), (f"batch {moving.batch.name}",), REFUSED_CALL)
+            outcome = moving.patience.spent(outcome, self.run.clock.now()) or outcome
             if isinstance(outcome, Waiting) and self._overdue(moving):
                 outcome = too_long(moving.name, f"batch {moving.batch.name}", outcome.reasons)
             if isinstance(outcome, Waiting):

@@ -41,6 +41,10 @@ class BlockedError(RotationError):
         self.blocked = blocked
 
 
+class RefusedError(BlockedError):
+    """The API server does not let us in, or not to that (HTTP 401, 403): for who was let in before it may pass."""
+
+
 class PermanentError(RotationError):
     """The call was wrong and will stay wrong: no retry."""
 

@@ -32,12 +32,14 @@ class Waiting:
     :param poll_s: seconds until the next look is worth it.
     :param here: what goes on is a child of this process, or has to become one: a trigger can't wait for it.
     :param others_may_go: those behind it in the queue need not wait as well.
+    :param refused: what it is blocked by, if the API server that refuses it does not soon let it in again.
     """
 
     reasons: tuple[str, ...]
     poll_s: float = DEFAULT_POLL_S
     here: bool = False
     others_may_go: bool = False
+    refused: Blocked | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 from node_rotation import lock
 from node_rotation.admission import Refuse
-from node_rotation.errors import BlockedError, PermanentError, TransientError
+from node_rotation.errors import BlockedError, PermanentError, RefusedError, TransientError
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Waiting
+from node_rotation.patience import waiting
 from node_rotation.policy import OnGateFailure
 from node_rotation.run import Run
 from node_rotation.steps.admit import recall, refusal, too_late
@@ -33,13 +34,13 @@ def ask(run: Run, index: int, gates: Gates | None) -> Answer:
         return AWAY
     try:
         return _asked(run, index, gates)
+    except (TransientError, RefusedError) as error:
+        lock.keep_unseen(run)
+        return waiting(error)
     except BlockedError as error:
-        return _refused(error.blocked)
+        return blocked_by(error.blocked)
     except PermanentError as error:
         return Refuse("fail", str(error), "")
-    except TransientError as error:
-        lock.keep_unseen(run)
-        return Waiting((str(error),), error.retry_after_s)
 
 
 def _asked(run: Run, index: int, gates: Gates) -> Answer:
@@ -99,9 +100,10 @@ def _claim(run: Run, index: int, gates: Gates) -> Answer:
     recall(run, [b for i, b in enumerate(run.plan.batches) if gates.get(i) == "success" and i != index])
     outcome = deeds.attempt(StepName.ADMIT.value, run, batch.name)
     if isinstance(outcome, Blocked):
-        return refusal(run, batch) or _refused(outcome)
+        return refusal(run, batch) or blocked_by(outcome)
     return outcome
 
 
-def _refused(blocked: Blocked) -> Refuse:
+def blocked_by(blocked: Blocked) -> Refuse:
+    """What blocks a batch, as the refusal of its admission."""
     return Refuse("fail", str(replace(blocked, remedy="")), blocked.remedy)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from node_rotation import lock
-from node_rotation.errors import BlockedError, PermanentError, RotationError, TransientError
+from node_rotation import lock, patience
+from node_rotation.errors import BlockedError, PermanentError, RefusedError, RotationError, TransientError
 from node_rotation.ledger import Ledger
 from node_rotation.model import Batch, Role, StepName, Strategy
 from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Outcome, Waiting
@@ -65,9 +65,9 @@ def attempt(name: str, run: Run, subject: str, left_s: float = inf) -> Outcome:
 def _attempted(do: Do, run: Run, subject: str, left_s: float) -> Outcome:
     try:
         return do(run, subject, left_s)
-    except TransientError as error:
+    except (TransientError, RefusedError) as error:
         lock.keep_unseen(run)
-        return Waiting((str(error),), error.retry_after_s)
+        return patience.waiting(error)
     except BlockedError as error:
         return error.blocked
 
@@ -192,9 +192,12 @@ def _all_of(blocked: Sequence[Blocked]) -> Blocked:
 
 
 def _prepare(run: Run, group: str) -> Outcome:
-    if preparing.rotated(run, group):
-        return Done(f"group {group} has nothing left to rotate")
-    return preparing.prepare(run, group)
+    try:
+        if preparing.rotated(run, group):
+            return Done(f"group {group} has nothing left to rotate")
+        return preparing.prepare(run, group)
+    except RefusedError as error:  # nobody has let this run in yet
+        return error.blocked
 
 
 def batch_of(run: Run, name: str) -> Batch:

@@ -9,6 +9,7 @@ from tests.node_rotation.crashes import run_for
 from tests.node_rotation.eks_world import NEW, OLD, world
 
 from node_rotation import engine, lock
+from node_rotation.errors import RefusedError
 from node_rotation.model import StepName, is_balance
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.run import Run
@@ -46,6 +47,26 @@ def test_the_batch_chain_rolls_a_managed_group() -> None:
     assert memory.on_image(OLD) == ()
     assert len(memory.on_image(NEW)) == 3
     assert memory.cluster.lease() is None
+
+
+def test_who_was_let_in_waits_where_an_api_server_refuses_and_who_comes_first_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory, blocked = world(), Blocked("we are not allowed to list nodes", ("nodes",), "Grant the verb.")
+    run = run_for(memory)
+
+    def nodes() -> None:
+        raise RefusedError(blocked)
+
+    with monkeypatch.context() as refuses:
+        refuses.setattr(memory.cluster, "nodes", nodes)
+        assert attempt(PREPARE, run, "workers") == blocked
+    assert isinstance(done(memory, run, PREPARE, "workers"), Done)
+    monkeypatch.setattr(memory.cluster, "nodes", nodes)
+    run.look.forget()
+    waits = attempt(StepName.ADMIT.value, run, "workers/1")
+    assert isinstance(waits, Waiting)
+    assert waits.refused == blocked
 
 
 def test_eks_failure_ends_the_chain_by_its_code_and_heal_gives_the_slots_back() -> None:

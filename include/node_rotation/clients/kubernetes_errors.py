@@ -18,6 +18,7 @@ from node_rotation.errors import (
     ConflictError,
     GoneError,
     PermanentError,
+    RefusedError,
     RotationError,
     TransientError,
 )
@@ -85,11 +86,11 @@ def translate(error: ApiException, verb: str, what: str) -> RotationError:
     said = f"can't {verb} {what}: {message_of(error)}"
     match error.status:
         case 401:
-            return BlockedError(_unauthenticated(verb, what, error))
+            return RefusedError(_unauthenticated(verb, what, error))
         case 403 if _ANONYMOUS in message_of(error):
             return BlockedError(_no_credentials(verb, what, error))
         case 403:
-            return BlockedError(_forbidden(verb, what, error))
+            return RefusedError(_forbidden(verb, what, error))
         case 404:
             return GoneError(f"{what} is gone: {message_of(error)}")
         case 409 | 422 if other_uid(error):

@@ -17,8 +17,9 @@ from airflow.triggers.base import (
 
 from node_rotation.admission import Refuse
 from node_rotation.outcome import Done
+from node_rotation.patience import Patience
 from node_rotation.run import Run
-from node_rotation_airflow.admission import ask, refusal_of
+from node_rotation_airflow.admission import ask, blocked_by, refusal_of
 from node_rotation_airflow.constants import CAUSE_KEY, POSTPONED_KEY
 from node_rotation_airflow.documents import Cause, Postponed
 from node_rotation_airflow.narrator import Narrator
@@ -68,10 +69,12 @@ class AdmitTrigger(RotationTrigger):
 
     async def _turn(self, run: Run, index: int, queue: Set[int]) -> TriggerEvent:
         name = run.plan.batches[index].name
-        narrator = Narrator(self.log.info)
+        narrator, patience = Narrator(self.log.info), Patience()
         while True:
             gates = await states(self.ti, self.gate_task_id, run.settings.policy.poll * 0.8)
             answer = await in_thread(run.settings.name, ask, run, index, gates)
+            if blocked := patience.spent(answer, run.clock.now()):
+                answer = blocked_by(blocked)
             if isinstance(answer, Done):
                 self.log.info("%s is admitted. %s", name, answer.detail)
                 return TaskSuccessEvent()

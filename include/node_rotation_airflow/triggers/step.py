@@ -10,6 +10,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 
 from node_rotation.errors import PermanentError
 from node_rotation.outcome import Blocked, Done, Waiting
+from node_rotation.patience import Patience
 from node_rotation_airflow import deeds
 from node_rotation_airflow.documents import Cause
 from node_rotation_airflow.narrator import Narrator
@@ -58,7 +59,7 @@ class StepTrigger(RotationTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Repeat until there is something to say."""
         run = await the_run(self.ti, self.plan_id)
-        cluster, narrator = run.settings.name, Narrator(self.log.info)
+        cluster, narrator, patience = run.settings.name, Narrator(self.log.info), Patience()
         while True:
             left_s = self.deadline - run.clock.now()
             try:
@@ -66,6 +67,7 @@ class StepTrigger(RotationTrigger):
             except PermanentError as error:
                 outcome = deeds.refused(self.deed, self.subject, error)
             now = run.clock.now()
+            outcome = patience.spent(outcome, now) or outcome
             if isinstance(outcome, Done):
                 self.log.info("%s of %s is done. %s", self.deed, self.subject, outcome.detail)
                 span = await in_thread(cluster, deeds.spanned, run, self.deed, self.subject, self.began, now)

@@ -10,7 +10,15 @@ from kubernetes.client.exceptions import ApiException, ForbiddenException, NotFo
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 
 from node_rotation.clients.kubernetes_errors import translate, translate_connection
-from node_rotation.errors import BlockedError, ConflictError, GoneError, PermanentError, RotationError, TransientError
+from node_rotation.errors import (
+    BlockedError,
+    ConflictError,
+    GoneError,
+    PermanentError,
+    RefusedError,
+    RotationError,
+    TransientError,
+)
 
 HOST = "https://10.0.0.1:6443"
 
@@ -83,7 +91,7 @@ def test_a_forbidden_verb_is_named_with_its_remedy():
 
     found = of(refusal(403, said, ForbiddenException))
 
-    assert isinstance(found, BlockedError)
+    assert isinstance(found, RefusedError)
     assert said in found.blocked.reason
     assert "'patch'" in found.blocked.remedy
     assert found.blocked.objects == ("node ip-10-0-0-1",)
@@ -93,6 +101,7 @@ def test_a_request_without_credentials_is_not_asked_for_more_rights():
     found = of(refusal(403, 'nodes is forbidden: User "system:anonymous" cannot list resource "nodes"'))
 
     assert isinstance(found, BlockedError)
+    assert not isinstance(found, RefusedError)  # no API server lacks them for a moment only
     assert found.blocked.reason.startswith("no Kubernetes credentials: ")
     assert "a client certificate" in found.blocked.remedy
 
@@ -100,7 +109,7 @@ def test_a_request_without_credentials_is_not_asked_for_more_rights():
 def test_credentials_that_are_not_accepted_ask_for_new_ones():
     found = of(refusal(401, "Unauthorized"))
 
-    assert isinstance(found, BlockedError)
+    assert isinstance(found, RefusedError)
     assert "Renew the token" in found.blocked.remedy
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from node_rotation import lock
+from node_rotation.errors import RefusedError
+from node_rotation.outcome import Blocked
 from node_rotation.steps.heal import heal
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -122,6 +124,30 @@ def test_a_look_that_is_refused_fails_the_batch_and_says_so(airflow: Any, monkey
 
     assert refused.task_instance_state == "failed"
     assert "Forbidden" in Cause.read(refused.xcoms["cause"]).reason
+
+
+def test_an_api_server_that_refuses_is_waited_for_some_minutes(airflow: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = prepared(airflow)
+    blocked = Blocked("we are not allowed to list nodes", ("nodes",), "Grant the verb.")
+    real, refusals = run.world.cluster.nodes, [RefusedError(blocked)] * 3
+
+    def nodes() -> Any:
+        if refusals:
+            raise refusals.pop()
+        return real()
+
+    after(run, monkeypatch, 1000)
+    run.world.clock.wait(10.0)
+    monkeypatch.setattr(run.world.cluster, "nodes", nodes)
+    assert ask(run, 0).task_instance_state == "success"
+
+    began = run.world.clock.now()
+    refusals += [RefusedError(blocked)] * 1000
+    run.world.clock.wait(10.0)
+    refused = ask(run, 1)
+    assert refused.task_instance_state == "failed"
+    assert Cause.read(refused.xcoms["cause"]).remedy == "Grant the verb."
+    assert 300.0 < run.world.clock.now() - began < 330.0
 
 
 def test_who_passed_before_the_lock_was_given_back_keeps_no_place_in_the_queue(

@@ -9,7 +9,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType
 from airflow.sdk.execution_time.comms import ErrorResponse
 
-from node_rotation.errors import BadInputError, BlockedError, TransientError
+from node_rotation.errors import BadInputError, BlockedError, RefusedError, TransientError
 from node_rotation.outcome import REFUSED_CALL, Blocked, Done, Outcome, Waiting
 from node_rotation.planning import make_plan
 from node_rotation.testing.world import MemoryWorld
@@ -100,6 +100,21 @@ def test_a_transient_error_is_waited_out(run: Any, monkeypatch: pytest.MonkeyPat
 
     assert event.task_instance_state == "success"
     assert run.world.clock.now() - began == 9
+
+
+FORBIDDEN = RefusedError(Blocked("we are not allowed to list nodes", ("nodes",), "Grant the verb."))
+
+
+def test_an_api_server_that_refuses_for_a_moment_is_waited_out(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = fire(run, monkeypatch, FORBIDDEN, FORBIDDEN, Done())
+    assert event.task_instance_state == "success"
+
+
+def test_one_that_goes_on_refusing_blocks_after_some_minutes(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = run.world.clock.now()
+    said = fire(run, monkeypatch, FORBIDDEN, deadline=began + 3600.0).payload
+    assert (said["status"], said["remedy"]) == ("failed", "Grant the verb.")
+    assert 300.0 < run.world.clock.now() - began < 320.0
 
 
 def test_the_deadline_is_absolute_and_says_what_it_waited_for(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
