@@ -120,6 +120,20 @@ def test_a_plan_says_that_a_warm_pool_is_renewed():
     assert "the warm pool of dev-workers is renewed: its machines on another image are terminated" in made.notes
 
 
+def test_a_warm_pool_that_takes_machines_back_could_give_an_old_one_to_the_next_batch():
+    """AWS leaves open whether what is terminated with a smaller desired size counts as scaled in."""
+    snapshot = world(ONE, warm_pool=True, warm_pool_reuses=True)
+    blocker = only(plan(settings(), snapshot))
+    assert blocker.reason == (
+        "the warm pool of dev-workers takes machines back on scale-in (ReuseOnScaleIn): a batch could be given an old "
+        "one that another has just terminated"
+    )
+    assert blocker.objects == ("group workers", "asg dev-workers")
+    assert "set ReuseOnScaleIn to false (PutWarmPool)" in blocker.remedy
+    for strategy in ("detach", "terminate_first"):  # there desired stays, and nothing is scaled in
+        assert plan(settings(strategy=strategy), snapshot).blockers == ()
+
+
 def test_a_group_that_may_not_launch_is_named():
     assert "Launch of dev-workers is suspended" in only(plan(settings(), world(ONE, suspended={"Launch": "?"}))).reason
 

@@ -44,7 +44,7 @@ def group(found: Answer, hooks: tuple[Hook, ...], refresh: str) -> ScalingGroup:
     """
     overrides = _mixed(found).get("Overrides") or ()
     specs = [o.get("LaunchTemplateSpecification") for o in overrides]
-    sources = found.get("TrafficSources") or ()
+    sources, pool = found.get("TrafficSources") or (), _warm_pool(found)
     return ScalingGroup(
         name=found["AutoScalingGroupName"],
         min=found["MinSize"],
@@ -67,7 +67,8 @@ def group(found: Answer, hooks: tuple[Hook, ...], refresh: str) -> ScalingGroup:
         capacity_rebalance=bool(found.get("CapacityRebalance")),
         refresh_in_progress=refresh,
         sized_in=found.get("DesiredCapacityType") or MACHINES,
-        warm_pool=(found.get("WarmPoolConfiguration") or {"Status": _LEAVING}).get("Status") != _LEAVING,
+        warm_pool=pool is not None,
+        warm_pool_reuses=bool(((pool or {}).get("InstanceReusePolicy") or {}).get("ReuseOnScaleIn")),
     )
 
 
@@ -196,6 +197,12 @@ def moment(text: str) -> datetime:
 def _mixed(found: Answer) -> Answer:
     launch: Answer = found.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
     return launch
+
+
+def _warm_pool(found: Answer) -> Answer | None:
+    """A group's warm pool; None if it has none, or will have none soon."""
+    pool: Answer | None = found.get("WarmPoolConfiguration")
+    return pool if pool and pool.get("Status") != _LEAVING else None
 
 
 def _named(number: int, override: Answer) -> str:

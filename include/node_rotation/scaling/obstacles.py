@@ -26,6 +26,7 @@ def obstacles(
     if plan.strategy is Strategy.MANAGED:
         return  # EKS knows its own group
     yield from _override_images(plan, scaling)
+    yield from _reuse(plan, scaling)
     yield from _detach(plan, policy, scaling)
     yield from _registration(plan, scaling)
     yield from _only_target(plan, scaling, machines, snapshot)
@@ -84,6 +85,20 @@ def _override_images(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker
                 remedy="take ImageId out of that override, then it launches the group's template, or have it name the "
                 "target (aws autoscaling update-auto-scaling-group --mixed-instances-policy)",
             )
+
+
+def _reuse(plan: GroupPlan, scaling: ScalingGroup) -> Iterator[Blocker]:
+    """A surge terminates with a smaller desired size; whether that is scale-in AWS does not say (ADR 32).
+
+    https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_InstanceReusePolicy.html
+    """
+    if plan.strategy is Strategy.SURGE and scaling.warm_pool_reuses:
+        yield Blocker(
+            reason=f"the warm pool of {scaling.name} takes machines back on scale-in (ReuseOnScaleIn): a batch could "
+            "be given an old one that another has just terminated",
+            objects=(f"group {plan.name}", f"asg {scaling.name}"),
+            remedy="set ReuseOnScaleIn to false (PutWarmPool), or strategy: detach for this group in the fleet file",
+        )
 
 
 def _detach(plan: GroupPlan, policy: Policy, scaling: ScalingGroup) -> Iterator[Blocker]:

@@ -107,6 +107,7 @@ class ScalingGroup:
 
     :param override_images: what overrides launch whatever their template says: the override's name → image id.
     :param sized_in: what its sizes count (API: ``DesiredCapacityType``).
+    :param warm_pool_reuses: what is scaled in goes back into the warm pool.
     """
 
     name: str
@@ -131,6 +132,7 @@ class ScalingGroup:
     capacity_rebalance: bool = False
     refresh_in_progress: str = ""
     warm_pool: bool = False
+    warm_pool_reuses: bool = False
 
     def member(self, instance_id: str) -> Member | None:
         """The member with this instance id, or None."""

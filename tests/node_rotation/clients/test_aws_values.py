@@ -72,6 +72,17 @@ def mixed(*overrides: dict[str, Any]) -> dict[str, Any]:
     return {"AutoScalingGroupName": "dev-mixed", **sizes, "MixedInstancesPolicy": policy}
 
 
+def test_a_warm_pool_says_whether_it_takes_machines_back():
+    def read(**pool: Any) -> tuple[bool, bool]:
+        group = values.group(mixed() | {"WarmPoolConfiguration": pool}, (), "")
+        return group.warm_pool, group.warm_pool_reuses
+
+    assert read(PoolState="Stopped") == (True, False)
+    assert read(InstanceReusePolicy={"ReuseOnScaleIn": False}) == (True, False)
+    assert read(InstanceReusePolicy={"ReuseOnScaleIn": True}) == (True, True)
+    assert read(InstanceReusePolicy={"ReuseOnScaleIn": True}, Status="PendingDelete") == (False, False)
+
+
 def test_an_override_s_own_image_is_read_and_kept_where_the_template_s_version_is_changed():
     found = mixed({"InstanceType": "m6i.large", "ImageId": "ami-old"}, {"InstanceType": "m5.large"})
 
