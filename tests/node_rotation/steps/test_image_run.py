@@ -19,6 +19,7 @@ from node_rotation.steps.prepare import ensure, prepare
 from node_rotation.steps.restore import restore
 from node_rotation.testing import seeds
 from node_rotation.testing.outside import Program
+from node_rotation.testing.scaling_values import Override
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.world.kubernetes import Lease
 
@@ -149,6 +150,20 @@ def test_one_that_changes_nothing_is_not_believed(way: str) -> None:
     assert result.blocked is not None
     assert "ended well, but its template does not launch" in result.blocked.reason
     assert begun(world) == 1
+    assert after(world).clean
+
+
+@EACH
+def test_an_override_that_still_names_the_old_image_is_not_believed_either(way: str) -> None:
+    world, run, program = behind(way)
+    program.does = lambda variables: right(world, variables)
+    group = world.scaling.groups[world.asg("workers")]
+    named = Override("m6i.large", image_id=world.image_id("base-old"))
+    group.source = replace(group.source, mixed=True, overrides=(named,))
+    result = engine.rotate(run)
+    assert result.blocked is not None
+    assert begun(world) == 1
+    assert len(world.on_image("base-old")) == 2
     assert after(world).clean
 
 
