@@ -96,7 +96,7 @@ def _quick() -> Sections:
     return {
         "core": {"lazy_load_plugins": False},
         "scheduler": {
-            "scheduler_idle_sleep_time": 0.5,
+            "scheduler_idle_sleep_time": 0.25,
             "task_instance_heartbeat_timeout": 120,
             "task_instance_heartbeat_timeout_detection_interval": 5,
             "orphaned_tasks_check_interval": 30,
