@@ -121,13 +121,6 @@ def _keep(key: Key, run: Run) -> None:
         _kept.popitem(last=False)
 
 
-def forget() -> None:
-    """Have every run opened anew: for tests, each of which stands for a process of its own."""
-    with _lock:
-        _kept.clear()
-        _runs.clear()
-
-
 def _made(run_id: str, rotation: Rotation, *, commands: bool) -> Run:
     from node_rotation.detect import make_run
     from node_rotation_airflow.hooks.missing import known_from_the_plan

@@ -7,12 +7,14 @@ import atexit
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -31,6 +33,7 @@ os.environ.update(
 )
 
 from node_rotation import fleet  # noqa: E402  (Airflow reads its environment when it is imported)
+from node_rotation.clearance.answers import Answers  # noqa: E402
 from node_rotation.testing.world import MemoryWorld  # noqa: E402
 from node_rotation_airflow import runs  # noqa: E402
 from node_rotation_airflow.constants import BEFORE_OPENED  # noqa: E402
@@ -206,8 +209,14 @@ class Airflow:
         return TaskStatesResult(task_states={"manual__1": wanted})
 
 
+def new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has opened no run yet, and knows nothing of other clusters."""
+    for name, empty in (("_runs", WeakValueDictionary()), ("_kept", OrderedDict()), ("_answers", Answers())):
+        monkeypatch.setattr(runs, name, empty)
+
+
 @pytest.fixture
-def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make a run on a world in memory, whose time passes while triggers sleep."""
 
     def make(world: MemoryWorld, **policy: Any) -> Airflow:
@@ -221,5 +230,5 @@ def airflow(comms: Comms, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         monkeypatch.setattr("node_rotation_airflow.triggers.clear.sleep", sleep)
         return Airflow(world, comms, **policy)
 
-    yield make
-    runs.forget()
+    new_process(monkeypatch)
+    return make

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.node_rotation_airflow.conftest import new_process
 from tests.node_rotation_airflow.hooks.test_hooks import kubeconfig
 
 from node_rotation.errors import TransientError
@@ -115,7 +116,7 @@ def test_a_connection_that_the_plan_was_made_with_is_waited_for(
 ) -> None:
     """Airflow says of a secrets backend that is away what it says of a connection that is not there."""
     made = with_connections(rotation(MemoryWorld.simple(machines=1)))
-    runs.forget()
+    new_process(monkeypatch)
 
     with pytest.raises(TransientError, match="connection aws_prod: does not exist. Add it to Airflow, or correct aws"):
         runs.open_run("away", made)

@@ -12,6 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskAwaitingInput
 from tests.node_rotation.clients.silent import silent_server
 from tests.node_rotation.receiver import SECRET, Receiver, receiving
+from tests.node_rotation_airflow.conftest import new_process
 from tests.node_rotation_airflow.operators.rotating import fails, planned
 from tests.node_rotation_airflow.operators.test_approve import answered, asked
 
@@ -73,7 +74,7 @@ def refuse_the_role(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(settings: Any) -> Any:
         raise BlockedError(Blocked("not allowed: sts:AssumeRole", ("connection aws_dev",), "Allow it."))
 
-    runs.forget()
+    new_process(monkeypatch)
     monkeypatch.setattr(runs, "connect", connect)
 
 
