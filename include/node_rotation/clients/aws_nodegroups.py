@@ -33,11 +33,14 @@ class Nodegroups:
 
         :raises GoneError: if there is none.
         """
+        # The group after the updates: one that fails between two calls is told with the issues EKS found (else its
+        # codes miss their cause, as AsgInstanceLaunchFailures).
+        described = {update_id: self._described(cluster, name, update_id) for update_id in updates}
         with translated(_SERVICE, "DescribeNodegroup", f"node group {cluster}/{name}"):
             found = self._calls.eks.describe_nodegroup(clusterName=cluster, nodegroupName=name)["nodegroup"]
-        busy = found.get("status") != QUIET
-        ids = dict.fromkeys((*updates, *(self._ids(cluster, name) if busy else ())))
-        described = {update_id: self._described(cluster, name, update_id) for update_id in ids}
+        if found.get("status") != QUIET:
+            others = [update_id for update_id in self._ids(cluster, name) if update_id not in described]
+            described |= {update_id: self._described(cluster, name, update_id) for update_id in others}
         shown = tuple(u for u in described.values() if u is not None and (u.in_flight or u.id in updates))
         return _group(found, shown, tuple(update_id for update_id in updates if described[update_id] is None))
 
