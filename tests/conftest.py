@@ -11,14 +11,13 @@ SKIPPED = pytest.StashKey[list[str]]()
 LONGEST = (
     "tests/e2e/test_rotate_nodes",
     "tests/e2e/test_promotion",
-    "tests/e2e/test_kops_pipeline",
+    "tests/e2e/pipelines/",
     "tests/node_rotation/contract/",
-    "tests/e2e/test_pipelines",
     "tests/e2e/test_demo",
     "tests/e2e/test_laptop",
 )
 """Begun last, one of these would be at work for ten minutes while the others' processes idle."""
-ONE_GROUND = ("tests/node_rotation/contract/", "tests/e2e/kops/")
+ONE_GROUND = ("tests/node_rotation/contract/", "tests/e2e/kops/", "tests/e2e/pipelines/")
 """Packages whose tests share a proving ground: each process more would start one more."""
 
 

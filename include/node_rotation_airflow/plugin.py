@@ -79,7 +79,7 @@ def preload(commands: Set[str]) -> None:
     for name in (*(FOR_PARSING if PARSES & commands else ()), *(FOR_RUNNING if RUNS & commands else ())):
         import_module(name)
     if RUNS & commands:
-        from node_rotation_airflow.hooks.aws import warm_up
+        from node_rotation.clients.aws_models import warm_up
 
         warm_up()
 

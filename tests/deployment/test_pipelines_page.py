@@ -1,7 +1,7 @@
 """docs/pipelines.md, line by line: what a pipeline runs shows nobody its password, nor the token it gets for it.
 
 Command lines are seen by everybody on a machine (`ps`), and kept by shells. That the lines do what the page says is
-asked of a real Airflow in tests/e2e/test_pipelines.py.
+asked of a real Airflow in tests/e2e/pipelines/test_eks.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from tests.e2e.test_pipelines import block, github, gitlab
+from tests.e2e.pipelines.page import block, github, gitlab
 
 PASSWORD = 'correct horse "battery" $staple'
 TOKEN = "eyJhbGciOi.IUzUxMiJ9.c2lnbmF0dXJl"

@@ -36,7 +36,7 @@ defaults:
   budget: {max_surge: 4}
   canary: false
   gate: {settle: 1s}
-  poll: 1s
+  poll: 2s
 environments:
   - name: dev
     clusters:

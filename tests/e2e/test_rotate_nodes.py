@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from kubernetes import client
 from tests.e2e.browser import Browser, browser
-from tests.e2e.conftest import ROOT
 from tests.e2e.land import CHECK, NIGHTS, ROTATE, Land, eventually
+from tests.e2e.landing import ROOT
 from tests.e2e.tasks import Watch, killed, marked_failed
 
 from proving_ground.airflow import AirflowError

@@ -13,7 +13,7 @@ import yaml
 from botocore.exceptions import BotoCoreError
 from kubernetes.config import ConfigException, new_client_from_config
 
-from node_rotation.clients import eks
+from node_rotation.clients import aws_models, eks
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
 from node_rotation.clients.aws_errors import translate_core
@@ -77,7 +77,7 @@ def aws_session(settings: Settings) -> boto3.Session:
 
 def _session(access: AwsAccess, what: str) -> boto3.Session:
     try:
-        return boto3.Session(region_name=access.region, profile_name=access.profile)
+        return aws_models.share(boto3.Session(region_name=access.region, profile_name=access.profile))
     except BotoCoreError as error:
         raise translate_core(error, "sts", "GetCallerIdentity", what) from error
 

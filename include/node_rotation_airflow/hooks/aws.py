@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
-from botocore.loaders import create_loader
 
+from node_rotation.clients import aws_models
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_errors import translated
 from node_rotation_airflow.hooks.missing import NoConnectionError
@@ -16,18 +16,6 @@ if TYPE_CHECKING:
     import boto3
     from airflow.sdk import Connection
     from botocore.config import Config
-
-_MODELS = create_loader()
-"""AWS' descriptions of its services; read once, then shared by all sessions, and by the tasks that are forked."""
-
-
-def warm_up() -> None:
-    """Read the descriptions that every task needs: 0.2 s each time otherwise."""
-    for common in ("endpoints", "partitions", "_retry", "sdk-default-configuration"):
-        _MODELS.load_data(common)
-    for service in ("autoscaling", "ec2"):
-        _MODELS.load_service_model(service, "service-2")
-        _MODELS.load_service_model(service, "endpoint-rule-set-1")
 
 
 class AwsCloudHook(AwsBaseHook):
@@ -74,8 +62,7 @@ class _ConnectionSession:
     def __init__(self, hook: AwsCloudHook) -> None:
         self._hook = hook
         with translated("sts", "AssumeRole", f"connection {hook.aws_conn_id}"):  # at once, if there is a role in it
-            self._session = hook.get_session(region_name=hook.region_name)
-        self._session._session.register_component("data_loader", _MODELS)
+            self._session = aws_models.share(hook.get_session(region_name=hook.region_name))
 
     @property
     def region_name(self) -> str | None:

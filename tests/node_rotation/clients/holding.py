@@ -8,6 +8,8 @@ from pathlib import Path
 
 import boto3
 
+from node_rotation.clients.aws_models import share
+
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
 _POLICY = Path(__file__).parents[3] / "docs" / "iam-policy.json"
 _NAMES = {"CLUSTER": "dev", "TARGET_GROUPS": "dev-*", "NODE_ROLE": "nodes"}
@@ -34,4 +36,4 @@ def hold(owner: boto3.Session, account: str, *without: str) -> boto3.Session:
     role = f"arn:aws:iam::{account}:role/node-rotation"
     given = owner.client("sts").assume_role(RoleArn=role, RoleSessionName="tests")["Credentials"]
     keys = (given["AccessKeyId"], given["SecretAccessKey"], given["SessionToken"])
-    return boto3.Session(*keys, region_name=owner.region_name)
+    return share(boto3.Session(*keys, region_name=owner.region_name))

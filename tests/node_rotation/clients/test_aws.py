@@ -10,6 +10,7 @@ import pytest
 
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_calls import chunks
+from node_rotation.clients.aws_models import share
 from node_rotation.errors import BlockedError, TransientError
 from node_rotation.world.aws import Hook, TemplateSpec
 from proving_ground.aws import request_log
@@ -54,8 +55,8 @@ class Aws:
         self.cloud = AwsCloud(self.session("rotation"), **settings)
 
     def session(self, key: str) -> boto3.Session:
-        return boto3.Session(
-            aws_access_key_id=key, aws_secret_access_key="unused", region_name=self.server.world.region
+        return share(
+            boto3.Session(aws_access_key_id=key, aws_secret_access_key="unused", region_name=self.server.world.region)
         )
 
     def fault(self, kind: str, action: str, service: str = "autoscaling", calls: tuple[int, ...] = (1,)) -> None:

@@ -9,6 +9,7 @@ from node_rotation.checkup import rights as checkup
 from node_rotation.checkup.rights import Answer
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
+from node_rotation.clients.aws_models import share
 from node_rotation.errors import BlockedError
 from node_rotation.world.aws import ScalingGroup
 from proving_ground.aws import request_log
@@ -38,7 +39,7 @@ EVERYTHING = (
 
 
 def session(server: AwsServer, key: str = "rotation") -> boto3.Session:
-    return boto3.Session(aws_access_key_id=key, aws_secret_access_key="unused", region_name=server.world.region)
+    return share(boto3.Session(aws_access_key_id=key, aws_secret_access_key="unused", region_name=server.world.region))
 
 
 @pytest.fixture

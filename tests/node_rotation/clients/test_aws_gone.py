@@ -9,6 +9,7 @@ import pytest
 from tests.node_rotation.clients.holding import hold
 
 from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_models import share
 from node_rotation.errors import BlockedError, GoneError
 from proving_ground.aws import request_log
 from proving_ground.aws.server import AwsServer
@@ -41,7 +42,9 @@ CALLS: dict[str, Callable[[AwsCloud, str], None]] = {
 
 @pytest.fixture
 def owner(server: AwsServer) -> boto3.Session:
-    return boto3.Session(aws_access_key_id="owner", aws_secret_access_key="unused", region_name=server.world.region)
+    return share(
+        boto3.Session(aws_access_key_id="owner", aws_secret_access_key="unused", region_name=server.world.region)
+    )
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.stub import Stubber
 
 from node_rotation.clients.aws_calls import Calls
+from node_rotation.clients.aws_models import share
 from node_rotation.clients.aws_nodegroups import Nodegroups
 
 LOST, OURS = "00000000-0000-4000-8000-000000000000", "11111111-1111-4111-8111-111111111111"
@@ -24,7 +25,7 @@ GROUP = {
 
 
 def test_an_update_of_a_group_that_was_made_anew_since_is_unknown_and_the_others_are_shown() -> None:
-    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-central-1")
+    session = share(boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-central-1"))
     calls = Calls(session)
     begun = {"id": OURS, "status": "Successful", "type": "VersionUpdate", "createdAt": datetime.now(UTC)}
     with Stubber(calls.eks) as stub:
@@ -36,7 +37,7 @@ def test_an_update_of_a_group_that_was_made_anew_since_is_unknown_and_the_others
 
 
 def test_a_group_that_eks_is_still_making_has_no_auto_scaling_group_yet() -> None:
-    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-central-1")
+    session = share(boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-central-1"))
     calls = Calls(session)
     made = {key: value for key, value in GROUP.items() if key != "resources"}
     with Stubber(calls.eks) as stub:
@@ -47,7 +48,7 @@ def test_a_group_that_eks_is_still_making_has_no_auto_scaling_group_yet() -> Non
 
 
 def test_an_update_that_fails_as_we_look_is_told_with_what_eks_found_at_the_group() -> None:
-    session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-central-1")
+    session = share(boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="eu-central-1"))
     calls = Calls(session)
     failed: list[str] = []  # EKS fails the update after whatever is asked first
 

@@ -25,6 +25,7 @@ from node_rotation.checkup.rights import (
 from node_rotation.clearance.freeze import PATH
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_account import AwsAccount
+from node_rotation.clients.aws_models import share
 from node_rotation.world.aws import ScalingGroup
 from proving_ground.aws import request_log
 from proving_ground.aws.server import AwsServer
@@ -58,7 +59,9 @@ SCENARIO = {
 
 @pytest.fixture
 def session(server: AwsServer) -> boto3.Session:
-    return boto3.Session(aws_access_key_id="rotation", aws_secret_access_key="unused", region_name=server.world.region)
+    return share(
+        boto3.Session(aws_access_key_id="rotation", aws_secret_access_key="unused", region_name=server.world.region)
+    )
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import boto3
 import pytest
 
 from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_models import share
 from node_rotation.world.aws import Target
 from proving_ground.aws.server import AwsServer
 
@@ -31,7 +32,7 @@ SCENARIO = {
 @pytest.fixture
 def cloud(server: AwsServer) -> AwsCloud:
     keys = {"aws_access_key_id": "rotation", "aws_secret_access_key": "unused"}
-    return AwsCloud(boto3.Session(region_name=server.world.region, **keys))
+    return AwsCloud(share(boto3.Session(region_name=server.world.region, **keys)))
 
 
 def test_who_is_registered_on_a_port_of_its_own_leaves_it_and_comes_back_to_it(server: AwsServer, cloud: AwsCloud):

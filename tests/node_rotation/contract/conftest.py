@@ -14,6 +14,7 @@ from kubernetes import client
 from kubernetes.config import new_client_from_config
 
 from node_rotation.clients.aws import AwsCloud
+from node_rotation.clients.aws_models import share
 from node_rotation.clients.kubernetes import KubernetesCluster
 from node_rotation.clients.wall import WallClock
 from node_rotation.errors import GoneError
@@ -262,10 +263,12 @@ def ground_world(ground: Ground) -> World:
 
 def _cloud(ground: Ground, details_s: float) -> AwsCloud:
     env = ground.env
-    session = boto3.Session(
-        aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
-        region_name=env["AWS_REGION"],
+    session = share(
+        boto3.Session(
+            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            region_name=env["AWS_REGION"],
+        )
     )
     with pytest.MonkeyPatch.context() as patch:  # the clients are made lazily, so the endpoint is read now
         patch.setenv("AWS_ENDPOINT_URL", ground.endpoint)

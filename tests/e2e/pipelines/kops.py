@@ -1,22 +1,17 @@
-"""Two kops clusters with a real Airflow on them, and a program that stands for kops."""
+"""Two kops clusters, the first with three masters and a real etcd, and a program that stands for kops."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-import yaml
-from tests.e2e.conftest import ROOT, connections
 from tests.e2e.kops.etcd import access
-from tests.e2e.land import FRUGAL, ROTATE, Land, eventually
+from tests.e2e.landing import ROOT
 
-from proving_ground import airflow, ground, scenario
+from proving_ground.ground import Ground
 
 FIRST, SECOND = "blue", "green"
 MASTERS = ("control-plane-a", "control-plane-b", "control-plane-c")
@@ -64,26 +59,21 @@ def master(name: str) -> dict[str, Any]:
 
 
 WEB = {"name": "web", "replicas": 2, "ready_after": "300ms", "stops_after": "300ms", "budget": {"max_unavailable": 1}}
-SCENARIO: dict[str, Any] = {
-    "name": "kops-pipeline",
-    "account": "610987654321",
-    "timing": {"boot": "1s", "shutdown": "500ms", "node_removal": "500ms", "heartbeat_grace": "20s"},
-    "images": [{"name": "base-1", "created": "2026-01-02T06:00:00.000Z"}],
-    "parameters": [{"name": "/images/base/current", "image": "base-1"}],
-    "clusters": [
-        {
-            "name": FIRST,
-            "environment": "prod",
-            "kind": "kops",
-            "groups": [*map(master, MASTERS), group("nodes", "abc", max=4, desired=2)],
-            "workloads": [WEB],
-        },
-        {"name": SECOND, "environment": "prod", "kind": "kops", "groups": [group("nodes", "abc")], "workloads": [WEB]},
-    ],
-}
+CLUSTERS: list[dict[str, Any]] = [
+    {
+        "name": FIRST,
+        "environment": "prod",
+        "kind": "kops",
+        "groups": [*map(master, MASTERS), group("nodes", "abc", max=4, desired=2)],
+        "workloads": [WEB],
+    },
+    {"name": SECOND, "environment": "prod", "kind": "kops", "groups": [group("nodes", "abc")], "workloads": [WEB]},
+]
 
 
-def fleet(world: ground.Ground, directory: Path) -> str:
+def environment(world: Ground, directory: Path) -> dict[str, Any]:
+    """Their part of the fleet file."""
+
     def call(cluster: str, opened: bool) -> dict[str, Any]:
         return {"path": "/_proving-ground/intake", "body": {"cluster": cluster, "open": opened}}
 
@@ -104,8 +94,7 @@ def fleet(world: ground.Ground, directory: Path) -> str:
 
     etcd = {name: {"endpoints": list(a.endpoints)} for name, a in access(world, FIRST).items()}
     path = f"{directory}:/usr/bin:/bin"
-    defaults = {
-        "image": {"owner": "self", "name": "base-*"},
+    policy = {
         "image_step": "command",
         "image_command": {
             "argv": ["./kops-image.sh"],
@@ -113,17 +102,13 @@ def fleet(world: ground.Ground, directory: Path) -> str:
             "environment": {"KOPS_STATE_STORE": str(directory), "PATH": path},
         },
         "promotion": {"clusters": "in_turn"},
-        "canary": False,
-        "budget": {"max_surge": 2},
-        "gate": {"settle": "0.5s"},
-        "poll": "0.5s",
         "lock_duration": "8s",
     }
     clusters = [entry(FIRST, control_plane={"etcd": etcd}), entry(SECOND)]
-    return yaml.safe_dump({"defaults": defaults, "environments": [{"name": "prod", "clusters": clusters}]})
+    return {"name": "prod", "policy": policy, "clusters": clusters}
 
 
-def install_kops(directory: Path) -> None:
+def install(directory: Path) -> None:
     """The script as docs/image-steps.md has it, and what it calls."""
     page = (ROOT / "docs" / "image-steps.md").read_text()
     script = re.search(r"^### kops\n.*?^```bash\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
@@ -131,36 +116,7 @@ def install_kops(directory: Path) -> None:
     for name, text in (("kops-image.sh", script[1]), ("kops", KOPS.format(python=sys.executable))):
         (directory / name).write_text(text)
         (directory / name).chmod(0o700)
-    for cluster in SCENARIO["clusters"]:
+    for cluster in CLUSTERS:
         (directory / f"{cluster['name']}.json").write_text(
             json.dumps(dict.fromkeys(g["name"] for g in cluster["groups"]))
         )
-
-
-@contextmanager
-def kops_land(directory: Path) -> Iterator[Land]:
-    """The ground and its Airflow; fleet file and kops' specifications are in the directory."""
-    install_kops(directory)
-    with (
-        ground.start(scenario.Scenario.model_validate(SCENARIO), directory / "ground") as world,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name, value in world.env.items():
-            patch.setenv(name, value)
-        (directory / "fleet.yaml").write_text(fleet(world, directory))
-        env = {
-            **connections(world),
-            **world.env,
-            "AIRFLOW_CONN_INSTALLER": json.dumps({"conn_type": "http", "host": world.endpoint}),
-            "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
-            "NODE_ROTATION_REPORTS": str(directory / "reports"),
-        }
-        home, folders = directory / "airflow", (ROOT / "dags", ROOT / "plugins")
-        running = airflow.start(home, *folders, env=env, overrides=FRUGAL, healthy_s=240)
-        try:
-            there = {"limit": 10}
-            eventually("the DAGs", lambda: len(running.api("GET", "/dags", params=there)["dags"]) == 3)
-            running.api("PATCH", f"/dags/{ROTATE}", json={"is_paused": False})
-            yield Land(world, running, directory / "reports", cluster=FIRST)
-        finally:
-            running.stop()

@@ -7,6 +7,7 @@ die: begun on a laptop and taken up by Airflow, and the other way round.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,16 +16,15 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import requests
-from tests.e2e.conftest import ROOT
 from tests.e2e.kops.etcd import Watch, access
-from tests.e2e.kops_land import FIRST, MASTERS, SECOND, kops_land
 from tests.e2e.land import ROTATE, Land, eventually
+from tests.e2e.landing import ROOT
+from tests.e2e.pipelines.kops import FIRST, MASTERS, SECOND
 
 from node_rotation.clients.etcd import probe
 from proving_ground.aws import request_log
@@ -39,9 +39,8 @@ WORKERS = (f"prod.{FIRST}", "--group", "nodes")
 
 
 @pytest.fixture(scope="module")
-def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
-    with kops_land(tmp_path_factory.mktemp("kops-pipeline")) as running:
-        yield running
+def land(land: Land) -> Land:
+    return dataclasses.replace(land, cluster=FIRST)
 
 
 @pytest.fixture
@@ -79,8 +78,8 @@ def test_each_cluster_is_upgraded_only_once_the_one_before_takes_installations_a
     with watch.watching():
         for cluster in (SECOND, FIRST):  # whoever is told first has to wait all the same
             announce(land, cluster)
-        eventually("two rotations", lambda: len(land.rotations()) == 2)
-        runs = {key.rpartition(".")[2]: run for run, key in land.rotations().items()}
+        eventually("two rotations", lambda: len(rotations(land)) == 2)
+        runs = rotations(land)
         assert land.ends(runs[FIRST]) == "success"
         assert land.ends(runs[SECOND]) == "success"
 
@@ -91,14 +90,13 @@ def test_each_cluster_is_upgraded_only_once_the_one_before_takes_installations_a
     assert watch.fewest >= 2
     assert watch.restarted == {"a0", "b1", "c2"}
     assert all(m.healthy for c in probe(access(land.ground, FIRST)) for m in c.members)
-    passed = report(land, runs[FIRST])["passed"]
+    passed = land.report(runs[FIRST])["passed"]
     assert [name.partition("/")[0] for name in passed] == [*MASTERS, "nodes", "nodes"]
 
     intake = requests.get(f"{land.ground.endpoint}/_proving-ground/intake", timeout=30).json()
     # Two groups' preparations run side by side, and both may close it.
-    said = [
-        (what, min(at for _, at in same)) for what, same in grouped(zip(intake["said"], intake["said_at"], strict=True))
-    ]
+    every = [(what, at) for what, at in zip(intake["said"], intake["said_at"], strict=True) if what[0] in groups]
+    said = [(what, min(at for _, at in same)) for what, same in grouped(every)]
     assert [what for what, _ in said] == [[FIRST, False], [FIRST, True], [SECOND, False], [SECOND, True]]
     closed, opened, next_closed, _ = (at for _, at in said)
     first = [at for at in changes(land, FIRST, marks(land, FIRST))]
@@ -127,7 +125,7 @@ def test_a_rotation_killed_on_a_laptop_is_taken_up_by_airflow(land: Land, cli: C
     run = land.run({"cluster": f"prod.{FIRST}", "roles": ["worker"]})
 
     assert land.ends(run) == "success"
-    assert report(land, run)["took_up"] == {"run": seen["run"], **seen["began"]}
+    assert land.report(run)["took_up"] == {"run": seen["run"], **seen["began"]}
     finished(land, before, image)
 
 
@@ -148,6 +146,12 @@ def test_a_run_of_airflow_whose_processes_died_is_taken_up_from_a_laptop(land: L
     assert laptop.returncode == 0, said
     assert json.loads(said)["took_up"] == {"run": run, "place": "Airflow", "who": run}
     finished(land, before, image)
+
+
+def rotations(land: Land) -> dict[str, str]:
+    """Runs that were announced for one of these clusters, by its name."""
+    keys = {run: key.partition("~prod.")[2] for run, key in land.rotations().items()}
+    return {cluster: run for run, cluster in keys.items() if cluster}
 
 
 def grouped(said: Iterable[tuple[list[Any], float]]) -> Iterator[tuple[list[Any], list[tuple[list[Any], float]]]]:
@@ -181,12 +185,6 @@ def kill_airflow(land: Land) -> None:
                 process.kill()
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
-
-
-def report(land: Land, run_id: str) -> dict[str, Any]:
-    path = f"/dags/{ROTATE}/dagRuns/{run_id}/taskInstances/report/xcomEntries/return_value"
-    page = Path(str(land.airflow.api("GET", path)["value"]))
-    return dict(json.loads(page.with_suffix(".json").read_text()))
 
 
 def marks(land: Land, cluster: str) -> set[str]:

@@ -6,8 +6,6 @@ import itertools
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,118 +16,14 @@ import boto3
 import pytest
 import requests
 import yaml
-from tests.e2e.conftest import ROOT, connections
-from tests.e2e.land import FRUGAL, READS, ROTATE, Land, eventually
-from tests.e2e.watching import following
+from tests.e2e.land import READS, ROTATE, Land, eventually
+from tests.e2e.pipelines.eks import GROUPS, MANAGED, TEMPLATE
+from tests.e2e.pipelines.page import block, github, gitlab, run
 
-from proving_ground import airflow, ground, scenario
 from proving_ground.aws import request_log
 from proving_ground.observer import residue
 
 pytestmark = [pytest.mark.airflow, pytest.mark.proving_ground, pytest.mark.timeout(1500)]
-
-PAGE = (ROOT / "docs" / "pipelines.md").read_text()
-SCENARIO: dict[str, Any] = {
-    "name": "pipelines",
-    "timing": {"boot": "2s", "shutdown": "1s", "node_removal": "1s", "eks_pause": "1s", "eks_look": "300ms"}
-    | {"heartbeat_grace": "40s"},
-    "images": [{"name": "base-1", "created": "2026-01-02T06:00:00.000Z"}],
-    "parameters": [{"name": "/images/base/current", "image": "base-1"}],
-    "clusters": [
-        {
-            "name": "dev",
-            "environment": "dev",
-            "kind": "eks",
-            "groups": [
-                {"name": "workers", "image": "base-1", "min": 1, "max": 2, "desired": 1},
-                {"name": "owned", "image": "base-1", "min": 1, "max": 2, "desired": 1},
-                {"name": "piped", "image": "base-1", "min": 1, "max": 2, "desired": 1},
-                {
-                    "name": "managed",
-                    "kind": "eks-managed",
-                    "ami_type": "CUSTOM",
-                    "image": "base-1",
-                    "zones": ["a"],
-                    "min": 1,
-                    "max": 2,
-                    "desired": 2,
-                    "max_unavailable": 2,
-                },
-            ],
-            "workloads": [{"name": "web", "replicas": 2, "ready_after": "300ms", "stops_after": "300ms"}],
-        }
-    ],
-}
-GROUPS = ("dev-workers", "dev-owned", "dev-piped")
-MANAGED, TEMPLATE = "dev-managed", "dev-managed-user"
-"""Rolled by EKS, from a launch template that its owner's pipeline writes; once written, it is the target."""
-FLEET = """
-defaults:
-  strategy: detach
-  image: {{owner: self, name: "base-*"}}
-  budget: {{max_surge: 2}}
-  canary: false
-  gate: {{settle: 1s}}
-  poll: 1s
-environments:
-  - name: dev
-    policy:
-      intake:
-        http:
-          connection: installer
-          close: {{path: /_proving-ground/intake, body: {{cluster: dev, open: false}}}}
-          open: {{path: /_proving-ground/intake, body: {{cluster: dev, open: true}}}}
-    clusters:
-      - name: dev
-        aws: {{region: eu-central-1}}
-        kubernetes: {{connection: kubernetes_dev}}
-        groups:
-          - {{name: workers, asg: dev-workers, policy: {{image_step: launch_template}}}}
-          - name: owned
-            asg: dev-owned
-            policy: {{image_step: command, image_command: {{argv: [{python}, image.py], directory: {directory}}}}}
-          - name: piped
-            asg: dev-piped
-            policy:
-              image_step: pod
-              image_pod: {{namespace: default, spec: {{containers: [{{name: kops, image: kops}}]}}}}
-          - name: managed
-            kind: eks-managed
-            eks_cluster: dev
-            nodegroup: managed
-            policy: {{image: {{template: true}}}}
-"""
-IMAGE_PY = """
-import os
-
-import boto3
-
-group = boto3.client("autoscaling").describe_auto_scaling_groups(
-    AutoScalingGroupNames=[os.environ["NODE_ROTATION_ASG"]]
-)["AutoScalingGroups"][0]
-made = boto3.client("ec2").create_launch_template_version(
-    LaunchTemplateId=group["LaunchTemplate"]["LaunchTemplateId"],
-    SourceVersion="$Latest",
-    LaunchTemplateData={"ImageId": os.environ["NODE_ROTATION_IMAGE_ID"]},
-)
-print("template version", made["LaunchTemplateVersion"]["VersionNumber"], "for", os.environ["NODE_ROTATION_IMAGE_NAME"])
-"""
-"""Stands for kops or terraform: a program of somebody else's that owns the template."""
-
-
-def image_pod(pod: Any) -> None:
-    """What the program in an image pod does; there are no containers here that could run it."""
-    (kops,) = pod.spec.containers
-    told = {one.name: one.value for one in kops.env}
-    asg = boto3.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[told["NODE_ROTATION_ASG"]])
-    template = asg["AutoScalingGroups"][0]["LaunchTemplate"]["LaunchTemplateId"]
-    ec2: Any = boto3.client("ec2")
-    versions = ec2.describe_launch_template_versions(LaunchTemplateId=template)["LaunchTemplateVersions"]
-    image = told["NODE_ROTATION_IMAGE_ID"]
-    if image not in {version["LaunchTemplateData"]["ImageId"] for version in versions}:  # a pod is told of repeatedly
-        ec2.create_launch_template_version(
-            LaunchTemplateId=template, SourceVersion="$Latest", LaunchTemplateData={"ImageId": image}
-        )
 
 
 @dataclass(frozen=True)
@@ -145,72 +39,11 @@ class Announced:
     began_at: float
 
 
-@pytest.fixture(scope="module")
-def land(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Land]:
-    directory = tmp_path_factory.mktemp("pipelines")
-    (directory / "image.py").write_text(IMAGE_PY)
-    (directory / "fleet.yaml").write_text(FLEET.format(python=sys.executable, directory=directory))
-    with (
-        ground.start(scenario.Scenario.model_validate(SCENARIO), directory / "ground") as world,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        for name, value in world.env.items():
-            patch.setenv(name, value)
-        env = {
-            **connections(world),
-            **world.env,
-            "AIRFLOW_CONN_INSTALLER": json.dumps({"conn_type": "http", "host": world.endpoint}),
-            "NODE_ROTATION_FLEET": str(directory / "fleet.yaml"),
-            "NODE_ROTATION_REPORTS": str(directory / "reports"),
-        }
-        home, folders = directory / "airflow", (ROOT / "dags", ROOT / "plugins")
-        running = airflow.start(home, *folders, env=env, overrides=FRUGAL, healthy_s=240)
-        try:
-            there = {"limit": 10}
-            eventually("the DAGs", lambda: len(running.api("GET", "/dags", params=there)["dags"]) == 3)
-            running.api("PATCH", f"/dags/{ROTATE}", json={"is_paused": False})
-            land = Land(world, running, directory / "reports")
-            with following(
-                land.core.list_namespaced_pod,
-                "default",
-                image_pod,
-                label_selector="app.kubernetes.io/component=image-step",
-            ):
-                yield land
-        finally:
-            running.stop()
-
-
-def block(title: str, language: str) -> str:
-    """The one code block below a heading of the page."""
-    found = re.search(rf"^## {re.escape(title)}\n.*?^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    assert found, f"docs/pipelines.md has no {language} below {title}"
-    return found[1]
-
-
 def variables(land: Land, given: dict[str, Any], cluster: str = "dev.dev") -> dict[str, str]:
     """What the pipeline's system would set, the job's own variables included."""
     own = {key: str(value) for key, value in given.items() if "${{" not in str(value)}
     told = {"AIRFLOW_URL": land.airflow.url, "AIRFLOW_USER": "admin", "AIRFLOW_PASSWORD": "unused"}
-    return {**os.environ, **own, **told, "CLUSTER": cluster, "POLL_S": "1"}
-
-
-def run(script: str, environment: dict[str, str], shell: str = "bash") -> subprocess.CompletedProcess[str]:
-    """What the pipeline's system does with a job's script."""
-    return subprocess.run(
-        [shell, "-e", "-c", script], env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-
-
-def gitlab() -> tuple[str, dict[str, Any]]:
-    (job,) = yaml.safe_load(block("GitLab CI", "yaml")).values()
-    return "\n".join(job["script"]), job["variables"]
-
-
-def github() -> tuple[str, dict[str, Any]]:
-    (job,) = yaml.safe_load(block("GitHub Actions", "yaml"))["jobs"].values()
-    (step,) = job["steps"]
-    return step["run"], job["env"]
+    return {**os.environ, **own, **told, "CLUSTER": cluster, "POLL_S": "3"}
 
 
 def report(land: Land, run_id: str) -> dict[str, Any]:
@@ -243,7 +76,7 @@ def only_workers(land: Land) -> Iterator[None]:
     """The cluster has that group alone for a while: what groups are rotated by was seen before."""
     whole = land.fleet.read_text()
     document = yaml.safe_load(whole)
-    (cluster,) = document["environments"][0]["clusters"]
+    (cluster,) = document["environments"][0]["clusters"]  # of dev
     cluster["groups"] = [group for group in cluster["groups"] if group["name"] == "workers"]
     land.fleet.write_text(yaml.safe_dump(document))
     yield
