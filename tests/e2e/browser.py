@@ -75,9 +75,8 @@ class Browser:
         self.page.get_by_text("health_gate").first.wait_for()
         self.shoot(name)
 
-    def show_rotation(self, dag_id: str, run_id: str, name: str) -> str:
-        """Look at a run's tab of ours, and leave a picture; what it says."""
-        self.page.goto(f"{self.url}/dags/{dag_id}/runs/{quote(run_id)}")
+    def show_rotation(self, name: str) -> str:
+        """Look at our tab of the run that is shown, and leave a picture; what it says."""
         self.page.get_by_role("link", name="Rotation", exact=True).click()
         shown = self.page.frame_locator("iframe").locator("body")
         shown.locator("table").first.wait_for()

@@ -121,7 +121,7 @@ def test_the_form_plans_and_then_rotates_the_group_that_was_chosen(
     run = _new(land, {*known, plan})
     assert land.ends(run) == "success"
     person.show_run(ROTATE, run, "run-1-rotated")
-    assert "Rotation of dev.dev" in person.show_rotation(ROTATE, run, "run-2-report")
+    assert "Rotation of dev.dev" in person.show_rotation("run-2-report")
     person.leave()
 
     assert set(land.machines("dev-batch").values()) == {land.image("base-3")}
@@ -230,7 +230,7 @@ def test_failed_gates_hold_later_batches_until_they_are_cleared(
     later = {index: state for index, state in land.states(run, "batch.admit").items() if index not in failed}
     assert set(later.values()) == {"deferred"}
     person.show_run(ROTATE, run, "run-3-held")
-    assert "workers/1" in person.show_rotation(ROTATE, run, "run-4-board")
+    assert "workers/1" in person.show_rotation("run-4-board")
     person.leave()
     for index in failed:
         said = land.airflow.log(ROTATE, run, "batch.health_gate", map_index=index)
