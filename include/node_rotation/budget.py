@@ -141,7 +141,7 @@ def disruption(member: Member, node: Node | None) -> str:
     if node is None:
         return "has no Node"
     if not node.ready:
-        return f"NotReady ({node.ready_reason or 'no reason given'})"
+        return f"NotReady ({node.why_not_ready})"
     if node.unschedulable:
         return "cordoned"
     return ""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from node_rotation.world.aws import LEAVING
-from node_rotation.world.kubernetes import Node, Pod, Workload
+from node_rotation.world.kubernetes import Pod, Workload
 from node_rotation.world.snapshot import Snapshot
 
 SYSTEM_NAMESPACE = "kube-system"
@@ -115,7 +115,7 @@ def ails_elsewhere(snapshot: Snapshot, machine: str, reason: str, before: Collec
     """Whether a machine on another image is NotReady for the same reason, and was Ready: then the image is not why.
 
     :param machine: a new machine's instance id.
-    :param reason: why its Node is NotReady; :data:`UNHEARD` if it has none.
+    :param reason: why its Node is NotReady, without the message; :data:`UNHEARD` if it has none.
     :param before: names of nodes that were NotReady before the run.
     """
     members = (member for group in snapshot.groups.values() for member in group.members)
@@ -159,11 +159,7 @@ def _nodes(
         if node.ready or node.name in baseline.not_ready or node.name in away:
             continue
         if node.name in new or node.instance_id in ours:
-            yield f"node {node.name} is {_condition(node)}", node.name in blamed
-
-
-def _condition(node: Node) -> str:
-    return f"NotReady ({node.ready_reason})" if node.ready_reason else "NotReady"
+            yield f"node {node.name} is NotReady ({node.why_not_ready})", node.name in blamed
 
 
 def _lagging(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from node_rotation.clients import kubernetes_values
 from node_rotation.drift import drift_of
 from node_rotation.fleet import Fleet, Settings
 from node_rotation.model import Batch, GroupDrift, Image, Plan, Target, TemplateVersion
@@ -100,6 +101,32 @@ def node(machine: Machine) -> Node:
         unschedulable=machine.cordoned,
         labels=dict(machine.labels),
         provider_id=f"aws:///eu-1{machine.zone}/{machine.id}",
+    )
+
+
+STOPPED = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
+"""What the node lifecycle controller writes about a kubelet that it no longer hears of."""
+
+
+def pleg(last_seen: str) -> tuple[str, str]:
+    """What a kubelet writes whose container runtime hangs: each at its own time."""
+    message = f"PLEG is not healthy: pleg was last seen active {last_seen} ago; threshold is 3m0s"
+    return "KubeletNotReady", message
+
+
+def not_ready(node: Node, reason: str, message: str) -> Node:
+    """The Node as our client reads it from an API server, which always has both.
+
+    :param reason: of its condition Ready.
+    :param message: of its condition Ready.
+    """
+    condition = {"type": "Ready", "status": "Unknown", "reason": reason, "message": message}
+    return kubernetes_values.node(
+        {
+            "metadata": {"name": node.name, "uid": node.uid, "labels": dict(node.labels)},
+            "spec": {"providerID": node.provider_id, "unschedulable": node.unschedulable},
+            "status": {"conditions": [condition]},
+        }
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.node_rotation.builders import NEW, Machine, budget, pod, world
+from tests.node_rotation.builders import NEW, STOPPED, Machine, budget, not_ready, pleg, pod, world
 
 from node_rotation.health import Baseline, Health, baseline_of, judge, workload_of
 from node_rotation.world.kubernetes import Owner, Workload
@@ -163,7 +163,25 @@ def ailing(*reasons: str, **more) -> Snapshot:
     return replace(snapshot, nodes=tuple(nodes))
 
 
+def as_read(*said: tuple[str, str]) -> Snapshot:
+    """The same, as an API server shows them: with a reason and a message each."""
+    snapshot = ailing(*(reason for reason, _ in said))
+    nodes = (not_ready(node, *why) for node, why in zip(snapshot.nodes, said, strict=True))
+    return replace(snapshot, nodes=tuple(nodes))
+
+
 UNKNOWN = "NodeStatusUnknown"
+
+
+@pytest.mark.parametrize(("old", "new"), [(STOPPED, STOPPED), (pleg("3m2.1s"), pleg("4m9.7s"))])
+def test_a_reason_is_the_same_whatever_its_message_says(old: tuple[str, str], new: tuple[str, str]):
+    health = gate(as_read(old, new))
+    assert f"node node-i-new is NotReady ({': '.join(new)})" in health.reasons
+    assert not health.image_fault
+
+
+def test_another_reason_is_another_one_on_an_api_server_too():
+    assert gate(as_read(STOPPED, pleg("3m2.1s"))).image_fault
 
 
 def test_an_image_is_not_why_old_nodes_are_not_ready_either():
@@ -202,3 +220,5 @@ def test_nobody_can_join_while_no_kubelet_is_heard_of():
     unheard = replace(snapshot, nodes=tuple(replace(node, ready_reason=UNKNOWN) for node in snapshot.nodes))
     assert gate(snapshot).image_fault
     assert not gate(unheard).image_fault
+    read = replace(snapshot, nodes=tuple(not_ready(node, *STOPPED) for node in snapshot.nodes))
+    assert not gate(read).image_fault

@@ -133,8 +133,8 @@ def test_a_stopped_machine_goes_unknown_by_missed_heartbeats_and_comes_back_when
     eventually(lambda: ready(core, name) == "True")
     ec2.stop_instances(InstanceIds=[machine["InstanceId"]])
     eventually(lambda: ready(core, name) == "Unknown")
-    reason = next(one.reason for one in node(core, name).status.conditions if one.type == "Ready")
-    assert reason == "NodeStatusUnknown"
+    (said,) = ((one.reason, one.message) for one in node(core, name).status.conditions if one.type == "Ready")
+    assert said == ("NodeStatusUnknown", "Kubelet stopped posting node status.")
     ec2.start_instances(InstanceIds=[machine["InstanceId"]])
     eventually(lambda: ready(core, name) == "True")
 

@@ -42,7 +42,8 @@ def node(found: Json) -> Node:
         uid=meta["uid"],
         instance_id=instance_of(provider_id),
         ready=ready.get("status") == "True",
-        ready_reason=_reason(ready),
+        ready_reason=_why(ready, "reason") if ready else "no Ready condition yet",
+        ready_message=_why(ready, "message"),
         unschedulable=bool(spec.get("unschedulable")),
         labels=meta.get("labels") or {},
         annotations=meta.get("annotations") or {},
@@ -199,12 +200,9 @@ def _internal_ip(found: Json) -> str:
     return next((a["address"] for a in addresses if a.get("type") == "InternalIP"), "")
 
 
-def _reason(ready: Json) -> str:
-    if not ready:
-        return "no Ready condition yet"
-    if ready.get("status") == "True":
-        return ""
-    return ": ".join(part for part in (ready.get("reason"), ready.get("message")) if part)
+def _why(ready: Json, part: str) -> str:
+    """A part of what a condition Ready says of a Node that is not: its reason or its message."""
+    return "" if ready.get("status") == "True" else ready.get(part) or ""
 
 
 def _owner(meta: Json) -> Owner | None:

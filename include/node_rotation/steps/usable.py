@@ -115,7 +115,7 @@ def _not_ready(snapshot: Snapshot, new: str, node: Node | None, before: Collecti
     if node is None:
         return Problem(f"replacement {new} runs but has not joined the cluster", (f"instance {new}",), fault)
     objects = (f"node {node.name}", f"instance {new}")
-    return Problem(f"node {node.name} is NotReady ({node.ready_reason or 'no reason given'})", objects, fault)
+    return Problem(f"node {node.name} is NotReady ({node.why_not_ready})", objects, fault)
 
 
 def _node_problem(snapshot: Snapshot, node: Node, old: str, sick: Collection[str]) -> Problem | None:

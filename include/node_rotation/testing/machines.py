@@ -14,6 +14,11 @@ from node_rotation.world.kubernetes import Node, Taint
 
 KUBELET_DOWN = "NodeStatusUnknown"
 KUBELET_UNWELL = "KubeletNotReady"
+UNHEARD_MESSAGE = "Kubelet stopped posting node status."  # the node lifecycle controller's words
+NO_NETWORK_MESSAGE = (
+    "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+    "message:Network plugin returns error: cni plugin not initialized"
+)
 
 
 class Machines:
@@ -34,7 +39,8 @@ class Machines:
         node = self._objects.nodes.get(name)
         if node is None or not node.ready:
             return
-        self._objects.put_node(replace(node, ready=False, ready_reason=reason))
+        message = UNHEARD_MESSAGE if reason == KUBELET_DOWN else _hanging(self._objects.clock.now())
+        self._objects.put_node(replace(node, ready=False, ready_reason=reason, ready_message=message))
         for pod in self._objects.pods_of_node(name):
             self._objects.change_pod(pod.uid, "node not ready", ready=False)
         self._controllers.node_changed(name)
@@ -44,7 +50,7 @@ class Machines:
         """A node turns Ready."""
         node = self._objects.nodes.get(name)
         if node and not node.ready and self._objects.kubelets.get(name):
-            self._objects.put_node(replace(node, ready=True, ready_reason=""))
+            self._objects.put_node(replace(node, ready=True, ready_reason="", ready_message=""))
             self._controllers.node_ready(name)
             self._controllers.node_changed(name)
 
@@ -95,6 +101,7 @@ class Machines:
             instance_id=instance.id,
             ready=False,
             ready_reason=KUBELET_UNWELL,
+            ready_message=NO_NETWORK_MESSAGE,
             labels=labels,
             taints=tuple(_taint(said) for said in group.taints),
             created_at=self._objects.clock.now(),
@@ -127,6 +134,11 @@ class Machines:
             daemon = self._objects.workload_of[pod.uid].seed.kind == "DaemonSet"
             if not daemon and not pod.tolerates_everything:
                 self._controllers.delete(pod, None, "taint eviction")
+
+
+def _hanging(now: float) -> str:
+    """What a kubelet says whose container runtime hangs: no two of them have the same time in it."""
+    return f"PLEG is not healthy: pleg was last seen active 3m{now % 60:.1f}s ago; threshold is 3m0s"
 
 
 def _eks_labels(group: str, image_id: str) -> dict[str, str]:

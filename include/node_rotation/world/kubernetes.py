@@ -11,13 +11,18 @@ Taint = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A Node object; ``instance_id`` comes from ``spec.providerID``, ``address`` is its InternalIP; "" without one."""
+    """A Node object; ``instance_id`` comes from ``spec.providerID``, ``address`` is its InternalIP; "" without one.
+
+    ``ready_reason`` is the one word for why it is not Ready, which Nodes with the same trouble share; in
+    ``ready_message`` stand times and addresses of its own.
+    """
 
     name: str
     uid: str
     instance_id: str
     ready: bool
     ready_reason: str = ""
+    ready_message: str = ""
     unschedulable: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -25,6 +30,12 @@ class Node:
     created_at: float = 0.0
     provider_id: str = ""
     address: str = ""
+
+    @property
+    def why_not_ready(self) -> str:
+        """Reason and message for a person; empty if it is Ready."""
+        said = ": ".join(part for part in (self.ready_reason, self.ready_message) if part)
+        return "" if self.ready else said or "no reason given"
 
 
 @dataclass(frozen=True, slots=True)

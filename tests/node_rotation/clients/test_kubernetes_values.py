@@ -106,6 +106,27 @@ def test_a_node_is_reached_at_its_first_internal_address(addresses, found):
     assert values.node({"metadata": {"name": "i-0a", "uid": "u"}, "status": status}).address == found
 
 
+@pytest.mark.parametrize(
+    ("said", "reason", "text"),
+    [
+        (
+            {"status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."},
+            "NodeStatusUnknown",
+            "NodeStatusUnknown: Kubelet stopped posting node status.",
+        ),
+        ({"status": "False", "reason": "KubeletNotReady"}, "KubeletNotReady", "KubeletNotReady"),
+        ({"status": "False", "message": "asleep"}, "", "asleep"),
+        ({"status": "False"}, "", "no reason given"),
+        ({"status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status"}, "", ""),
+        ({}, "no Ready condition yet", "no Ready condition yet"),
+    ],
+)
+def test_a_node_that_is_not_ready_says_why_in_a_word_and_in_a_text(said, reason, text):
+    conditions = [{"type": "Ready", **said}] if said else []
+    found = values.node({"metadata": {"name": "i-0a", "uid": "u"}, "status": {"conditions": conditions}})
+    assert (found.ready_reason, found.why_not_ready) == (reason, text)
+
+
 def test_a_paused_deployment_says_what_it_had():
     found = deployment()
     assert values.workload("Deployment", found).before_pause == ""

@@ -18,7 +18,7 @@ def test_nodes_and_instances_are_joined_by_provider_id(world):
         instance = world.cloud.instances([node.instance_id])[node.instance_id]
         assert node.provider_id == f"aws:///{instance.zone}/{instance.id}"
         assert node.labels["topology.kubernetes.io/zone"] == instance.zone
-        assert (node.ready, node.ready_reason, node.unschedulable) == (True, "", False)
+        assert (node.ready, node.ready_reason, node.why_not_ready, node.unschedulable) == (True, "", "", False)
         assert 0 < node.created_at <= world.clock.now()
         assert instance.private_dns.startswith(f"ip-{node.address.replace('.', '-')}.")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
+from tests.node_rotation.builders import STOPPED, not_ready
 from tests.node_rotation.crashes import after, run_for
 
 from node_rotation import engine
@@ -14,7 +15,6 @@ from node_rotation.world.kubernetes import Node
 
 AWAY_S = 90.0  # longer than a gate, or a launch, may take in these stories
 LATER_S = 20.0
-SICK = "NodeStatusUnknown"
 
 
 @dataclass
@@ -23,12 +23,14 @@ class Outage:
 
     :param joined: whether the new machines were Nodes before.
     :param for_good: they are never heard of again.
+    :param others: nor are the old ones' kubelets, from then on.
     """
 
     world: MemoryWorld
     step: StepName
     joined: bool = True
     for_good: bool = False
+    others: bool = False
     began: float = float("inf")
 
     def __post_init__(self) -> None:
@@ -53,9 +55,8 @@ class Outage:
         if self._since() < 0 or (self._since() > AWAY_S + LATER_S and not self.for_good):
             return seen
         lost = {node.name for node in seen if node.instance_id in new}
-        if not self.joined:
-            return tuple(node for node in seen if node.name not in lost)
-        return tuple(replace(n, ready=False, ready_reason=SICK) if n.name in lost else n for n in seen)
+        here = tuple(node for node in seen if self.joined or node.name not in lost)
+        return tuple(not_ready(n, *STOPPED) if self.others or n.name in lost else n for n in here)
 
 
 def rotated(monkeypatch: pytest.MonkeyPatch, outage: Outage) -> engine.Result:
@@ -88,6 +89,18 @@ def test_an_image_whose_machines_are_never_heard_of_again_has_its_time_and_is_fr
     assert (name, why.image_fault) == ("workers/1", True)
     assert result.frozen
     assert "1 min" in why.reason
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("step", [StepName.GATE, StepName.LAUNCH])
+def test_an_image_is_not_frozen_while_no_kubelet_is_heard_of_old_ones_neither(
+    monkeypatch: pytest.MonkeyPatch, step: StepName, joined: bool
+) -> None:
+    world = MemoryWorld.simple(3, replicas=0)
+    result = rotated(monkeypatch, Outage(world, step, joined, for_good=True, others=True))
+    ((name, why),) = result.failed
+    assert (name, why.image_fault) == ("workers/1", False)
+    assert result.frozen == ()
 
 
 def test_a_gate_that_was_green_before_has_to_be_green_for_its_time_again() -> None:

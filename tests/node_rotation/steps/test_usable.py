@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.node_rotation.builders import NEW, NOW, OLD, Machine, pod
+from tests.node_rotation.builders import NEW, NOW, OLD, STOPPED, Machine, not_ready, pod
 from tests.node_rotation.builders import world as seen
 from tests.node_rotation.crashes import STRATEGIES, after, run_for
 
@@ -141,10 +141,11 @@ def test_a_machine_that_is_not_ready_while_an_old_one_is_not_either_is_no_fault_
 ) -> None:
     new = Machine("i-new", NEW.id, ready=False, node=joined)
     snapshot = seen({"dev-workers": (Machine("i-old"), Machine("i-other", ready=False), new)})
-    nodes = (n if n.ready else replace(n, ready_reason="NodeStatusUnknown") for n in snapshot.nodes)
+    nodes = (n if n.ready else not_ready(n, *STOPPED) for n in snapshot.nodes)
     snapshot = replace(snapshot, nodes=tuple(nodes))
-    not_ready = ["node-i-other"] if before else []
+    known = ["node-i-other"] if before else []
     group = snapshot.groups["dev-workers"]
-    found = problem(snapshot, group, "i-new", "i-old", NEW.id, not_ready=not_ready)
+    found = problem(snapshot, group, "i-new", "i-old", NEW.id, not_ready=known)
     assert found is not None
+    assert not joined or "NotReady (NodeStatusUnknown: Kubelet stopped posting node status.)" in found.text
     assert found.image_fault is before

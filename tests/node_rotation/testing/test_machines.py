@@ -64,6 +64,7 @@ def test_a_bad_image_joins_not_ready(build, node_of):
 
     assert not node_of(world, new).ready
     assert node_of(world, new).ready_reason == "KubeletNotReady"
+    assert node_of(world, new).why_not_ready.startswith("KubeletNotReady: container runtime network not ready: ")
 
 
 def test_a_bad_image_fails_later(build, node_of):
@@ -74,6 +75,22 @@ def test_a_bad_image_fails_later(build, node_of):
     assert node_of(world, new).ready
     world.clock.wait(6)
     assert not node_of(world, new).ready
+
+
+def test_kubelets_that_fail_at_two_times_say_the_same_in_two_messages(build):
+    world = build()
+    first, second, third = (node.name for node in world.cluster.nodes())
+    world.fail_node(first)
+    world.clock.wait(7)
+    world.fail_node(second)
+
+    nodes = {node.name: node for node in world.cluster.nodes()}
+    assert nodes[first].ready_reason == nodes[second].ready_reason == "KubeletNotReady"
+    assert nodes[first].why_not_ready != nodes[second].why_not_ready
+    assert nodes[third].why_not_ready == ""
+
+    world.recover_node(first)
+    assert next(node for node in world.cluster.nodes() if node.name == first).why_not_ready == ""
 
 
 def test_a_failing_node_takes_its_pods_readiness_and_gives_it_back(build, pods):
@@ -110,6 +127,7 @@ def test_a_terminated_machine_s_node_turns_unknown_and_is_removed(build, node_of
     assert node_of(world, old).ready  # the API server has not noticed yet
     world.clock.wait(11)
     assert node_of(world, old).ready_reason == "NodeStatusUnknown"
+    assert node_of(world, old).why_not_ready == "NodeStatusUnknown: Kubelet stopped posting node status."
     assert node_of(world, old).taints[0][0] == "node.kubernetes.io/unreachable"
     world.clock.wait(15)
     assert name not in {node.name for node in world.cluster.nodes()}
