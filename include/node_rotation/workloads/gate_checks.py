@@ -7,6 +7,8 @@ from pydantic import ConfigDict, Field, model_validator
 from node_rotation.configuration.shapes import ADDRESS
 from node_rotation.model import Value
 
+OK = 200
+
 
 class GateCheck(Value):
     """One check: ``{http: url, expect: 200}`` or ``{prometheus: url, query, above | below}``.
@@ -17,7 +19,7 @@ class GateCheck(Value):
     model_config = ConfigDict(json_schema_extra={"examples": [{"http": "https://shop.example.com/health"}]})
 
     http: str | None = Field(default=None, pattern=ADDRESS.pattern, description="an address that is fetched with GET")
-    expect: int = Field(default=200, ge=100, le=599, description="the HTTP status it has to answer")
+    expect: int = Field(default=OK, ge=100, le=599, description="the HTTP status it has to answer")
     prometheus: str | None = Field(default=None, pattern=ADDRESS.pattern, description="a Prometheus server's address")
     query: str = Field(
         default="", examples=["sum(rate(errors[5m]))"], description="PromQL, evaluated at the time of each look"
@@ -38,8 +40,11 @@ class GateCheck(Value):
 
     @property
     def label(self) -> str:
-        """How messages name it."""
-        return f"check {self.http}" if self.http else f"check {self.query} of {self.prometheus}"
+        """How messages name it, with what it wants: no two checks of a cluster are named alike."""
+        if self.http:
+            return f"check {self.http}" + (f", expecting {self.expect}" if self.expect != OK else "")
+        bound = f"below {_exact(self.below)}" if self.above is None else f"above {_exact(self.above)}"
+        return f"check {self.query} of {self.prometheus}, {bound}"
 
     def judge_status(self, status: int) -> str:
         """Why an HTTP status is not what is expected; empty if it is."""
@@ -58,3 +63,8 @@ class GateCheck(Value):
             if self.below is not None and not value < self.below:
                 return f"{self.label}: {value:g} is not below {self.below:g}"
         return ""
+
+
+def _exact(bound: float | None) -> str:
+    """A bound with all its digits, as a person writes it: 100, not 100.0."""
+    return repr(bound).removesuffix(".0")

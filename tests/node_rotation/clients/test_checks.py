@@ -69,7 +69,18 @@ def test_what_is_no_prometheus_is_said(body: str) -> None:
 def test_all_are_asked_and_only_what_is_not_green_is_answered() -> None:
     with site() as shop:
         asked = [GateCheck(http=f"{shop.address}/{n}", expect=200 if n else 204) for n in range(12)]
-        assert list(checks.ask(asked)) == [f"check {shop.address}/0"]
+        assert list(checks.ask(asked)) == [f"check {shop.address}/0, expecting 204"]
+
+
+def test_a_green_answer_hides_no_red_one_of_the_same_address() -> None:
+    with site() as shop:
+        result = '{"resultType": "scalar", "result": [0, "0"]}'
+        shop.body = f'{{"data": {result}}}'.encode()
+        query = {"prometheus": shop.address, "query": "up"}
+        asked = [GateCheck(**query, above=0.5), GateCheck(**query, below=100)]
+        assert list(checks.ask(asked).values()) == [f"{asked[0].label}: 0 is not above 0.5"]
+        asked = [GateCheck(http=shop.address, expect=204), GateCheck(http=shop.address)]
+        assert list(checks.ask(asked).values()) == [f"{asked[0].label}: answered 200, not 204"]
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,39 @@ def test_a_check_that_stays_red_fails_the_gate_by_name_and_holds_the_rest() -> N
         assert after(world).clean
 
 
+def bounds(shop: Site) -> list[dict[str, object]]:
+    """Two checks on one query: too little traffic, and too much."""
+    query = {"prometheus": shop.address, "query": "sum(rate(requests[1m]))"}
+    return [{**query, "above": 0.5}, {**query, "below": 100}]
+
+
+def answer(shop: Site, value: str) -> None:
+    """What the site says as a Prometheus."""
+    shop.body = f'{{"data": {{"resultType": "scalar", "result": [0, "{value}"]}}}}'.encode()
+
+
+def test_one_bound_of_a_query_that_is_kept_does_not_hide_the_other() -> None:
+    with site() as shop:
+        answer(shop, "1")
+
+        def listen(event: engine.Event) -> None:
+            if isinstance(event, engine.BatchMoved) and (event.batch, event.step) == ("workers/1", "terminate"):
+                answer(shop, "0")
+
+        gate = {"settle": "3s", "timeout": "60s", "checks": bounds(shop)}
+        result = engine.rotate(run_for(MemoryWorld.simple(2, replicas=2), gate=gate), listen)
+        ((name, why),) = result.failed
+        assert (name, result.skipped) == ("workers/1", ("workers/2",))
+        assert f"of {shop.address}, above 0.5: 0 is not above 0.5" in why.reason
+
+
+def test_a_bound_that_is_broken_before_blocks_the_plan_by_its_name() -> None:
+    with site() as shop:
+        answer(shop, "0")
+        (blocker,) = run_for(MemoryWorld.simple(2, replicas=2), gate={"checks": bounds(shop)}).plan.blockers
+        assert blocker.objects == ("group workers", f"check sum(rate(requests[1m])) of {shop.address}, above 0.5")
+
+
 def test_a_check_that_is_red_before_blocks_the_plan() -> None:
     world = MemoryWorld.simple(2, replicas=2)
     with site() as shop:

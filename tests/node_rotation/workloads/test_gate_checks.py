@@ -40,5 +40,20 @@ def test_a_check_that_says_too_little_or_too_much_is_refused(said, why):
     ],
 )
 def test_every_series_has_to_be_within_its_bound_and_no_data_is_not_green(bound, values, why):
-    found = GateCheck.model_validate({**PROMETHEUS, **bound}).judge_values(values)
-    assert found == (f"check up of http://prometheus:9090: {why}" if why else "")
+    check = GateCheck.model_validate({**PROMETHEUS, **bound})
+    assert check.judge_values(values) == (f"{check.label}: {why}" if why else "")
+
+
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ({"http": "http://a"}, "check http://a"),
+        ({"http": "http://a", "expect": 204}, "check http://a, expecting 204"),
+        ({**PROMETHEUS, "above": 0.5}, "check up of http://prometheus:9090, above 0.5"),
+        ({**PROMETHEUS, "above": 0.50000001}, "check up of http://prometheus:9090, above 0.50000001"),
+        ({**PROMETHEUS, "below": 0.5}, "check up of http://prometheus:9090, below 0.5"),
+        ({**PROMETHEUS, "below": 100}, "check up of http://prometheus:9090, below 100"),
+    ],
+)
+def test_checks_of_one_address_are_told_apart_by_what_they_want(said, label):
+    assert GateCheck.model_validate(said).label == label
