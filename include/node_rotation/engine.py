@@ -370,7 +370,7 @@ class _Rotation:
         if moving.step == 0 and not moving.healing:
             return False
         limit_s = STEPS[moving.name].timeout_s(self.run, moving.batch)
-        return self.run.clock.now() - moving.since > limit_s
+        return self.run.clock.now() - moving.since > limit_s and self.run.waited(moving.since) > limit_s
 
     def _waits(self, moving: _Moving, outcome: Waiting) -> None:
         if outcome.reasons == moving.said:

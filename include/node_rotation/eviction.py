@@ -76,13 +76,15 @@ def decide(
     workloads: Iterable[Workload] = (),
     drain_started_at: float,
     now: float,
+    asked: bool = True,
 ) -> PodDecision:
     """Decide about one pod of a machine that is being drained.
 
     :param budgets: every PodDisruptionBudget of the cluster (those of the pod's namespace suffice).
     :param workloads: every workload of the cluster, for ``drain.roll_single_replicas``.
-    :param drain_started_at: epoch seconds.
+    :param drain_started_at: epoch seconds; when it was first looked at again, if nobody could for a while.
     :param now: epoch seconds.
+    :param asked: whether its eviction was asked for since: nothing is forced that may go by itself.
     """
     protecting = covering(pod, budgets)
     if why := left_alone(pod, protecting):
@@ -91,7 +93,8 @@ def decide(
     if pod.terminating_since is not None:
         return _terminating(pod, pod.terminating_since, forced, now)
     if forced:
-        return Force(policy.grace)
+        at_once = asked or policy.force_after == 0 or _structural(pod, protecting)
+        return Force(policy.grace) if at_once else Evict(policy.grace)
     held = _by_rule(pod, policy, now)
     if held is not None:
         return held

@@ -155,8 +155,9 @@ def _empty(run: Run, machine: Machine, tell: Tell) -> None:
         if node is None:
             return Done()
         _cordon(run, node)
-        heed(evict_from(run, snapshot, (node,), began, machine.policy.drain, None))
-        return standing(run.look(), (node,), machine.policy, began, run.clock.now())
+        since = max(began, snapshot.watched_since)
+        heed(evict_from(run, snapshot, (node,), since, machine.policy.drain, None))
+        return standing(run.look(), (node,), machine.policy, since, run.clock.now())
 
     _until_done(run, step, machine.policy.drain.timeout + MARGIN_S, f"node {machine.node}", tell)
 
@@ -317,7 +318,7 @@ def _until_done(run: Run, step: Callable[[], Outcome], limit_s: float, what: str
     while not isinstance(outcome := _tried(run, step), Done):
         if isinstance(outcome, Blocked):
             raise BlockedError(outcome)
-        if run.clock.now() - began > limit_s:
+        if run.clock.now() - began > limit_s and run.waited(began) > limit_s:
             reason = f"not done after {span(limit_s)}: {'; '.join(outcome.reasons)}"
             raise BlockedError(Blocked(reason, (what,), "Look at what it waits for, then start again."))
         if (line := "; ".join(outcome.reasons)) != said:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Protocol
 
 from node_rotation.clearance.answers import Answer, Answers
 from node_rotation.clearance.freezes import Freezes
-from node_rotation.errors import BlockedError, TransientError
+from node_rotation.errors import BlockedError, RotationError, TransientError
 from node_rotation.fleet import Settings
 from node_rotation.model import Batch, GroupPlan, Plan
 from node_rotation.outcome import Blocked
@@ -98,6 +98,7 @@ class Run:
     :param look: one observation of the cluster, shared for ``policy.poll`` seconds.
     :param others: the fleet's other clusters, for what only they can tell.
     :param freezes: the images that nobody may roll out.
+    :param asked: when the API server last answered whether a pod may be evicted, by its UID; epoch seconds.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Run:
     outside: Outside
     others: Others
     freezes: Freezes
+    asked: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
 
     def policy(self, batch: Batch) -> Policy:
         """The policy of a batch's group."""
@@ -118,6 +120,17 @@ class Run:
     def group(self, batch: Batch) -> GroupPlan:
         """The plan of a batch's group."""
         return self.plan.group(batch.group)
+
+    def waited(self, since: float) -> float:
+        """Seconds since then, without those in which nobody could look, and what was before them.
+
+        :param since: epoch seconds.
+        """
+        try:
+            watched_since = self.look().watched_since
+        except RotationError:
+            watched_since = 0.0
+        return self.clock.now() - max(since, watched_since)
 
 
 class SharedLook:

@@ -127,6 +127,16 @@ def test_force_is_by_policy_only_and_after_its_deadline():
     assert isinstance(ask(leaving, policy, started=NOW - 600), WaitFor)
 
 
+def test_whose_eviction_was_not_asked_for_is_asked_before_it_is_forced():
+    late = {"drain_started_at": NOW - 600, "now": NOW, "asked": False}
+    policy = DrainPolicy(force_after=600.0, grace=5.0)
+    assert decide(pod("api-1"), policy, [budget(allowed=0)], **late) == Evict(5.0)
+    assert decide(pod("api-1"), policy, [budget(expected=3, desired=3)], **late) == Force(5.0)
+    assert decide(pod("api-1"), DrainPolicy(force_after=0.0), [], **late) == Force(None)
+    stuck = pod("stuck", terminating_since=NOW - 100)
+    assert decide(stuck, policy, [], **late) == Force(0.0)
+
+
 def test_a_budget_that_can_never_allow_blocks_at_once_and_a_tight_one_does_not():
     never = ask(pod("api-1"), None, budget(expected=3, desired=3))
     assert isinstance(never, Block)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf
 
 from node_rotation import lock, sickness
 from node_rotation.errors import BlockedError, GoneError, TransientError
@@ -110,7 +111,13 @@ def evict_from(
     free = [node for node in nodes if decide_node(node, policy, drain_started_at=since, now=now) is None]
     for pod in order(p for node in free for p in snapshot.pods_on(node.name)):
         decision = decide(
-            pod, policy, snapshot.budgets, workloads=snapshot.workloads, drain_started_at=since, now=run.clock.now()
+            pod,
+            policy,
+            snapshot.budgets,
+            workloads=snapshot.workloads,
+            drain_started_at=since,
+            now=run.clock.now(),
+            asked=run.asked.get(pod.uid, -inf) >= snapshot.watched_since,
         )
         if not isinstance(decision, Evict | Force | Roll):
             continue
@@ -149,6 +156,8 @@ def _let_go(run: Run, snapshot: Snapshot, pod: Pod, decision: Evict | Force | Ro
             run.look.forget()
         return None
     answer = run.cluster.evict(pod, decision.grace_s)
+    if not isinstance(answer, Throttled):
+        run.asked[pod.uid] = run.clock.now()
     if not isinstance(answer, RefusedByBudget | Throttled):
         run.look.forget()
     meaning = read_answer(answer, pod, snapshot.budgets)
@@ -164,7 +173,9 @@ def _too_soon(run: Run, ledger: Ledger, batch: str, policy: DrainPolicy) -> bool
 
 
 def _since(place: Scene) -> float:
-    return place.claim.drain_since if place.claim.drain_since is not None else place.now
+    """When the drain began; when it could be looked at again, if nobody could since."""
+    began = place.claim.drain_since if place.claim.drain_since is not None else place.now
+    return max(began, place.snapshot.watched_since)
 
 
 def _pause(place: Scene, ledger: Ledger) -> float:

@@ -66,7 +66,7 @@ class Terminate:
             return Waiting(held, run.policy(batch).poll)
         if blocked := next((b for m in going if (b := _hopeless(place, m)) is not None), None):
             return blocked
-        waited, policy = place.now - (place.claim.terminate_since or place.now), run.policy(batch)
+        waited, policy = place.waited(place.claim.terminate_since or place.now), run.policy(batch)
         reasons = tuple(_keeps(place, m) or _still(place, m) for m in going)
         if waited > policy.terminate_timeout + hooks.patience_s(place.group, hooks.TERMINATING, policy.hook_timeout):
             objects = tuple(f"instance {m}" for m in going)

@@ -109,13 +109,14 @@ def too_slow(place: Scene, reasons: tuple[str, ...]) -> Blocked | None:
     """
     policy, leaving = place.run.settings.groups[place.claim.group], place.claim.leaving_since
     since = leaving if leaving is not None else place.claim.since + policy.launch_timeout
-    if not reasons or place.now - since <= policy.deregister_timeout:
+    waited = place.waited(since)
+    if not reasons or waited <= policy.deregister_timeout:
         return None
     remedy = f"Bring another machine of the target group to health, then {CLEAR_BATCH}"
     if leaving is not None:
         remedy = f"Shorten the target group's deregistration delay, or raise deregister_timeout; then {CLEAR_BATCH}"
     objects = tuple(f"instance {machine}" for machine in place.claim.machines)
-    return Blocked(f"{reasons[0]}, for {span(place.now - since)}", objects, remedy)
+    return Blocked(f"{reasons[0]}, for {span(waited)}", objects, remedy)
 
 
 def keeps(place: Scene, machine: str) -> str:

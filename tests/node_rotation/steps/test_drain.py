@@ -129,12 +129,25 @@ def test_a_pod_whose_end_never_comes_is_named_in_time() -> None:
     assert why.objects[0].endswith(", terminating")
 
 
-def test_force_comes_only_after_its_deadline_and_frees_the_machine() -> None:
+def test_a_pod_that_is_waited_for_is_asked_to_go_at_the_deadline_before_anything_is_forced() -> None:
     world = MemoryWorld.simple(1, replicas=0)
     world.add_workload(seeds.Workload("bare", kind="Pod"))
     world.clock.wait(5.0)
     result, _ = heard(world, drain={"timeout": "15m", "bare_pods": "wait", "force_after": "5m"})
     assert result.ok
+    (asked,) = [m for m in world.mutations if m.action in ("evict", "delete_pod")]
+    drained = next(m for m in world.mutations if m.action == "cordon")
+    assert asked.action == "evict"
+    assert 300.0 <= asked.at - drained.at < 320.0
+
+
+def test_force_comes_only_after_its_deadline_and_frees_the_machine() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    never = seeds.DisruptionBudget(min_available=1)
+    world.add_workload(seeds.Workload("solo", budget=never, annotations={DO_NOT_DISRUPT: "true"}))
+    world.clock.wait(60.0)
+    result, _ = heard(world, drain={"timeout": "15m", "force_after": "5m"})
+    assert result.ok, result
     (forced,) = [m for m in world.mutations if m.action == "delete_pod"]
     drained = next(m for m in world.mutations if m.action == "cordon")
     assert 300.0 <= forced.at - drained.at < 320.0
