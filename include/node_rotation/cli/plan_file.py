@@ -14,10 +14,19 @@ from pydantic import ValidationError
 from node_rotation.configuration.complaint import explain
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
-from node_rotation.model import PLAN_SCHEMA_VERSION, Batch, GroupDrift, GroupPlan, Plan, Target, TemplateVersion
+from node_rotation.managed.planning import managed_plan
+from node_rotation.model import (
+    PLAN_SCHEMA_VERSION,
+    Batch,
+    GroupDrift,
+    GroupPlan,
+    ManagedPlan,
+    Plan,
+    Target,
+    TemplateVersion,
+)
 from node_rotation.outcome import Blocked
 from node_rotation.planning import cluster_slots, group_slots, make_plan
-from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.snapshot import Snapshot
 
 
@@ -79,7 +88,7 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapsho
     :param drifts: the plan's groups as they are now.
     :param snapshot: the same observation.
     :raises BadInputError: if the plan is for another cluster or names a group that is not there.
-    :raises BlockedError: if a target, a budget or a template changed, or a machine was added.
+    :raises BlockedError: if a target, a budget, a template or what EKS would do changed, or a machine was added.
     """
     if (plan.environment, plan.cluster) != (settings.environment, settings.cluster.name):
         made_for = f"{plan.environment}.{plan.cluster}"
@@ -91,7 +100,7 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapsho
         for group in plan.groups
         for change in (
             *_changes(plan, group, settings, found[group.name]),
-            *_budget_changes(group, settings, snapshot.groups.get(found[group.name].asg)),
+            *_budget_changes(group, settings, found[group.name].asg, snapshot),
         )
     ]
     total = cluster_slots(settings, plan.groups)
@@ -152,14 +161,33 @@ def _template_changes(group: GroupPlan, now: Target) -> Iterator[str]:
         yield f"the template of group {group.name} is {_say(current)}, planned was {_say(planned)}"
 
 
-def _budget_changes(group: GroupPlan, settings: Settings, scaling: ScalingGroup | None) -> Iterator[str]:
+def _budget_changes(group: GroupPlan, settings: Settings, asg: str, snapshot: Snapshot) -> Iterator[str]:
     """By the size that the group had when it was planned: machines that are gone by now change no percentage."""
-    if group.managed is not None or scaling is None:
+    if asg not in snapshot.groups:
         return
-    planned = replace(scaling, desired=group.size)
-    allowed = group_slots(group.role, settings.groups[group.name], planned)
+    scaling, policy = replace(snapshot.groups[asg], desired=group.size), settings.groups[group.name]
+    if group.managed is not None:
+        if asg in snapshot.managed:
+            now = managed_plan(snapshot.managed[asg], scaling, policy)
+            yield from _managed_changes(group.name, group.managed, now)
+        return
+    allowed = group_slots(group.role, policy, scaling)
     if allowed != group.slots:
         yield f"the budget of group {group.name} allows {allowed} at once, planned were {group.slots}"
+
+
+def _managed_changes(name: str, planned: ManagedPlan, now: ManagedPlan) -> Iterator[str]:
+    """What EKS would do otherwise than somebody saw: its update configuration changed, or drain.force_after.
+
+    :param name: the node group's in the fleet.
+    """
+    if now.at_once != planned.at_once:
+        yield f"EKS takes {now.at_once} machines of group {name} away at once, planned were {planned.at_once}"
+    if now.extra != planned.extra:
+        yield f"EKS adds {now.extra} machines to group {name}, planned were {planned.extra}"
+    if now.force != planned.force:
+        may, might = ("may", "may not") if now.force else ("may not", "may")
+        yield f"EKS {may} delete pods of group {name} that don't leave in 15 minutes, planned was that it {might}"
 
 
 def _say(template: TemplateVersion | None) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.node_rotation import eks_world
 
 from node_rotation.cli.plan_file import accept, groups_of, read
 from node_rotation.cli.session import Session
@@ -114,6 +115,55 @@ def test_slots_that_a_max_size_takes_away_are_no_change_of_the_budget(world: Mem
     plan = session(world, **tight).plan()
     assert plan.slots == 1
     assert accept(plan, world.settings(**{**POLICY, **tight}), *now(world, **tight)) == plan
+
+
+@pytest.fixture
+def eks() -> MemoryWorld:
+    return eks_world.world(eks_world.nodegroup(machines=6))
+
+
+def test_a_managed_group_that_stands_still_changes_nothing(eks: MemoryWorld) -> None:
+    forced = {"drain": {"force_after": "10m"}}
+    plan = session(eks, **forced).plan()
+    assert plan.groups[0].managed is not None
+    assert accept(plan, eks.settings(**POLICY, **forced), *now(eks, **forced)) == plan
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"max_unavailable_percentage": 50}, "EKS takes 3 machines of group workers away at once, planned were 1"),
+        ({"strategy": "MINIMAL"}, "EKS adds 0 machines to group workers, planned were 6"),
+    ],
+)
+def test_another_update_configuration_of_a_managed_group_refuses(
+    eks: MemoryWorld, changed: dict[str, Any], said: str
+) -> None:
+    plan = session(eks).plan()
+    eks.eks.update_config("dev", "workers", **changed)
+    eks.clock.wait(60.0)
+    assert said in refusal(plan, eks)
+
+
+@pytest.mark.parametrize(
+    ("planned", "by_now", "said"),
+    [("10m", None, "EKS may not delete pods of group workers"), (None, "10m", "EKS may delete pods of group workers")],
+)
+def test_another_leave_to_delete_pods_of_a_managed_group_refuses(
+    eks: MemoryWorld, planned: str | None, by_now: str | None, said: str
+) -> None:
+    plan = session(eks, drain={"force_after": planned}).plan()
+    assert said in refusal(plan, eks, drain={"force_after": by_now})
+
+
+def test_machines_of_a_managed_group_that_are_gone_are_no_change_of_what_eks_takes(eks: MemoryWorld) -> None:
+    eks.eks.group("dev", "workers").max_unavailable_percentage = 50
+    plan = session(eks).plan()
+    for machine in plan.batches[0].machines[:3]:
+        eks.cloud.terminate_in_group(machine.instance_id, decrement=True)
+    eks.clock.run_until(eks.settled, 600.0)
+    left = accept(plan, eks.settings(**POLICY), *now(eks))
+    assert (plan.groups[0].slots, len(left.batches[0].machines)) == (3, 3)
 
 
 def test_another_strategy_refuses(world: MemoryWorld) -> None:
