@@ -342,10 +342,12 @@ def merge(*layers: Policy | Mapping[str, Any]) -> Policy:
 
 def _lay(below: dict[str, Any], above: Mapping[str, Any]) -> None:
     for key, value in above.items():
-        if key == "image" and not _SOURCES.isdisjoint(value):  # one source replaces another: they exclude each other
-            kept = {k: v for k, v in below.get(key, {}).items() if k in ("soak", "architecture")}
-            below[key] = {**kept, **value}
-        elif isinstance(value, Mapping) and isinstance(below.get(key), dict):
-            _lay(below[key], value)
+        under = below.get(key)
+        if not isinstance(value, Mapping):  # where settings belong, validation says so
+            below[key] = value
+        elif not isinstance(under, dict):
+            below[key] = dict(value)
+        elif key == "image" and not _SOURCES.isdisjoint(value):  # sources exclude each other: one replaces another
+            below[key] = {**{k: v for k, v in under.items() if k in ("soak", "architecture")}, **value}
         else:
-            below[key] = dict(value) if isinstance(value, Mapping) else value
+            _lay(under, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,27 @@ def test_a_key_that_stands_twice_is_refused_and_not_the_last_one_taken(tmp_path)
     text = yaml.safe_dump(GOOD) + "\ndefaults: {canary: true}\n"
     error = complaint(tmp_path, text)
     assert "'defaults' is there twice" in error.problem
+
+
+@pytest.mark.parametrize(
+    ("day", "why"),
+    [
+        ("2026-11-31", "there is no such day"),
+        ("2027-02-29", "there is no such day"),
+        ("2026-11-31 10:00:00", "write year-month-day"),
+    ],
+)
+def test_a_date_that_does_not_exist_is_named_by_its_place(tmp_path, day, why):
+    text = yaml.safe_dump(changed(("defaults", "blackouts"), [{"from": "FIRST", "to": "LAST"}]))
+    error = complaint(tmp_path, text.replace("FIRST", "2026-10-01").replace("LAST", day))
+    assert error.where.endswith("defaults.blackouts[0].to")
+    assert error.problem.startswith(f"'{day}' is not a date: {why}")
+
+
+def test_a_date_needs_no_quotes(tmp_path):
+    data = changed(("defaults", "blackouts"), [{"from": date(2026, 12, 21), "to": "2027-01-01"}])
+    (blackout,) = load(written(tmp_path, yaml.safe_dump(data))).settings("dev-1").policy.blackouts
+    assert (blackout.first, blackout.last) == (date(2026, 12, 21), date(2027, 1, 1))
 
 
 def test_what_was_merged_in_may_be_said_anew(tmp_path):

@@ -55,6 +55,18 @@ def test_layers_say_only_what_they_say():
     assert (merged.strategy, merged.drain.timeout, merged.drain.grace, merged.canary) == ("detach", 60, 5, False)
 
 
+@pytest.mark.parametrize("given", [None, 3, "ami-1", ["id"]])
+@pytest.mark.parametrize("key", ["image", "drain"])
+def test_what_is_no_settings_at_all_is_complained_of_by_its_place(key, given):
+    with pytest.raises(ValidationError) as refused:
+        merge({"image": {"ssm": "/x"}, "drain": {"grace": "5s"}}, {key: given})
+    assert [problem["loc"] for problem in refused.value.errors()] == [(key,)]
+
+
+def test_an_image_goes_over_what_is_none():
+    assert merge({"image": None}, {"image": {"id": "ami-1"}}).image.id == "ami-1"
+
+
 def test_one_image_source_replaces_another_but_soak_stays():
     merged = merge({"image": {"ssm": "/x", "soak": "2d"}}, {"image": {"id": "ami-1"}})
     assert (merged.image.ssm, merged.image.id, merged.image.soak) == (None, "ami-1", 2 * 86400)

@@ -32,6 +32,12 @@ def test_what_is_no_fleet_file_is_said_with_its_path(fleet_file: Path, text: str
         fleet.cluster_names()
 
 
+def test_a_date_that_does_not_exist_is_left_to_the_first_task(fleet_file: Path) -> None:
+    fleet_file.write_text(fleet_file.read_text() + "defaults: {blackouts: [{from: 2026-11-31, to: 2026-12-01}]}\n")
+
+    assert fleet.cluster_names() == ("dev.one", "prod.eu-1")
+
+
 def test_groups_without_a_name_are_left_to_the_first_task(fleet_file: Path) -> None:
     fleet_file.write_text("environments: [{name: dev, clusters: [{name: one, groups: [{}, 3]}]}]")
 

@@ -101,7 +101,8 @@ def overrides(
         layer["strategy"] = strategy
     if max_surge is not None:
         budget = layer.setdefault("budget", {})
-        budget["max_surge"] = max_surge
+        if isinstance(budget, dict):  # else validation says what has to stand there
+            budget["max_surge"] = max_surge
     if mode is not None:
         layer["mode"] = mode
     return layer

@@ -10,6 +10,7 @@ import yaml
 _FLOAT = "tag:yaml.org,2002:float"
 _INT = "tag:yaml.org,2002:int"
 _MERGE = "tag:yaml.org,2002:merge"
+_TIMESTAMP = "tag:yaml.org,2002:timestamp"
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,8 +40,14 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | str:
     return written if ":" in written else int(loader.construct_yaml_int(node))
 
 
+def _text(_loader: yaml.SafeLoader, node: yaml.ScalarNode) -> str:
+    """A date as it stands there: PyYAML fails at one that does not exist, and validation names its place."""
+    return str(node.value)
+
+
 _Loader.add_constructor(_FLOAT, _number)
 _Loader.add_constructor(_INT, _integer)
+_Loader.add_constructor(_TIMESTAMP, _text)
 
 
 def read(text: str) -> Any:

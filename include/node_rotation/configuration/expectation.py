@@ -26,6 +26,7 @@ _NEEDED = {
     "date": "a date",
     "datetime": "a date",
 }
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _BOUNDS = {
     "greater_than_equal": ("too little", "at least", "ge"),
     "greater_than": ("too little", "more than", "gt"),
@@ -72,7 +73,9 @@ def _advice(problem: Mapping[str, Any]) -> str:
     kind, given = problem["type"], problem.get("input")
     if kind == "string_type" and not isinstance(given, Mapping | list | tuple):
         return ": put it in quotes"
-    return ": write year-month-day" if kind.startswith("date") else ""
+    if not kind.startswith("date"):
+        return ""
+    return ": there is no such day" if _DAY.fullmatch(str(given)) else ": write year-month-day"
 
 
 def _bound(problem: Mapping[str, Any]) -> str:

@@ -111,6 +111,20 @@ def test_a_cluster_that_is_misspelt(cli: Cli, cluster: str, said: str) -> None:
     assert said in cli("plan", cluster).err
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--set", "image=null"], "image: is empty, and has to be settings, as key: value"),
+        (["--set", "budget=3", "--max-surge", "2"], "budget: 3 is not settings, as key: value"),
+        (["--set", "blackouts=[{from: 2026-11-31, to: 2026-12-01}]"], "blackouts: is for the fleet file"),
+    ],
+)
+def test_a_value_that_can_not_be_is_named_with_its_setting(cli: Cli, name: str, typed: list[str], said: str) -> None:
+    ran = cli("plan", name, *typed)
+    assert ran.code == 1
+    assert ran.err.startswith(f"node-rotation: run parameters: {said}")
+
+
 def test_an_environment_is_no_cluster(cli: Cli, fleet_file: Path) -> None:
     fleet_file.write_text(fleet_file.read_text().replace("name: dev\n", "name: one\n", 1))
     ran = cli("plan", "dev")

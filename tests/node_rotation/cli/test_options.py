@@ -48,3 +48,8 @@ def test_set_refuses_values_that_are_not_yaml() -> None:
 
 def test_a_flag_goes_over_a_value_that_was_set_below_it() -> None:
     assert overrides(sets=["budget.max_surge=1"], max_surge="3") == {"budget": {"max_surge": "3"}}
+
+
+@pytest.mark.parametrize(("value", "read"), [("3", 3), ("null", None), ("[1]", [1])])
+def test_a_flag_below_what_is_no_settings_at_all_leaves_that_to_be_complained_of(value: str, read: object) -> None:
+    assert overrides(sets=[f"budget={value}"], max_surge="2") == {"budget": read}
