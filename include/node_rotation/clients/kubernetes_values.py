@@ -8,7 +8,7 @@ from typing import Any
 
 from node_rotation.names import REPLICAS, ROLLED_FOR
 from node_rotation.workloads.volume import Volume
-from node_rotation.world.kubernetes import Budget, Lease, Node, Owner, Pod, Taint, Workload
+from node_rotation.world.kubernetes import Budget, Lease, Node, Owner, Pod, Taint, Toleration, Workload
 
 Json = Mapping[str, Any]
 MIRROR = "kubernetes.io/config.mirror"
@@ -86,6 +86,7 @@ def pod(found: Json) -> Pod:
         priority=spec.get("priority") or 0,
         tolerates_everything=any(_tolerates_everything(t) for t in spec.get("tolerations") or ()),
         started_at=epoch(status["startTime"]) if status.get("startTime") else None,
+        tolerations=tuple(_toleration(t) for t in spec.get("tolerations") or () if t.get("tolerationSeconds") is None),
     )
 
 
@@ -210,6 +211,10 @@ def _owner(meta: Json) -> Owner | None:
         if reference.get("controller"):
             return Owner(reference["kind"], reference["name"], reference.get("uid", ""))
     return None
+
+
+def _toleration(found: Json) -> Toleration:
+    return (found.get("key") or "", found.get("operator") or "", found.get("value") or "", found.get("effect") or "")
 
 
 def _tolerates_everything(toleration: Json) -> bool:

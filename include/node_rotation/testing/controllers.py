@@ -222,6 +222,7 @@ class Controllers:
             finalizers=seed.finalizers,
             priority=_PRIORITY.get(seed.priority_class or "", 0),
             tolerates_everything=seed.tolerate_everything,
+            tolerations=(("", "Exists", "", ""),) if seed.tolerate_everything else (),
             started_at=self.objects.clock.now() if node else None,
         )
         self.objects.put_pod(workload, pod, "made")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 Taint = tuple[str, str, str]
 """key, value, effect"""
+Toleration = tuple[str, str, str, str]
+"""key, operator, value, effect"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Owner:
 class Pod:
     """A pod; ``terminating_since`` is None unless it has a deletion timestamp, ``started_at`` until a kubelet has it.
 
-    Both are epoch seconds.
+    Both are epoch seconds. ``tolerations`` are those for good, not for some seconds.
     """
 
     namespace: str
@@ -72,11 +74,20 @@ class Pod:
     priority: int = 0
     tolerates_everything: bool = False
     started_at: float | None = None
+    tolerations: tuple[Toleration, ...] = ()
 
     @property
     def key(self) -> str:
         """``namespace/name``, as log lines and errors say it."""
         return f"{self.namespace}/{self.name}"
+
+    def tolerates(self, taint: Taint) -> bool:
+        """Whether a node's taint does not keep it away: as Kubernetes matches it with the pod's tolerations."""
+        key, value, effect = taint
+        return any(
+            own_key in ("", key) and own_effect in ("", effect) and (operator == "Exists" or own_value == value)
+            for own_key, operator, own_value, own_effect in self.tolerations
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,17 @@ def test_a_node_that_is_not_ready_says_why_in_a_word_and_in_a_text(said, reason,
     assert (found.ready_reason, found.why_not_ready) == (reason, text)
 
 
+def test_a_pod_says_what_it_tolerates_for_good():
+    tolerations = [
+        {"key": "dedicated", "value": "infra", "effect": "NoSchedule"},
+        {"operator": "Exists"},
+        {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+    ]
+    meta = {"namespace": "shop", "name": "queue-0", "uid": "u"}
+    found = values.pod({"metadata": meta, "spec": {"tolerations": tolerations}})
+    assert found.tolerations == (("dedicated", "", "infra", "NoSchedule"), ("", "Exists", "", ""))
+
+
 def test_a_paused_deployment_says_what_it_had():
     found = deployment()
     assert values.workload("Deployment", found).before_pause == ""

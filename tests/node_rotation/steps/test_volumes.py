@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.node_rotation.crashes import after, run_for
 
 from node_rotation import engine
@@ -11,17 +12,26 @@ from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 
 
-def stateful(zones: str = "abc", detach_s: float = 1.0, machines: int = 3, **workload: Any) -> MemoryWorld:
-    """A StatefulSet with a volume for each pod, one pod per zone."""
+def stateful(
+    zones: str = "abc", detach_s: float = 1.0, machines: int = 3, *, dedicated: bool = False, **workload: Any
+) -> MemoryWorld:
+    """A StatefulSet with a volume for each pod, one pod per zone.
+
+    :param dedicated: each zone also has a node whose taint keeps the pods away.
+    """
     images = (
         seeds.Image("base-old", created="2026-11-01T06:00:00Z"),
         seeds.Image("base-new", created="2026-11-08T06:00:00Z"),
     )
     group = seeds.Group("workers", image="base-old", next_image="base-new", desired=machines, max=9, zones=tuple(zones))
+    infra = seeds.Group(
+        "infra", image="base-old", desired=machines, zones=group.zones, taints=("only=infra:NoSchedule",)
+    )
     said = {"kind": "StatefulSet", "replicas": machines, "spread": "zone", "volume": True, **workload}
     queue = seeds.Workload("queue", budget=seeds.DisruptionBudget(max_unavailable=1), **said)
     timing = seeds.Timing(volume_detach=detach_s)
-    return MemoryWorld.of(groups=(group,), images=images, workloads=(queue,), timing=timing)
+    groups = (group, infra) if dedicated else (group,)
+    return MemoryWorld.of(groups=groups, images=images, workloads=(queue,), timing=timing)
 
 
 def rotated(world: MemoryWorld, **policy: Any) -> tuple[engine.Result, list[str]]:
@@ -71,8 +81,9 @@ def test_pods_with_zonal_volumes_move_within_their_zones() -> None:
     assert not world.monitor.violations
 
 
-def test_a_replacement_in_another_zone_is_not_enough_and_what_lacks_is_named() -> None:
-    world = stateful(zones="ab", machines=2)
+@pytest.mark.parametrize("dedicated", [False, True])
+def test_a_replacement_in_another_zone_is_not_enough_and_what_lacks_is_named(dedicated: bool) -> None:
+    world = stateful(zones="ab", machines=2, dedicated=dedicated)
     run = run_for(world)
     lonely = {str(v.zones[0]) for v in world.cluster.volumes()}
     assert {zone for zone in lonely if any(f"needs another Ready node in zone {zone}" in n for n in run.plan.notes)}
