@@ -94,8 +94,8 @@ class Result:
 
     @property
     def ok(self) -> bool:
-        """True if every batch passed and nothing is left behind."""
-        undone = self.failed or self.skipped or self.postponed or self.blocked
+        """True if every batch passed and nothing is left behind; so not if none began, ``not_begun`` says why."""
+        undone = self.failed or self.skipped or self.postponed or self.blocked or self.not_begun
         return not undone and (self.verdict is None or self.verdict.ok)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from datetime import date
 
+import pytest
 from tests.node_rotation.crashes import dies, run_for
 
 from node_rotation import engine
+from node_rotation.engine import Result
 from node_rotation.model import Blocker, Cost
 from node_rotation.report import page, report
 from node_rotation.testing.world import MemoryWorld
@@ -28,6 +30,14 @@ def test_a_good_run() -> None:
     assert "<svg" in shown
     assert "What is not well" not in shown
     assert "http" not in shown
+
+
+@pytest.mark.parametrize("why", ["superseded: a newer image", "rejected by Ada", "nobody approved it in time"])
+def test_a_run_that_replaced_nothing_is_not_ok_and_says_why(why: str) -> None:
+    run = run_for(MemoryWorld.simple(2))
+    value = report(run.plan, Result(0.0, 1.0, not_begun=why))
+    assert (value["ok"], value["not_begun"]) == (False, why)
+    assert f"nothing was touched: {why}" in page(value)
 
 
 def test_a_bad_image_is_named() -> None:

@@ -60,11 +60,11 @@ def of_plan(plan: Plan) -> ExitCode:
 
 
 def of_result(result: Result) -> ExitCode:
-    """What a rotation exits with.
+    """What a rotation exits with; one that was superseded did nothing wrong.
 
     :param result: how it ended.
     """
-    if result.ok:
+    if result.ok or result.not_begun:
         return ExitCode.OK
     if result.blocked or result.failed:
         return ExitCode.BLOCKED

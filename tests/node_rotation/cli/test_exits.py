@@ -58,6 +58,7 @@ def test_drift(found: list[GroupDrift], code: ExitCode) -> None:
     ("result", "code"),
     [
         (Result(0.0, 1.0, passed=("workers/1",), verdict=Verdict()), ExitCode.OK),
+        (Result(0.0, 1.0, not_begun="superseded: run run-2 is newer and does the same"), ExitCode.OK),
         (Result(0.0, 1.0, blocked=LOCKED), ExitCode.BLOCKED),
         (Result(0.0, 1.0, failed=(("workers/1", LOCKED),)), ExitCode.BLOCKED),
         (Result(0.0, 1.0, postponed=LATE, verdict=Verdict(drift=("i-1",))), ExitCode.FOUND),

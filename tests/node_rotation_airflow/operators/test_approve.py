@@ -102,7 +102,8 @@ def test_rejected_or_not_answered_nothing_is_done(
         run.run(VerifyOperator(task_id="verify"))
     page = run.run(ReportOperator(task_id="report"))
 
-    assert json.loads(Path(page).with_suffix(".json").read_text())["not_begun"] == why
+    value = json.loads(Path(page).with_suffix(".json").read_text())
+    assert (value["ok"], value["not_begun"]) == (False, why)
     assert run.world.mutations == []
 
 
