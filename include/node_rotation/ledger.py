@@ -123,7 +123,8 @@ class Claim(Value):
 
     ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``spared`` are those that
     need none, because somebody else made the group smaller meanwhile; ``evicted`` are
-    keys of workloads (``Kind namespace/name``) that had pods on the old machines. ``asked`` is True once AWS has said
+    keys of workloads (``Kind namespace/name``) that had pods on the old machines, ``serving`` says how many Ready ones
+    each. ``asked`` is True once AWS has said
     that nobody protects them from termination. ``leaving_since`` is when they were first taken out of target groups:
     from then on nobody counts on them there. EKS was asked for ``update`` with ``update_token``, which is written down
     before it is asked. ``back`` are the old machines that heal attached again.
@@ -141,6 +142,7 @@ class Claim(Value):
     replacements: Mapping[str, str] = {}
     spared: tuple[str, ...] = ()
     evicted: tuple[str, ...] = ()
+    serving: tuple[int, ...] = ()
     asked: bool = False
     leaving_since: float | None = None
     drain_since: float | None = None
@@ -287,7 +289,7 @@ class Ledger(Value):
             }
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
-            ledger = ledger.with_claim(claim.model_copy(update={**again, "evicted": ()}))
+            ledger = ledger.with_claim(claim.model_copy(update={**again, "evicted": (), "serving": ()}))
         for field, closed in (("intake", self.intake), ("autoscaler", self.autoscaler)):
             if closed is not None:
                 ledger = ledger.model_copy(update={field: closed.model_copy(update={"opening_since": None})})
@@ -311,7 +313,7 @@ def claim_change(batch: str, **fields: object) -> Change:
     :param fields: of ``Claim``.
     """
     if fields.get("state", ClaimState.ADMITTED) is not ClaimState.ADMITTED:
-        fields = {"evicted": (), **fields}
+        fields = {"evicted": (), "serving": (), **fields}
     if "why" in fields:
         fields = {**fields, "why": str(fields["why"])[:REASON_LENGTH]}
 

@@ -13,6 +13,7 @@ from node_rotation.world.snapshot import Snapshot
 
 ROOM = 16_384  # bytes left free: names of runs, what breaks until the run begins, an intake
 WHEN = 1_700_000_000.123456
+MOST_PODS = 9999  # of one workload on the machines of one batch
 
 
 def too_large(
@@ -55,7 +56,7 @@ def size(groups: Sequence[GroupPlan], batches: Sequence[Batch], slots: int, snap
 
 def _in_flight(claim: Claim, evicted: tuple[str, ...]) -> Claim:
     """As large as it gets, which is by what leaves its machines, or by why it failed: then that is forgotten."""
-    emptying = claim.model_copy(update={"evicted": evicted})
+    emptying = claim.model_copy(update={"evicted": evicted, "serving": (MOST_PODS,) * len(evicted)})
     failed = claim.model_copy(update={"why": "w" * REASON_LENGTH})
     return max(emptying, failed, key=lambda c: len(c.model_dump_json(exclude_defaults=True)))
 

@@ -259,5 +259,6 @@ def _claimed(run: Run, batch: Batch, snapshot: Snapshot, ledger: Ledger) -> Ledg
             update_token=taken_up.update_token if taken_up else "",
             update=taken_up.update if taken_up else "",  # if its id was never heard, EKS is asked under the token
             evicted=taken_up.evicted if taken_up else (),
+            serving=taken_up.serving if taken_up else (),
         )
     )

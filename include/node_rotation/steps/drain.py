@@ -21,7 +21,6 @@ from node_rotation.eviction import (
     order,
     read_answer,
 )
-from node_rotation.health import workload_of
 from node_rotation.ledger import Ledger, claim_change
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
@@ -29,6 +28,7 @@ from node_rotation.policy import DrainPolicy, Policy
 from node_rotation.run import Run
 from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span, taken_back
 from node_rotation.steps.step import MARGIN_S
+from node_rotation.steps.taken import counted
 from node_rotation.world.answers import RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
@@ -191,8 +191,8 @@ def _started(place: Scene, ledger: Ledger) -> Ledger:
     if claim is None or claim.drain_since is not None or _pause(place, ledger) > 0:
         return ledger
     pods = [p for node in place.old_nodes() for p in busy_pods(place.snapshot, node)]
-    keys = {key for p in pods if (key := workload_of(p, place.snapshot.workloads)) is not None}
-    claim = claim.model_copy(update={"drain_since": place.now, "evicted": tuple(sorted(keys))})
+    taken = counted(pods, place.snapshot.workloads)
+    claim = claim.model_copy(update={"drain_since": place.now, **taken.fields})
     return sickness.without_recovered(ledger, place.snapshot).with_claim(claim)
 
 

@@ -19,6 +19,7 @@ from node_rotation.steps.prepare import as_it_stands, ensure
 from node_rotation.steps.proof import arrived, in_vain
 from node_rotation.steps.scene import Scene, gone, ledger_of, over, place, span, terminated
 from node_rotation.steps.step import MARGIN_S
+from node_rotation.steps.taken import lacking, missed
 from node_rotation.world.kubernetes import Node
 from node_rotation.world.snapshot import Snapshot
 
@@ -151,13 +152,23 @@ def _checks(seen: Scene) -> tuple[str, ...]:
 
 
 def _own(seen: Scene) -> frozenset[str]:
-    """The workloads this gate answers for: not those that another batch is evicting from right now.
+    """The workloads this gate answers for: not those that lack no more than other batches have evicted since.
 
-    Their pods are on the move because of that batch, whose own gate comes later and answers for them; otherwise no
+    Their pods are on the move because of those batches, whose own gates come later and answer for them; otherwise no
     gate would end while drains overlap. The canary runs alone, so its gate answers for everything.
     """
-    others = (c for c in seen.ledger.claims if c.open and c.batch != seen.claim.batch and c.gate_since is None)
-    return frozenset(seen.claim.evicted) - {key for c in others if c.drain_since is not None for key in c.evicted}
+    others = [c for c in seen.ledger.claims if c.open and c.drain_since is not None and _answers_later(c, seen.claim)]
+    before, own = sickness.before(seen.ledger.sick).unhealthy, frozenset(seen.claim.evicted)
+    shared = own & {key for c in others for key in c.evicted}
+    lacks = {w.key: lacking(w, before.get(w.key)) for w in seen.snapshot.workloads if w.key in shared}
+    return own - {key for key, count in lacks.items() if count <= missed(others, seen.snapshot, key)}
+
+
+def _answers_later(other: Claim, claim: Claim) -> bool:
+    """Whether another batch's gate begins after this one's."""
+    if other.batch == claim.batch or other.gate_since is None:
+        return other.batch != claim.batch
+    return claim.gate_since is not None and (claim.gate_since, claim.batch) < (other.gate_since, other.batch)
 
 
 def _account(seen: Scene, run: Run, batch: Batch) -> Outcome | None:

@@ -18,7 +18,7 @@ from node_rotation.model import Batch, ManagedPlan, StepName
 from node_rotation.outcome import Blocked, Done, Outcome, Waiting
 from node_rotation.run import Run
 from node_rotation.steps.assignment import assign
-from node_rotation.steps.managed_watch import broken, pods_left, workloads
+from node_rotation.steps.managed_watch import broken, pods_left, taken
 from node_rotation.steps.scene import Scene, acting, gone, over, scene, span
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.world.snapshot import Snapshot
@@ -184,7 +184,7 @@ def let_go(run: Run, claim: Claim, why: str, *, image_fault: bool) -> tuple[str,
     lines = (goes_on(claim, running),) if running is not None else ()
     reason = "; ".join(part for part in (why or claim.why, *lines) if part)
     # A cleared batch takes up the update that EKS goes on with, and its gate answers for what that evicted.
-    kept = {"evicted": claim.evicted, "image_fault": image_fault or claim.image_fault}
+    kept = {"evicted": claim.evicted, "serving": claim.serving, "image_fault": image_fault or claim.image_fault}
     fields = {"state": ClaimState.HEALED, "why": reason, **kept}
     lock.change(run, claim_change(claim.batch, **fields))
     return (*lines, f"batch {claim.batch} is healed: no further update is started")
@@ -235,7 +235,7 @@ def _begun(place: Scene, ledger: Ledger) -> Ledger:
     fields = {
         "update_token": hashlib.sha256(said.encode()).hexdigest(),
         "drain_since": place.now,
-        "evicted": workloads(place),
+        **taken(place).fields,
     }
     return sickness.without_recovered(ledger, place.snapshot).with_claim(claim.model_copy(update=fields))
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from node_rotation.eviction import covering, structural
-from node_rotation.health import workload_of
 from node_rotation.managed.nodegroup import EVICTION_S, ManagedGroup, Trouble, remedy, said
 from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.steps.scene import Scene, busy_pods, gone, span
+from node_rotation.steps.taken import Taken, counted
 from node_rotation.world.kubernetes import Budget, Pod
 
 NEW_NODES = ("NodeCreationFailure", "Unknown")
 """EKS' codes behind which an image may be that makes no node."""
 
 
-def workloads(place: Scene) -> tuple[str, ...]:
-    """Keys of the workloads that have pods on the old machines."""
-    keys = (workload_of(pod, place.snapshot.workloads) for pod in _busy(place))
-    return tuple(sorted({key for key in keys if key is not None}))
+def taken(place: Scene) -> Taken:
+    """The workloads that have pods on the old machines."""
+    return counted(_busy(place), place.snapshot.workloads)
 
 
 def pods_left(place: Scene) -> tuple[str, ...]:
