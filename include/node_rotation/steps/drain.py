@@ -29,7 +29,7 @@ from node_rotation.run import Run
 from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span, taken_back
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.taken import counted
-from node_rotation.world.answers import RefusedByBudget, Throttled
+from node_rotation.world.answers import Evicted, EvictionAnswer, RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
 
@@ -104,7 +104,7 @@ def evict_from(
     """Ask for every eviction that may be asked for now.
 
     :param since: when this drain began, epoch seconds.
-    :param batch: whose claim keeps the time of the last eviction, for ``wait_between_evictions``.
+    :param batch: whose claim keeps the time of the last eviction granted, for ``wait_between_evictions``.
     :returns: what the API server stopped it with: it is busy, or it can't evict a pod at all; for :func:`heed`.
     """
     now = run.clock.now()
@@ -124,9 +124,11 @@ def evict_from(
         ledger = lock.require(run).ledger
         if batch is not None and _too_soon(run, ledger, batch, policy):
             return None
-        if stopped := _let_go(run, snapshot, pod, decision):
-            return stopped
-        if batch is not None and policy.wait_between_evictions:
+        answer = _let_go(run, pod, decision)
+        meaning = read_answer(answer, pod, snapshot.budgets)
+        if isinstance(meaning, Block) or (isinstance(answer, Throttled) and isinstance(meaning, WaitFor)):
+            return meaning
+        if batch is not None and policy.wait_between_evictions and isinstance(answer, Evicted):
             lock.change(run, claim_change(batch, last_eviction=run.clock.now()))
     return None
 
@@ -143,27 +145,22 @@ def heed(stopped: WaitFor | Block | None) -> None:
         raise TransientError(stopped.why, stopped.retry_after_s)
 
 
-def _let_go(run: Run, snapshot: Snapshot, pod: Pod, decision: Evict | Force | Roll) -> WaitFor | Block | None:
-    """One pod; what stops the others, if anything does."""
-    if isinstance(decision, Roll):
+def _let_go(run: Run, pod: Pod, decision: Evict | Force | Roll) -> EvictionAnswer:
+    """Have one pod go; what the API server says to that."""
+    answer: EvictionAnswer = Evicted()
+    if isinstance(decision, Evict):
+        answer = run.cluster.evict(pod, decision.grace_s)
+        if not isinstance(answer, Throttled):
+            run.asked[pod.uid] = run.clock.now()
+    else:
         with suppress(GoneError):
-            run.cluster.roll(decision.deployment, pod.uid)
-        run.look.forget()
-        return None
-    if isinstance(decision, Force):
-        with suppress(GoneError):
-            run.cluster.delete_pod(pod, decision.grace_s)
-            run.look.forget()
-        return None
-    answer = run.cluster.evict(pod, decision.grace_s)
-    if not isinstance(answer, Throttled):
-        run.asked[pod.uid] = run.clock.now()
+            if isinstance(decision, Roll):
+                run.cluster.roll(decision.deployment, pod.uid)
+            else:
+                run.cluster.delete_pod(pod, decision.grace_s)
     if not isinstance(answer, RefusedByBudget | Throttled):
         run.look.forget()
-    meaning = read_answer(answer, pod, snapshot.budgets)
-    if isinstance(meaning, Block):
-        return meaning
-    return meaning if isinstance(answer, Throttled) and isinstance(meaning, WaitFor) else None
+    return answer
 
 
 def _too_soon(run: Run, ledger: Ledger, batch: str, policy: DrainPolicy) -> bool:

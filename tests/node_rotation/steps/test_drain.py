@@ -12,7 +12,7 @@ from node_rotation import engine
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
-from node_rotation.world.answers import EvictionAnswer, Misconfigured, Throttled
+from node_rotation.world.answers import Evicted, EvictionAnswer, Misconfigured, Throttled
 from node_rotation.world.kubernetes import Node, Pod
 
 
@@ -188,3 +188,34 @@ def test_an_eviction_that_can_never_be_answered_ends_the_drain_in_the_api_server
     assert len(asked) == 1
     world.clock.wait(60.0)
     assert after(world).clean
+
+
+def test_a_pod_whose_budget_refuses_takes_no_turn_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("zz-app", replicas=6))
+    one_of_three = seeds.DisruptionBudget(max_unavailable=1)
+    world.add_workload(seeds.Workload("aa-db", replicas=3, budget=one_of_three, ready_after=1.0))
+    world.clock.wait(30.0)
+    (*_, broken) = (pod for pod in world.cluster.pods() if pod.name.startswith("aa-db"))
+    world.objects.change_pod(broken.uid, "crash loop", ready=False)
+    world.clock.wait(5.0)
+    granted = evictions(world, monkeypatch)
+    result, _ = heard(world, drain={"timeout": "2m", "wait_between_evictions": "5s"})
+    assert result.ok, result
+    assert [name.startswith("zz-app") for name, _ in granted].count(True) == 6
+    assert all(later - at >= 5.0 for (_, at), (_, later) in itertools.pairwise(granted))
+
+
+def evictions(world: MemoryWorld, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+    """The pods whose eviction is granted from now on, and when."""
+    granted: list[tuple[str, float]] = []
+    evict = world.cluster.evict
+
+    def noted(pod: Pod, grace_s: float | None = None) -> EvictionAnswer:
+        answer = evict(pod, grace_s)
+        if isinstance(answer, Evicted):
+            granted.append((pod.name, world.clock.now()))
+        return answer
+
+    monkeypatch.setattr(world.cluster, "evict", noted)
+    return granted
