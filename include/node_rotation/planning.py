@@ -11,6 +11,7 @@ from itertools import groupby
 from node_rotation import estimate as estimating
 from node_rotation.blockers import Subject, blockers, notes, passing
 from node_rotation.budget import slots
+from node_rotation.clearance import environments
 from node_rotation.clearance.fitting import several_nights, too_long
 from node_rotation.control_plane import quorum
 from node_rotation.drift import cluster_notes
@@ -98,7 +99,7 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
             *(n for drift in drifts for n in drift.notes),
             *settings.notes,
             *notes(subjects, snapshot),
-            *_begins(settings),
+            *_begins(settings, groups),
             *several_nights(estimate, settings.policy),
             *_apart(batches, sharing),
             *_zonal(subjects, snapshot),
@@ -155,9 +156,9 @@ def _left(plan: Plan, group: GroupPlan, snapshot: Snapshot) -> tuple[DriftedMach
     )
 
 
-def _begins(settings: Settings) -> Iterator[str]:
+def _begins(settings: Settings, groups: Sequence[GroupPlan]) -> Iterator[str]:
     """What the run will wait for before it touches anything."""
-    yield from (f"only once {before.settings.name} has proven the image" for before in settings.before)
+    yield from environments.notes(settings, groups)
     if settings.turn is not None:
         yield from (f"only once {before.settings.name} is done" for before in settings.turn.ahead)
     policy = settings.policy

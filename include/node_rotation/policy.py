@@ -214,7 +214,9 @@ class PromotionPolicy(Value):
         description="names of the node groups that count there, for every group here; none: those whose images come "
         "from the same source or AMI type, or, with templates of their own, that have the same name",
     )
-    empty: Empty = Field(default=Empty.HOLD, description="if no machine there could prove it")
+    empty: Empty = Field(
+        default=Empty.HOLD, description="if an environment there has no group, or a group no machine, to prove it on"
+    )
     clusters: Clusters = Field(
         default=Clusters.TOGETHER,
         description="in_turn: one cluster of the environment at a time, in the fleet file's order, each only once "

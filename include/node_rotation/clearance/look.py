@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from node_rotation import lock
-from node_rotation.clearance import freeze, promotion, turn
+from node_rotation.clearance import environments, freeze, promotion, turn
 from node_rotation.clearance.fitting import waits
 from node_rotation.clearance.lineage import same
 from node_rotation.clearance.stages import Stages, UnreachableError
@@ -145,7 +145,8 @@ def _window(run: Run) -> Iterator[str]:
 def _promotion(run: Run, stages: Stages) -> Iterator[str]:
     policy = run.settings.policy.promotion
     for group in run.plan.groups:
-        if run.settings.before and not stages[group.name] and policy.empty is Empty.HOLD:
-            there = " and ".join(before.settings.name for before in run.settings.before)
-            yield f"{there}: no group takes its image from where group {group.name} does (promotion.empty: hold)"
+        if policy.empty is Empty.HOLD:
+            shown = [stage.cluster for stage in stages[group.name]]
+            for there in environments.without(run.settings.before, shown):
+                yield environments.nobody(there, group.name, policy)
         yield from promotion.waits(group.target.image, stages[group.name], policy, run.clock.now())

@@ -33,13 +33,19 @@ class Machine:
 class Stage:
     """A required group of an environment before, as it is now.
 
-    :param name: as messages call it: ``staging.eu-1 group workers``.
+    :param cluster: ``environment.cluster``.
     :param overtakes: its images come from where ours do, so that a newer one of them will be ours as well.
     """
 
-    name: str
+    cluster: str
+    group: str
     machines: tuple[Machine, ...]
     overtakes: bool = True
+
+    @property
+    def name(self) -> str:
+        """As messages call it: ``staging.eu-1 group workers``."""
+        return f"{self.cluster} group {self.group}"
 
 
 def waits(image: Image, stages: Sequence[Stage], policy: PromotionPolicy, now: float) -> Iterator[str]:

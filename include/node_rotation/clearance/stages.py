@@ -72,7 +72,7 @@ def _required(run: Run, before: Before, ours: Origin, there: Mapping[str, _Shown
     for group in before.named or shown.groups:
         if group in there:
             overtakes = shown.sure and group in shown.groups
-            yield Stage(f"{name} group {group}", there[group].machines, overtakes)
+            yield Stage(name, group, there[group].machines, overtakes)
 
 
 def _with_groups(run: Run, settings: Settings) -> Settings:

@@ -30,14 +30,22 @@ NAMED = {"owner": "self", "name": "base-*"}
 
 
 class Land:
-    """Two environments, each a world of its own.
+    """Environments, each a world of its own.
 
     :param kops: those whose groups are found by kops' tags.
+    :param images: where those take their images from that have a source of their own.
     """
 
-    def __init__(self, *, kops: tuple[str, ...] = (), **promotion: Any) -> None:
+    def __init__(
+        self,
+        names: tuple[str, ...] = ("dev", "prod"),
+        *,
+        kops: tuple[str, ...] = (),
+        images: Mapping[str, Any] | None = None,
+        **promotion: Any,
+    ) -> None:
         simple = MemoryWorld.simple(2, max_unavailable=4).seed  # both machines may go at once
-        self.kops = kops
+        self.kops, self.images = kops, images or {}
         self.worlds = {
             f"{name}.{name}": MemoryWorld(
                 replace(
@@ -47,16 +55,14 @@ class Land:
                     groups=tuple(replace(g, tags=kops_tags(name, g.name)) for g in simple.groups),
                 )
             )
-            for name in ("dev", "prod")
+            for name in names
         }
-        self.dev, self.prod = self.worlds.values()
+        self.dev, self.prod = self.worlds["dev.dev"], self.worlds["prod.prod"]
         said = {"promotion": {"after": "previous", "soak": "1h", **promotion}, "image": NAMED, **FAST}
-        self.fleet = Fleet.model_validate(
-            {"defaults": said, "environments": [self._environment(n) for n in ("dev", "prod")]}
-        )
+        self.fleet = Fleet.model_validate({"defaults": said, "environments": [self._environment(n) for n in names]})
 
     def _environment(self, name: str) -> dict[str, Any]:
-        policy = {"image_step": "launch_template"}
+        policy = {"image_step": "launch_template", "image": self.images.get(name, {})}
         groups: dict[str, Any] = {"groups": [{"name": "workers", "asg": f"{name}-workers", "policy": policy}]}
         if name in self.kops:
             groups = {"kops": {"cluster": name}, "policy": policy}
@@ -338,9 +344,31 @@ def test_an_environment_before_that_went_on_supersedes() -> None:
 
 
 def test_a_family_that_nobody_has_before_holds_unless_allowed() -> None:
-    held = Land(groups=["gpu"])
+    elsewhere = {"dev": {"ssm": "/images/base/current"}}
+    held = Land(images=elsewhere)
     assert "no group takes its image from where group workers does" in why(clearance.look(held.run("prod")))
-    allowed = Land(groups=["gpu"], empty="allow")
+    allowed = Land(images=elsewhere, empty="allow")
+    assert isinstance(clearance.look(allowed.run("prod")), Done)
+
+
+def test_each_environment_before_has_to_have_a_group_that_shows_the_image_unless_none_is_needed() -> None:
+    """Staging takes its images from elsewhere: what dev has proven is not proven there."""
+    elsewhere = {"staging": {"ssm": "/images/base/current"}}
+    names = ("dev", "staging", "prod")
+    nobody = "staging.staging: no group takes its image from where group workers does (promotion.empty: hold)"
+    held = Land(names, images=elsewhere, after=["dev", "staging"])
+    assert engine.rotate(held.run("dev", skip_promotion="it is the first")).ok
+    prod = held.run("prod")
+    held.prod.clock.wait(7200.0)
+
+    assert why(clearance.look(prod)) == nobody
+    assert "only once dev.dev has proven the image" in prod.plan.notes
+    assert "only once staging.staging has proven the image" not in prod.plan.notes
+    assert nobody in prod.plan.notes
+
+    allowed = Land(names, images=elsewhere, after=["dev", "staging"], empty="allow")
+    assert engine.rotate(allowed.run("dev", skip_promotion="it is the first")).ok
+    allowed.prod.clock.wait(7200.0)
     assert isinstance(clearance.look(allowed.run("prod")), Done)
 
 

@@ -20,7 +20,7 @@ DAY = PromotionPolicy.model_validate({"after": "previous", "soak": "24h"})
 
 
 def stage(*machines: Machine) -> Stage:
-    return Stage("staging.eu-1 group workers", machines)
+    return Stage("staging.eu-1", "workers", machines)
 
 
 def machine(name: str, runs: Image | None = NEW, hours: float = 30.0, *, ready: bool = True) -> Machine:
@@ -72,7 +72,7 @@ def test_who_goes_back_is_told_how_not_to_wait_for_those_who_have_not():
     assert reason.endswith(
         "i-1 for one; a newer image runs there: a run with skip_promotion=REASON does not wait for it to go back"
     )
-    (other,) = waits(OLD, [Stage("staging.eu-1 group batch", (machine("i-1"),), overtakes=False)], DAY, NOW)
+    (other,) = waits(OLD, [Stage("staging.eu-1", "batch", (machine("i-1"),), overtakes=False)], DAY, NOW)
     assert other.endswith("i-1 for one")
 
 
@@ -87,7 +87,7 @@ def test_a_copy_in_another_region_is_the_same_image_and_a_namesake_of_another_ow
 
 def test_a_newer_image_of_a_group_that_is_only_the_one_left_overtakes_nobody():
     """What a group launches from a template of its own may be another build altogether."""
-    perhaps = Stage("staging.eu-1 group nodes", (machine("i", image("ami-gpu", 0.5)),), overtakes=False)
+    perhaps = Stage("staging.eu-1", "nodes", (machine("i", image("ami-gpu", 0.5)),), overtakes=False)
     assert overtaken(NEW, [perhaps]) == ""
     assert "1 of 1 machines do not run ami-new" in why(perhaps)[0]
 
