@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from node_rotation import eviction
@@ -56,13 +56,12 @@ class Subject:
         return f"group {self.plan.name}"
 
 
-def blockers(subjects: Sequence[Subject], drifts: Sequence[GroupDrift], snapshot: Snapshot) -> tuple[Blocker, ...]:
-    """Why the plan can't be carried out as it stands: drift's own reasons, groups, machines, pods.
+def blockers(subjects: Sequence[Subject], snapshot: Snapshot) -> tuple[Blocker, ...]:
+    """Why the plan can't be carried out as it stands, drift's own reasons apart: groups, machines, pods.
 
     :param subjects: the plan's groups.
-    :param drifts: every group's drift, also of groups that are not rotated.
     """
-    found = list(merged(blocker for drift in drifts for blocker in drift.blockers))
+    found: list[Blocker] = []
     for subject in subjects:
         found.extend(_group(subject, snapshot))
         found.extend(_machines(subject, snapshot))
@@ -84,6 +83,38 @@ def passing(subjects: Sequence[Subject], snapshot: Snapshot) -> Iterator[Blocker
         yield from _checks(subject, snapshot) if subject.drifted else ()
         if subject.plan.managed is not None:
             yield from managed_planning.passing(subject.plan, snapshot.managed[subject.plan.asg])
+
+
+def reasons(drifts: Iterable[GroupDrift]) -> Mapping[str, Sequence[Blocker]]:
+    """Node group → drift's own reasons why its image can't be rolled out."""
+    return {drift.group: drift.blockers for drift in drifts}
+
+
+def in_the_way(found: Mapping[str, Iterable[Blocker]], rotated: Collection[str]) -> tuple[Blocker, ...]:
+    """Of drift's own reasons those that block a plan, one per cause: all but those of groups that it leaves out.
+
+    :param found: as :func:`reasons` has it.
+    :param rotated: names of the groups that have something to do; where none has, nothing is left out.
+    """
+    pairs = ((group, blocker) for group, blockers in found.items() for blocker in blockers)
+    return tuple(merged(blocker for group, blocker in pairs if not _leaves_out(group, blocker, rotated)))
+
+
+def left_out(found: Mapping[str, Iterable[Blocker]], rotated: Collection[str]) -> tuple[str, ...]:
+    """The others, as notes: an image that soaks or is frozen keeps no other group from its rotation.
+
+    :param found: as :func:`in_the_way` takes it, and ``rotated``.
+    """
+    return tuple(
+        f"group {group} is left out: {blocker.reason}"
+        for group, blockers in found.items()
+        for blocker in blockers
+        if _leaves_out(group, blocker, rotated)
+    )
+
+
+def _leaves_out(group: str, blocker: Blocker, rotated: Collection[str]) -> bool:
+    return blocker.held_back and bool(rotated) and group not in rotated
 
 
 def merged(found: Iterable[Blocker]) -> Iterator[Blocker]:

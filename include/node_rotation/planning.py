@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
 from node_rotation import estimate as estimating
-from node_rotation.blockers import Subject, blockers, notes, passing
+from node_rotation.blockers import Subject, blockers, in_the_way, left_out, notes, passing, reasons
 from node_rotation.budget import slots
 from node_rotation.clearance import environments
 from node_rotation.clearance.fitting import several_nights, too_long
@@ -58,21 +58,29 @@ def empty_plan(what: str, settings: Settings, now: float) -> Plan:
     )
 
 
-def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapshot, now: float) -> Plan:
+def make_plan(
+    settings: Settings,
+    drifts: Sequence[GroupDrift],
+    snapshot: Snapshot,
+    now: float,
+    planned: Collection[str] = (),
+) -> Plan:
     """Make the plan for one cluster; a pure function of its arguments.
 
     Control plane first, then workers by priority and in fleet order. Within a group unhealthy machines, then empty
     ones, then those that a tight budget makes go in turn, then the oldest; zones in turn. The first batch is a canary
     of one machine, unless the policy of its group says no. A managed group is one batch; such groups come after the
-    others, the smallest first.
+    others, the smallest first. A group whose image is held back is left out, as long as another is rotated.
 
     :param settings: the cluster with its merged policies; groups that a run left out have no drift here.
     :param drifts: what the drift check found, one per group.
     :param snapshot: the same observation.
     :param now: epoch seconds.
+    :param planned: names of groups that are not left out: what holds their image back blocks.
     """
     subjects = _subjects(settings, drifts, snapshot)
     groups = tuple(subject.plan for subject in subjects)
+    found, rotated = reasons(drifts), frozenset((*planned, *(group.name for group in groups)))
     total_slots = cluster_slots(settings, groups)
     sharing = Sharing(snapshot)
     batches = _batches(subjects, total_slots, sharing, snapshot)
@@ -90,12 +98,14 @@ def make_plan(settings: Settings, drifts: Sequence[GroupDrift], snapshot: Snapsh
         cluster_machines=snapshot.machines,
         estimate=priced(estimate, settings.prices, _hours(batches, played.extra_h, snapshot)),
         blockers=(
-            *blockers(subjects, drifts, snapshot),
+            *in_the_way(found, rotated),
+            *blockers(subjects, snapshot),
             *quorum.blockers(settings, groups, snapshot),
             *too_long(batches, groups, settings.groups),
             *too_large(groups, batches, total_slots, snapshot),
         ),
         notes=(
+            *left_out(found, rotated),
             *(n for drift in drifts for n in drift.notes),
             *settings.notes,
             *notes(subjects, snapshot),
@@ -132,7 +142,7 @@ def blocked_since(plan: Plan, settings: Settings, snapshot: Snapshot) -> Since:
     found = [Subject(g, settings.groups[g.name], snapshot.groups[g.asg], _left(plan, g, snapshot)) for g in there]
     subjects = [subject for subject in found if subject.drifted]
     groups = [subject.plan for subject in subjects]
-    every = (*blockers(subjects, (), snapshot), *quorum.blockers(settings, groups, snapshot))
+    every = (*blockers(subjects, snapshot), *quorum.blockers(settings, groups, snapshot))
     passes = (*passing(found, snapshot), *quorum.passing(settings, groups, snapshot))
     return Since(tuple(blocker for blocker in every if blocker not in passes), passes)
 

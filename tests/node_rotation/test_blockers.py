@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.node_rotation.builders import Machine, budget, plan, pod, settings, world
+from tests.node_rotation.builders import Machine, budget, drifts, plan, pod, settings, world
 
 from node_rotation.model import Blocker, Plan
+from node_rotation.planning import make_plan
 from node_rotation.world.aws import Hook, Target, TemplateSpec
 
 WEB = "arn:aws:elasticloadbalancing:eu-central-1:1:targetgroup/web/0123456789abcdef"
@@ -201,3 +202,43 @@ def test_what_replaces_machines_by_itself_is_noted():
     made = plan(settings(), world(ONE, max_lifetime_s=604800, capacity_rebalance=True))
     assert any("MaxInstanceLifetime" in note for note in made.notes)
     assert any("CapacityRebalance" in note for note in made.notes)
+
+
+TWO = {"dev-workers": [Machine("i-1")], "dev-gpu": [Machine("i-2")]}
+SOAKS = Blocker(reason="image ami-gpu soaks", objects=("image ami-gpu",), remedy="wait", held_back=True)
+MISSING = Blocker(reason="there is no parameter /x", objects=("ssm /x",), remedy="create it")
+
+
+def beside(*found: Blocker, workers_drifted: bool = True) -> Plan:
+    """A plan of ``workers``, while no image is found for ``gpu``."""
+    told, snapshot = settings([{"name": "workers"}, {"name": "gpu"}]), world(TWO)
+    workers, gpu = drifts(told, snapshot)
+    if not workers_drifted:
+        workers = workers.model_copy(update={"drifted": ()})
+    gpu = gpu.model_copy(update={"target": None, "drifted": (), "blockers": found})
+    return make_plan(told, [workers, gpu], snapshot, 1.8e9)
+
+
+def test_a_group_whose_image_is_held_back_is_left_out_and_keeps_no_other_from_its_rotation():
+    made = beside(SOAKS)
+    assert ([batch.name for batch in made.batches], made.blockers) == (["workers/1"], ())
+    assert "group gpu is left out: image ami-gpu soaks" in made.notes
+
+
+def test_where_nothing_else_is_to_be_rotated_it_is_the_answer():
+    made = beside(SOAKS, workers_drifted=False)
+    assert (made.batches, made.blockers) == ((), (SOAKS,))
+    assert not any("left out" in note for note in made.notes)
+
+
+def test_what_is_broken_in_a_group_blocks_the_others_as_well():
+    made = beside(SOAKS, MISSING)
+    assert made.blockers == (MISSING,)
+    assert "group gpu is left out: image ami-gpu soaks" in made.notes
+
+
+def test_a_group_that_the_plan_has_batches_of_keeps_what_holds_it_back():
+    told, snapshot = settings([{"name": "workers"}, {"name": "gpu"}]), world(TWO)
+    workers, gpu = drifts(told, snapshot)
+    made = make_plan(told, [workers, gpu.model_copy(update={"blockers": (SOAKS,)})], snapshot, 1.8e9)
+    assert ([batch.group for batch in made.batches], made.blockers) == (["workers", "gpu"], (SOAKS,))

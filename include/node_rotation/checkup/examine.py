@@ -197,7 +197,7 @@ class _Examination:
             drift = self._tried(Check.DISCOVERY, f"group {group}", ask)
             if drift is not None:
                 drifts.append(doctor.all_drifted(drift, snapshot, settings.groups[group], now))
-        plan = make_plan(settings, drifts, snapshot, now)
+        plan = make_plan(settings, drifts, snapshot, now, planned=tuple(groups))
         self.found += doctor.obstacles(self.name, plan)
         found = {group.name: self._subnets(group) for group in plan.groups}
         self.found += doctor.subnets(self.name, found, plan.groups, plan.slots)

@@ -52,7 +52,7 @@ def drift(
         for name, (drifts, notes) in found.items():
             render.show_drift(render.console(), name, drifts, notes)
         _show_errors(failed)
-    return ExitCode.ERROR if failed else exits.of_drift(d for drifts, _ in found.values() for d in drifts)
+    return ExitCode.ERROR if failed else exits.of_drift(drifts for drifts, _ in found.values())
 
 
 def _each(names: Sequence[str], ask: Callable[[str], Answer]) -> tuple[dict[str, Answer], dict[str, RotationError]]:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
+from node_rotation.blockers import in_the_way, reasons
 from node_rotation.cli.failures import TRY_AGAIN
 from node_rotation.cli.interrupted import MidwayError
 from node_rotation.engine import Result
@@ -38,15 +39,15 @@ class ExitCode(IntEnum):
     TERMINATED = 143, "as 130, by SIGTERM: a job was cancelled, a pod or a service stopped"
 
 
-def of_drift(drifts: Iterable[GroupDrift]) -> ExitCode:
+def of_drift(clusters: Iterable[Sequence[GroupDrift]]) -> ExitCode:
     """What a drift check's findings exit with.
 
-    :param drifts: the findings of every group that was looked at.
+    :param clusters: of each cluster that was looked at the findings of its groups.
     """
-    found = tuple(drifts)
-    if any(drift.blockers for drift in found):
+    found = [(drifts, {drift.group for drift in drifts if drift.drifted}) for drifts in clusters]
+    if any(in_the_way(reasons(drifts), drifted) for drifts, drifted in found):
         return ExitCode.BLOCKED
-    return ExitCode.FOUND if any(drift.drifted for drift in found) else ExitCode.OK
+    return ExitCode.FOUND if any(drifted for _, drifted in found) else ExitCode.OK
 
 
 def of_plan(plan: Plan) -> ExitCode:

@@ -115,7 +115,7 @@ def accept(plan: Plan, settings: Settings, drifts: Sequence[GroupDrift], snapsho
             )
         )
     drifted = frozenset(m.instance_id for drift in drifts for m in drift.drifted)
-    fresh = make_plan(settings, drifts, snapshot, snapshot.taken_at)
+    fresh = make_plan(settings, drifts, snapshot, snapshot.taken_at, planned=[group.name for group in plan.groups])
     # Counted anew: what the share of machines is that needs approval, a file that anybody can edit must not say.
     counted = {"cluster_machines": fresh.cluster_machines, "blockers": fresh.blockers}
     return plan.model_copy(update={"batches": tuple(_left(plan.batches, drifted)), **counted})

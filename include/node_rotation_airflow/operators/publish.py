@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -40,13 +40,14 @@ class PublishDriftOperator(RotationOperator):
         :raises AirflowSkipException: if nothing drifted, or the image is only held back.
         :raises BlockedError: if somebody has to do something first.
         """
-        from node_rotation.blockers import merged
+        from node_rotation.blockers import in_the_way, left_out
         from node_rotation_airflow.params import PIN
         from node_rotation_airflow.partitions import split
 
         partition = split(context["dag_run"].partition_key or "", datetime.now(UTC))
         drifted: Mapping[str, int] = {d["group"]: len(d["drifted"]) for d in self.drifts if d["drifted"]}
-        blockers = tuple(merged(blocker for drift in self.drifts for blocker in _blockers(drift)))
+        found = {drift["group"]: _blockers(drift) for drift in self.drifts}
+        blockers, passed_over = in_the_way(found, drifted), left_out(found, drifted)
         if not drifted:
             _refuse(partition.cluster, blockers)
         extra: dict[str, Any] = {
@@ -57,19 +58,23 @@ class PublishDriftOperator(RotationOperator):
         }
         if blockers:
             extra["blocked"] = [blocker.reason for blocker in blockers]
+        if passed_over:
+            extra["left_out"] = list(passed_over)
         if context["params"].get(PIN):
             extra[PIN] = True
         context["outlet_events"][DRIFT].extra = extra
         self.log.info("drift in %s: %s", partition.cluster, drifted)
+        for note in passed_over:
+            self.log.warning("%s", note)
         for blocker in blockers:
             self.log.warning("its plan will be refused: %s", _together(partition.cluster, (blocker,)))
         return extra
 
 
-def _blockers(drift: Mapping[str, Any]) -> Iterable[Blocker]:
+def _blockers(drift: Mapping[str, Any]) -> tuple[Blocker, ...]:
     from node_rotation.model import Blocker
 
-    return (Blocker.model_validate(blocker) for blocker in drift.get("blockers") or ())
+    return tuple(Blocker.model_validate(blocker) for blocker in drift.get("blockers") or ())
 
 
 def _refuse(cluster: str, blockers: Sequence[Blocker]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from tests.node_rotation.eks_world import OLD, nodegroup
 from tests.node_rotation.eks_world import world as managed_world
+from tests.node_rotation.soaking import soaking, told
 
 from node_rotation.checkup.doctor import Check, Finding, Severity
 from node_rotation.checkup.examine import Patient, examine
@@ -287,6 +288,13 @@ def test_while_an_image_soaks_the_group_is_examined_all_the_same_and_the_soak_is
     assert (soaks.check, soaks.severity, "soaks until" in soaks.what) == (Check.ROTATION, Severity.WARNING, True)
     assert (pdb.check, pdb.severity) == (Check.DISRUPTION_BUDGETS, Severity.BLOCKING)
     assert (addresses.check, addresses.severity) == (Check.SUBNETS, Severity.BLOCKING)
+
+
+@pytest.mark.parametrize("gpus", [1, 0])
+def test_beside_groups_that_can_be_rotated_the_soak_of_another_stays_a_warning_be_it_empty(gpus: int) -> None:
+    world = soaking(gpus=gpus)
+    soaks = only(findings(world, settings=told(world, image_step="launch_template")))
+    assert (soaks.check, soaks.severity, "group gpu" in soaks.object) == (Check.ROTATION, Severity.WARNING, True)
 
 
 def test_a_group_that_no_image_is_found_for_is_examined_all_the_same_and_that_blocks() -> None:

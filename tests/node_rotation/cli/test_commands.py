@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.node_rotation.cli.conftest import Cli
 from tests.node_rotation.crashes import dies, dies_at_the_last, run_for
+from tests.node_rotation.soaking import LEFT_OUT, SOURCES, soaking
 from tests.node_rotation.steps.test_image_run import WAYS
 from tests.node_rotation.test_intake import HTTP
 
@@ -457,3 +458,44 @@ def test_a_sweep_goes_on_after_a_cluster_that_is_away(cli: Cli, unreachable: str
     ran = cli("sweep")
     assert (ran.code, ran.err) == (1, f"{unreachable}: the API server can't be reached\n")
     assert "nothing to sweep" in ran.out
+
+
+class TestWhileTheImageOfOneGroupSoaks:
+    @pytest.fixture
+    def workers(self) -> str:
+        """The image that group ``workers`` runs."""
+        return "base-old"
+
+    @pytest.fixture
+    def world(self, workers: str) -> MemoryWorld:
+        return soaking(workers)
+
+    @pytest.fixture(autouse=True)
+    def _fleet(self, fleet_file: Path) -> None:
+        document = yaml.safe_load(fleet_file.read_text())
+        (cluster,) = document["environments"][0]["clusters"]
+        cluster["groups"] = [
+            {"name": n, "asg": f"dev-{n}", "policy": {"image": source}} for n, source in SOURCES.items()
+        ]
+        fleet_file.write_text(yaml.safe_dump(document))
+
+    def test_the_others_are_planned_and_it_is_said(self, cli: Cli, name: str) -> None:
+        assert cli("drift").code == 2
+        ran = cli("plan", name)
+        assert (ran.code, f"note: {LEFT_OUT}" in ran.out, "blocked" in ran.out) == (2, True, False)
+
+    def test_the_others_are_rotated(self, cli: Cli, name: str, world: MemoryWorld) -> None:
+        ran = cli("-o", "json", "rotate", name)
+        assert (ran.code, ran.document["passed"]) == (0, ["workers/1", "workers/2"])
+        assert (world.on_image("base-old"), len(world.on_image("gpu-old"))) == ((), 1)
+
+    def test_alone_it_blocks(self, cli: Cli, name: str) -> None:
+        for command in (("drift", name), ("plan", name), ("rotate", name)):
+            ran = cli(*command, "--group", "gpu")
+            assert (ran.code, "soaks until" in ran.out + ran.err) == (3, True)
+
+    @pytest.mark.parametrize("workers", ["base-new"])
+    def test_it_blocks_where_the_others_are_right(self, cli: Cli, name: str) -> None:
+        for command in (("drift",), ("plan", name), ("rotate", name)):
+            ran = cli(*command)
+            assert (ran.code, "soaks until" in ran.out + ran.err) == (3, True)

@@ -19,7 +19,7 @@ LATE = (("workers/2", "the maintenance window is closed"),)
 LOCKED = Blocked("another run holds the cluster", ("lease kube-system/node-rotation",), "Wait for it.")
 
 
-def drift(*, drifted: int = 0, blocked: bool = False) -> GroupDrift:
+def drift(group: str = "workers", *, drifted: int = 0, blocked: bool = False, soaks: bool = False) -> GroupDrift:
     machine = DriftedMachine(
         instance_id="i-1",
         node="n1",
@@ -30,9 +30,15 @@ def drift(*, drifted: int = 0, blocked: bool = False) -> GroupDrift:
         pods=0,
         reasons=(DriftReason.IMAGE,),
     )
-    blockers = (Blocker(reason="the image is gone"),) if blocked else ()
+    gone = (Blocker(reason="the image is gone"),) if blocked else ()
+    held_back = (Blocker(reason="the image soaks", held_back=True),) if soaks else ()
     return GroupDrift(
-        group="workers", asg="dev-workers", target=None, machines=3, drifted=(machine,) * drifted, blockers=blockers
+        group=group,
+        asg=f"dev-{group}",
+        target=None,
+        machines=3,
+        drifted=(machine,) * drifted,
+        blockers=(*gone, *held_back),
     )
 
 
@@ -44,13 +50,17 @@ def test_the_documented_table_is_what_the_code_says() -> None:
 @pytest.mark.parametrize(
     ("found", "code"),
     [
-        ([], ExitCode.OK),
-        ([drift()], ExitCode.OK),
-        ([drift(), drift(drifted=1)], ExitCode.FOUND),
-        ([drift(drifted=1), drift(blocked=True)], ExitCode.BLOCKED),
+        ([[]], ExitCode.OK),
+        ([[drift()]], ExitCode.OK),
+        ([[drift("batch"), drift(drifted=1)]], ExitCode.FOUND),
+        ([[drift(drifted=1), drift("batch", blocked=True)]], ExitCode.BLOCKED),
+        ([[drift(drifted=1), drift("batch", soaks=True)]], ExitCode.FOUND),
+        ([[drift(), drift("batch", soaks=True)]], ExitCode.BLOCKED),
+        ([[drift(drifted=1)], [drift("batch", soaks=True)]], ExitCode.BLOCKED),
     ],
+    ids=["none", "right", "drift", "broken", "left out", "held back", "held back in another cluster"],
 )
-def test_drift(found: list[GroupDrift], code: ExitCode) -> None:
+def test_drift(found: list[list[GroupDrift]], code: ExitCode) -> None:
     assert of_drift(found) is code
 
 

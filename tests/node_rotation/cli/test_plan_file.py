@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.node_rotation import eks_world
+from tests.node_rotation.soaking import soaking, told
 
 from node_rotation.cli.plan_file import accept, groups_of, read
 from node_rotation.cli.session import Session
@@ -204,6 +205,17 @@ def test_an_image_that_was_frozen_since_is_named_with_what_lifts_it(world: Memor
     (blocker,) = accept(plan, world.settings(**POLICY), *now(world)).blockers
     assert f"{image.id} (base-new) is frozen since" in blocker.reason
     assert f"node-rotation unfreeze {image.id} --reason WHY" in blocker.remedy
+
+
+def test_a_group_of_the_plan_whose_image_was_frozen_since_is_not_left_out_of_it() -> None:
+    world = soaking()
+    one = Session(told(world, ripe=True), ("workers", "gpu"), world.cloud, world.cluster, world.clock)
+    plan = one.plan()
+    assert {batch.group for batch in plan.batches} == {"workers", "gpu"}
+    one.freezes().freeze(plan.group("gpu").target.image, "its driver crashes", "cli me")
+    snapshot = one.observe()
+    (blocker,) = accept(plan, one.settings, one.drift(snapshot), snapshot).blockers
+    assert "(gpu-new) is frozen since" in blocker.reason
 
 
 def test_a_plan_for_another_cluster_is_bad_input(world: MemoryWorld) -> None:

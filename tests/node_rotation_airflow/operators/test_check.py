@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from tests.node_rotation.soaking import LEFT_OUT, soaking, told
 
 from node_rotation.clearance import freeze
 from node_rotation.clearance.freeze import Frozen
 from node_rotation.errors import TransientError
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
-from node_rotation_airflow.documents import Request
+from node_rotation_airflow.constants import ROTATION_KEY
+from node_rotation_airflow.documents import Request, Rotation
 from node_rotation_airflow.operators.admit import AdmitOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
@@ -206,6 +208,30 @@ def test_beside_groups_that_drifted_the_reasons_of_the_others_are_in_log_and_eve
     assert said[-1] == f"its plan will be refused: {reason}"
     assert run.outlets[DRIFT].extra["drifted"] == {"workers": 2}
     assert run.outlets[DRIFT].extra["blocked"] == ["there is no parameter /x"]
+
+
+def test_a_group_whose_image_is_held_back_is_left_out_by_announcement_and_plan_alike(
+    airflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = soaking()
+    night = airflow(world)
+    night.outlets = {DRIFT: SimpleNamespace(extra=None)}
+    night.xcoms["request", "request"] = Request(settings=told(world), groups=("workers", "gpu")).dump()
+    drifts = [night.run(DetectOperator(task_id="detect", group=g), n) for n, g in enumerate(("workers", "gpu"))]
+    publish = PublishDriftOperator(task_id="publish", drifts=drifts)
+    said: list[str] = []
+    monkeypatch.setattr(publish.log, "warning", lambda text, *args: said.append(text % args))
+
+    night.run(publish, partition_key=f"{TONIGHT}~dev.dev")
+    batches = night.run(PlanOperator(task_id="plan", drifts=drifts))
+
+    extra = night.outlets[DRIFT].extra
+    (left_out,) = extra["left_out"]
+    assert left_out.startswith(LEFT_OUT)
+    assert (extra["drifted"], extra.get("blocked")) == ({"workers": 2}, None)
+    assert (said[-1], any("refused" in line for line in said)) == (left_out, False)
+    assert [batch["name"] for batch in batches] == ["workers/1", "workers/2"]
+    assert left_out in Rotation.read(night.xcoms["plan", ROTATION_KEY]).plan.notes
 
 
 SWEPT = """
