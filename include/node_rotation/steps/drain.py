@@ -29,6 +29,7 @@ from node_rotation.run import Run
 from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span, taken_back
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.taken import counted
+from node_rotation.workloads.lost import lost
 from node_rotation.world.answers import Evicted, EvictionAnswer, RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
@@ -91,7 +92,8 @@ def standing(snapshot: Snapshot, nodes: tuple[Node, ...], policy: Policy, since:
     if isinstance(kept, Blocked):
         return kept
     if not left and not kept:
-        return Done("the old machines are empty")
+        given_up = (said for n in nodes for p in snapshot.pods_on(n.name) if (said := lost(p, n, snapshot)))
+        return Done("; ".join(("the old machines are empty", *given_up)))
     if now - since > policy.drain.timeout:
         return _timed_out(snapshot, nodes, left, kept, policy.drain)
     why = _why(snapshot, left, policy.drain, since, now)

@@ -12,6 +12,7 @@ from node_rotation.model import Batch, Strategy
 from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
+from node_rotation.workloads.lost import lost
 from node_rotation.world.aws import GONE_STATES, LEAVING, Instance, ScalingGroup
 from node_rotation.world.kubernetes import Lease, Node, Pod
 from node_rotation.world.snapshot import Snapshot
@@ -203,15 +204,20 @@ def ending(snapshot: Snapshot, machine: str) -> bool:
     return any(member is not None and member.lifecycle.startswith("Terminating") for member in members)
 
 
-def holds_node(pod: Pod, snapshot: Snapshot) -> bool:
-    """True for a pod that must be gone before its machine goes, as a drain sees it."""
+def holds_node(pod: Pod, node: Node, snapshot: Snapshot) -> bool:
+    """True for a pod that must be gone before its machine goes, as a drain sees it.
+
+    :param node: the pod's.
+    """
     now = snapshot.taken_at
-    return not isinstance(decide(pod, DrainPolicy(), snapshot.budgets, drain_started_at=now, now=now), Leave)
+    return not lost(pod, node, snapshot) and not isinstance(
+        decide(pod, DrainPolicy(), snapshot.budgets, drain_started_at=now, now=now), Leave
+    )
 
 
 def busy_pods(snapshot: Snapshot, node: Node | None) -> tuple[Pod, ...]:
     """The pods that still keep a machine."""
-    return tuple(p for p in snapshot.pods_on(node.name) if holds_node(p, snapshot)) if node else ()
+    return tuple(p for p in snapshot.pods_on(node.name) if holds_node(p, node, snapshot)) if node else ()
 
 
 def span(seconds: float) -> str:
