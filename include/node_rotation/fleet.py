@@ -230,6 +230,7 @@ class Fleet(Value):
         not_managed(merged, run)
         flow_checks.for_one_run(merged, run)
         flow_checks.some_hours(merged, run)
+        flow_checks.looks_in_time(merged, run)
         flow_checks.check(merged, bool(run))
         return merged
 

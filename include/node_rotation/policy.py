@@ -295,7 +295,11 @@ class Policy(Value):
         gt=0,
         description="a run silent for `lock_duration` and a quarter (12.5 minutes by default) is dead",
     )
-    poll: Duration = Field(default=2.0, gt=0, description="how long one look at the world is shared")
+    poll: Duration = Field(
+        default=2.0,
+        gt=0,
+        description="how long one look at the world is shared; at most a third of `lock_duration`",
+    )
     priority: int = Field(default=0, description="groups with a higher one go first")
     approval: ApprovalPolicy = ApprovalPolicy()
     promotion: PromotionPolicy = PromotionPolicy()

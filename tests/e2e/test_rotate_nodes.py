@@ -311,7 +311,7 @@ def test_the_sweep_cleans_up_after_a_laptop_that_died(land: Land, before: residu
         "KUBECONFIG": str(land.ground.kubeconfig("dev")),
         "NODE_ROTATION_FLEET": str(land.reports.parent / "fleet.yaml"),
     }
-    rotate = ["rotate", "dev.dev", "--group", "batch", "--set", "lock_duration=5s"]
+    rotate = ["rotate", "dev.dev", "--group", "batch", "--set", "lock_duration=6s"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     laptop = subprocess.Popen([sys.executable, "-m", "node_rotation.cli", *rotate], env=env, **quiet)
     try:
@@ -325,7 +325,7 @@ def test_the_sweep_cleans_up_after_a_laptop_that_died(land: Land, before: residu
         renewed = leases.read_namespaced_lease("node-rotation", "kube-system").spec.renew_time
         return (datetime.now(UTC) - renewed).total_seconds()
 
-    eventually("its lock has expired", lambda: silent_s() > 2 * 5)
+    eventually("its lock has expired", lambda: silent_s() > 2 * 6)
     assert land.left(before) != []
 
     land.airflow.api("PATCH", f"/dags/{SWEEP}", json={"is_paused": False})  # the last full hour's run begins by itself

@@ -1,18 +1,23 @@
-"""What only the layers of a policy together can get wrong: no slots, no hours, no means for an image step."""
+"""What only the layers of a policy together can get wrong: no slots, no hours, no means, no look in a lock's time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from node_rotation.clearance.fitting import shortfall
+from node_rotation.configuration.durations import written
 from node_rotation.errors import BadInputError
 from node_rotation.model import ImageStep, Strategy
 
 if TYPE_CHECKING:
     from node_rotation.fleet import Settings
+    from node_rotation.policy import Policy
 
 _FOR_ONE_RUN = {"outside_windows": "the windows", "skip_promotion": "promotion", "pin": "newer images"}
+LOOKS = 3
+"""So many fit into a lock's duration: it is renewed by the first after a third of it."""
 _MEANS = {ImageStep.COMMAND: "image_command", ImageStep.POD: "image_pod"}
 
 
@@ -54,10 +59,8 @@ def for_one_run(settings: Settings, run: Mapping[str, Any]) -> None:
 
     :raises BadInputError: names the cluster and the setting.
     """
-    policies = {f"policy of {settings.name}": settings.policy}
-    policies |= {f"node group {name} of {settings.name}": policy for name, policy in settings.groups.items()}
     for setting, what in _FOR_ONE_RUN.items():
-        for where, policy in policies.items():
+        for where, policy in _policies(settings).items():
             if getattr(policy, setting) and setting not in run:
                 problem = f"would switch {what} off for good."
                 raise BadInputError(f"{where}: {setting}", problem, "Say it for a single run instead.")
@@ -73,3 +76,26 @@ def some_hours(settings: Settings, run: Mapping[str, Any]) -> None:
         if why := shortfall(policy):
             remedy = "Make the window longer, or lower gate.settle."
             raise BadInputError(f"{where}: windows", f"no batch of group {name} would ever start: {why}.", remedy)
+
+
+def looks_in_time(settings: Settings, run: Mapping[str, Any]) -> None:
+    """Refuse looks that are too far apart to keep the lock: its run would count as dead between two of them.
+
+    :raises BadInputError: names the cluster or the group, and the setting.
+    """
+    lock_s = settings.policy.lock_duration
+    for where, policy in _policies(settings).items():
+        if round(LOOKS * policy.poll, 3) > lock_s:
+            by_lock = "lock_duration" in run and "poll" not in run
+            raise BadInputError(
+                f"{'run parameters' if run else where}: {'lock_duration' if by_lock else 'poll'}",
+                f"a lock of {written(lock_s)} is not kept alive by a look each {written(policy.poll)}.",
+                f"Set poll to at most {written(math.floor(lock_s / LOOKS * 1000) / 1000)}, "
+                f"or lock_duration to at least {written(LOOKS * policy.poll)}.",
+            )
+
+
+def _policies(settings: Settings) -> Mapping[str, Policy]:
+    """The cluster's policy and those of its groups, by how messages name them."""
+    groups = {f"node group {name} of {settings.name}": policy for name, policy in settings.groups.items()}
+    return {f"policy of {settings.name}": settings.policy, **groups}

@@ -379,6 +379,7 @@ def test_a_sweep_leaves_a_live_run_alone(cli: Cli, world: MemoryWorld) -> None:
         (["plan"], "CLUSTER"),
         (["drift", "{name}", "nowhere"], "there is no cluster 'nowhere'"),
         (["drift", "--set", "drain.timout=5m"], "drain.timout"),
+        (["plan", "{name}", "--set", "poll=20m"], "run parameters: poll: a lock of 10m is not kept alive"),
         (["sweep", "{name}", "nowhere"], "there is no cluster 'nowhere'"),
         (["plan", "{name}", "--no-such-option"], "--no-such-option"),
         (["rotate", "{name}", "--plan", "/nowhere/plan.json"], "/nowhere/plan.json: can't be read"),

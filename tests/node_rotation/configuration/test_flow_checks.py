@@ -56,3 +56,38 @@ def test_who_is_told_is_not_a_groups() -> None:
     with pytest.raises(BadInputError, match="notify.* belongs to a whole cluster"):
         fleet({}, {"notify": notify}).settings("dev")
     assert fleet({"notify": notify}, {}).settings("dev").policy.notify
+
+
+@pytest.mark.parametrize(
+    ("environment", "group", "run", "said"),
+    [
+        ({"poll": "20m"}, {}, {}, "policy of dev.dev: poll: a lock of 10m is not kept alive by a look each 20m"),
+        ({}, {"poll": "20m"}, {}, "node group workers of dev.dev: poll: a lock of 10m is not kept alive"),
+        ({"lock_duration": "5s"}, {}, {}, "policy of dev.dev: poll: a lock of 5s is not kept alive by a look each 2s"),
+        ({}, {}, {"poll": "4m"}, "run parameters: poll: a lock of 10m is not kept alive by a look each 4m"),
+        ({}, {}, {"lock_duration": "5s"}, "run parameters: lock_duration: a lock of 5s is not kept alive"),
+        ({}, {"poll": "3m"}, {"lock_duration": "8m"}, "run parameters: lock_duration: a lock of 8m is not kept alive"),
+    ],
+    ids=["cluster", "group", "short lock", "run's poll", "run's lock", "run's lock, group's poll"],
+)
+def test_who_looks_too_seldom_to_keep_its_lock_is_refused(
+    environment: dict[str, Any], group: dict[str, Any], run: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(BadInputError, match=f"^{said}"):
+        fleet(environment, group).settings("dev", run)
+
+
+@pytest.mark.parametrize(
+    ("policy", "poll", "lock_duration"),
+    [
+        ({"poll": "20m"}, "3m20s", "1h"),
+        ({"lock_duration": "5s"}, "1.666s", "6s"),
+        ({"poll": "0.1s", "lock_duration": "0.2s"}, "0.066s", "0.3s"),
+    ],
+)
+def test_what_it_is_told_to_set_is_taken(policy: dict[str, Any], poll: str, lock_duration: str) -> None:
+    with pytest.raises(BadInputError) as refused:
+        fleet(policy, {}).settings("dev")
+    assert refused.value.remedy == f"Set poll to at most {poll}, or lock_duration to at least {lock_duration}."
+    assert fleet({**policy, "poll": poll}, {}).settings("dev")
+    assert fleet({**policy, "lock_duration": lock_duration}, {}).settings("dev")
