@@ -256,6 +256,12 @@ class Plan(Value):
                 yield other
 
     @property
+    def moved(self) -> tuple[GroupPlan, ...]:
+        """The groups that get an image that their machines don't run: others lose theirs to age, template or a mark."""
+        found = {b.group for b in self.batches for m in b.machines if DriftReason.IMAGE in m.reasons}
+        return tuple(group for group in self.groups if group.name in found)
+
+    @property
     def machines(self) -> int:
         """How many machines are replaced."""
         return sum(len(batch.machines) for batch in self.batches)

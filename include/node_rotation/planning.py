@@ -23,6 +23,7 @@ from node_rotation.model import (
     Batch,
     Blocker,
     DriftedMachine,
+    DriftReason,
     Estimate,
     GroupDrift,
     GroupPlan,
@@ -109,7 +110,7 @@ def make_plan(
             *(n for drift in drifts for n in drift.notes),
             *settings.notes,
             *notes(subjects, snapshot),
-            *_begins(settings, groups),
+            *_begins(settings, [s.plan for s in subjects if _moved(s)]),
             *several_nights(estimate, settings.policy),
             *_apart(batches, sharing),
             *_zonal(subjects, snapshot),
@@ -166,8 +167,15 @@ def _left(plan: Plan, group: GroupPlan, snapshot: Snapshot) -> tuple[DriftedMach
     )
 
 
+def _moved(subject: Subject) -> bool:
+    return any(DriftReason.IMAGE in machine.reasons for machine in subject.drifted)
+
+
 def _begins(settings: Settings, groups: Sequence[GroupPlan]) -> Iterator[str]:
-    """What the run will wait for before it touches anything."""
+    """What the run will wait for before it touches anything.
+
+    :param groups: those that get another image.
+    """
     yield from environments.notes(settings, groups)
     if settings.turn is not None:
         yield from (f"only once {before.settings.name} is done" for before in settings.turn.ahead)

@@ -54,7 +54,7 @@ def look(run: Run, superseded: str = "") -> Clearance:
             return frozen
         if newer := _newer(run):
             return Superseded(newer)
-        stages = looked_at(run, run.settings.before)
+        stages = looked_at(run, run.settings.before, run.plan.moved)
         if newer := _gone_on(run, stages):
             return Superseded(newer)
         reasons = (*_promotion(run, stages), *turn.waits(run), *_window(run))
@@ -126,7 +126,8 @@ def _newer(run: Run) -> str:
 
 
 def _gone_on(run: Run, stages: Stages) -> str:
-    found = (promotion.overtaken(group.target.image, stages[group.name]) for group in _unpinned(run))
+    moved = (group for group in _unpinned(run) if group.name in stages)
+    found = (promotion.overtaken(group.target.image, stages[group.name]) for group in moved)
     return next(filter(None, found), "")
 
 
@@ -143,8 +144,9 @@ def _window(run: Run) -> Iterator[str]:
 
 
 def _promotion(run: Run, stages: Stages) -> Iterator[str]:
+    """Asked of the groups that get another image: where machines run the target already, nothing is promoted."""
     policy = run.settings.policy.promotion
-    for group in run.plan.groups:
+    for group in run.plan.moved:
         if policy.empty is Empty.HOLD:
             shown = [stage.cluster for stage in stages[group.name]]
             for there in environments.without(run.settings.before, shown):

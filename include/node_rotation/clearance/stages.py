@@ -41,17 +41,18 @@ class _Shown:
     machines: tuple[Machine, ...]
 
 
-def stages(run: Run, clusters: Sequence[Before]) -> Stages:
-    """The groups that have to show an image before each group of the plan; each cluster is looked at once.
+def stages(run: Run, clusters: Sequence[Before], groups: Sequence[GroupPlan]) -> Stages:
+    """The groups that have to show an image before each of ours; each cluster is looked at once.
 
     :param clusters: those that come before.
+    :param groups: those of the plan that are asked for; without any nobody is looked at.
     :raises UnreachableError: if one can't be asked.
     :raises BlockedError: if nothing says which groups of one count.
     """
-    found: dict[str, list[Stage]] = {group.name: [] for group in run.plan.groups}
-    for before in clusters:
+    found: dict[str, list[Stage]] = {group.name: [] for group in groups}
+    for before in clusters if groups else ():
         theirs = _with_groups(run, before.settings)
-        ours = [_origin(run, before, plan) for plan in run.plan.groups]
+        ours = [_origin(run, before, plan) for plan in groups]
         there = _there(run, theirs, before.looked_at(ours, theirs))
         for origin in ours:
             found[origin.group] += _required(run, before, origin, there)

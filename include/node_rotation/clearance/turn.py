@@ -36,7 +36,7 @@ def waits(run: Run) -> Iterator[str]:
 
 
 def _not_done(run: Run, before: Before) -> Iterator[str]:
-    found = stages(run, (before,))
+    found = stages(run, (before,), run.plan.groups)
     for group in run.plan.groups:
         yield from promotion.waits(group.target.image, found[group.name], AT_ONCE, run.clock.now())
 

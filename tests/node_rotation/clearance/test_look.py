@@ -18,7 +18,7 @@ from node_rotation.clearance.look import Superseded
 from node_rotation.errors import TransientError
 from node_rotation.fleet import Fleet, Settings
 from node_rotation.kops.discovery import discover
-from node_rotation.model import StepName
+from node_rotation.model import DriftReason, StepName
 from node_rotation.outcome import Blocked, Done, Waiting
 from node_rotation.planning import make_plan
 from node_rotation.run import Run
@@ -370,6 +370,30 @@ def test_each_environment_before_has_to_have_a_group_that_shows_the_image_unless
     assert engine.rotate(allowed.run("dev", skip_promotion="it is the first")).ok
     allowed.prod.clock.wait(7200.0)
     assert isinstance(clearance.look(allowed.run("prod")), Done)
+
+
+def test_machines_that_run_the_target_already_are_replaced_whatever_the_environments_before_run() -> None:
+    """Prod follows its template, which dev has left behind: another machine on the same image promotes nothing."""
+    land = Land(images=dict.fromkeys(("dev", "prod"), {"template": True}))
+    assert engine.rotate(land.run("prod", skip_promotion="as the first")).ok
+    land.publish("base-3")
+    assert engine.rotate(land.run("dev", image=NAMED)).ok
+    land.prod.clock.wait(3600.0)
+
+    prod = land.run("prod", drift={"max_age": "1h"})
+    assert {m.reasons for b in prod.plan.batches for m in b.machines} == {(DriftReason.AGE,)}
+    assert isinstance(clearance.look(prod), Done)
+    assert [note for note in prod.plan.notes if "proven" in note] == []
+
+    land.dev.journal.faults = [seeds.Fault(kind="throttle", service="autoscaling")]
+    assert isinstance(clearance.look(prod), Done)
+
+
+def test_one_machine_on_another_image_is_enough_to_be_asked() -> None:
+    land = Land()
+    prod = land.run("prod", drift={"max_age": "1s"})
+    assert {m.reasons for b in prod.plan.batches for m in b.machines} == {(DriftReason.IMAGE, DriftReason.AGE)}
+    assert "dev.dev group workers: 2 of 2 machines do not run" in why(clearance.look(prod))
 
 
 def test_errors_of_the_past_are_not_the_next_looks() -> None:
