@@ -5,28 +5,49 @@ from __future__ import annotations
 from datetime import datetime
 
 from airflow.sdk import Variable
+from airflow.sdk.exceptions import AirflowRuntimeError
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from pydantic import ValidationError
 
+from node_rotation.fleet import Settings
+from node_rotation.model import Plan
+from node_rotation_airflow.constants import ROTATE_NODES, WAIT_TASK
 from node_rotation_airflow.documents import Document, Rotation
 
 KEY = "node_rotation_newest_{cluster}"
 TRIES = 5
+LIVES = ["queued", "running"]
+NEVER_BEGINS = frozenset({"failed", "skipped", "upstream_failed"})
+
+
+class Aim(Document):
+    """The image that a run brings a node group to.
+
+    :param created: when the image was made.
+    """
+
+    group: str
+    image: str
+    created: datetime
 
 
 class Waiter(Document):
     """A run that got as far as waiting for its turn.
 
     :param since: when it was made; clearing its tasks does not make it any newer.
-    :param groups: the node groups of its plan.
+    :param aims: one per node group of its plan.
     """
 
     run_id: str
     since: datetime
-    groups: tuple[str, ...]
+    aims: tuple[Aim, ...]
 
 
 def supersedes(other: Waiter, mine: Waiter) -> bool:
-    """Whether another run does all that mine would do, and is newer."""
-    return other.run_id != mine.run_id and other.since > mine.since and set(mine.groups) <= set(other.groups)
+    """Whether another run is newer, and brings all groups of mine to the same images or newer ones."""
+    theirs = {aim.group: aim for aim in other.aims}
+    newer = other.run_id != mine.run_id and other.since > mine.since
+    return newer and all(_as_good(theirs.get(aim.group), aim) for aim in mine.aims)
 
 
 def waiter(run_id: str, since: datetime, rotation: Rotation) -> Waiter:
@@ -34,7 +55,14 @@ def waiter(run_id: str, since: datetime, rotation: Rotation) -> Waiter:
 
     :param since: when it was made.
     """
-    return Waiter(run_id=run_id, since=since, groups=tuple(group.name for group in rotation.plan.groups))
+    images = ((group.name, group.target.image) for group in rotation.plan.groups)
+    aims = tuple(Aim(group=name, image=image.id, created=image.created) for name, image in images)
+    return Waiter(run_id=run_id, since=since, aims=aims)
+
+
+def stays(settings: Settings, plan: Plan) -> bool:
+    """Whether a run's image was chosen, by ``pin`` or by its id: it gives nobody its place, and takes nobody's."""
+    return settings.policy.pin or any(settings.groups[group.name].image.id for group in plan.groups)
 
 
 def announce(cluster: str, mine: Waiter) -> None:
@@ -46,7 +74,7 @@ def announce(cluster: str, mine: Waiter) -> None:
     """
     for _ in range(TRIES):
         known = _read(cluster)
-        if known is not None and known.since >= mine.since:
+        if known is not None and (known == mine or _comes_after(known, mine)):
             return
         Variable.set(KEY.format(cluster=cluster), mine.model_dump_json(), "node-rotation: the newest run here")
 
@@ -54,9 +82,32 @@ def announce(cluster: str, mine: Waiter) -> None:
 def newer(cluster: str, mine: Waiter) -> str:
     """The run that takes the place of this one; "" if there is none. Blocks: call it off the event loop."""
     known = _read(cluster)
-    return known.run_id if known is not None and supersedes(known, mine) else ""
+    return known.run_id if known is not None and supersedes(known, mine) and _goes_on(known.run_id) else ""
+
+
+def _as_good(theirs: Aim | None, mine: Aim) -> bool:
+    return theirs is not None and (theirs.image == mine.image or theirs.created > mine.created)
+
+
+def _comes_after(known: Waiter, mine: Waiter) -> bool:
+    return known.run_id != mine.run_id and known.since >= mine.since and _goes_on(known.run_id)
+
+
+def _goes_on(run_id: str) -> bool:
+    """Whether a run is neither over nor about to be, having ended as it waited; where Airflow can't say, it is not."""
+    try:
+        if not RuntimeTaskInstance.get_dr_count(ROTATE_NODES, run_ids=[run_id], states=LIVES):
+            return False
+        states = RuntimeTaskInstance.get_task_states(ROTATE_NODES, run_ids=[run_id], task_ids=[WAIT_TASK])
+    except AirflowRuntimeError:
+        return False
+    return states.get(run_id, {}).get(WAIT_TASK) not in NEVER_BEGINS
 
 
 def _read(cluster: str) -> Waiter | None:
+    """What the newest run said of itself; one of a version that named no images counts for nothing."""
     text = Variable.get(KEY.format(cluster=cluster), default=None)
-    return Waiter.model_validate_json(text) if text else None
+    try:
+        return Waiter.model_validate_json(text) if text else None
+    except ValidationError:
+        return None

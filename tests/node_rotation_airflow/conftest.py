@@ -36,7 +36,7 @@ from node_rotation import fleet  # noqa: E402  (Airflow reads its environment wh
 from node_rotation.clearance.answers import Answers  # noqa: E402
 from node_rotation.testing.world import MemoryWorld  # noqa: E402
 from node_rotation_airflow import runs  # noqa: E402
-from node_rotation_airflow.constants import BEFORE_OPENED  # noqa: E402
+from node_rotation_airflow.constants import BEFORE_OPENED, WAIT_TASK  # noqa: E402
 from node_rotation_airflow.triggers import comms as trigger_comms  # noqa: E402
 
 FLEET = """
@@ -117,9 +117,12 @@ class Airflow:
         self.outlets: dict[Any, SimpleNamespace] = {}
         self.max_tries = 3
         self.variables: dict[str, str] = {}
+        self.others: dict[str, tuple[str, str]] = {}
+        """Other runs: the state of each, and that of its wait."""
         self.pulled: list[Any] = []
         comms.answers["GetXCom"] = self._xcom
         comms.answers["GetTaskStates"] = self._states
+        comms.answers["GetDRCount"] = self._count
         comms.answers["GetVariable"] = self._variable
         comms.answers["PutVariable"] = lambda message: self.variables.update({message.key: message.value})
 
@@ -206,7 +209,14 @@ class Airflow:
         from airflow.sdk.execution_time.comms import TaskStatesResult
 
         wanted = {k: v for k, v in self.states.items() if any(k.startswith(t) for t in message.task_ids)}
-        return TaskStatesResult(task_states={"manual__1": wanted})
+        others = {run: {WAIT_TASK: wait} for run, (_, wait) in self.others.items()}
+        return TaskStatesResult(task_states={"manual__1": wanted, **others})
+
+    def _count(self, message: Any) -> Any:
+        from airflow.sdk.execution_time.comms import DRCount
+
+        states = [self.others[run][0] for run in message.run_ids if run in self.others]
+        return DRCount(count=sum(state in message.states for state in states))
 
 
 def new_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,13 +47,8 @@ class ClearOperator(RotationOperator):
             return
         dag_run: Any = context["dag_run"]
         mine = newest.waiter(str(context["ti"].run_id), dag_run.run_after, rotation)
-        if not rotation.settings.policy.pin:  # an image of its own does not do what another run would do
-            newest.announce(rotation.settings.name, mine)
         run = run_of(context)
         answer = ask(run, mine)
-        if isinstance(answer, Done):
-            self.log.info("the run may begin: %s", answer.detail)
-            return
         if isinstance(answer, Superseded):
             why = f"superseded: {answer.reason}"
             context["ti"].xcom_push(key=ENDED_KEY, value=why)
@@ -63,6 +58,11 @@ class ClearOperator(RotationOperator):
         if isinstance(answer, Blocked):
             context["ti"].xcom_push(key=CAUSE_KEY, value=Cause.of(answer).dump())
             raise BlockedError(answer)
+        if not newest.stays(run.settings, run.plan):  # who ends here takes nobody's place
+            newest.announce(run.settings.name, mine)
+        if isinstance(answer, Done):
+            self.log.info("the run may begin: %s", answer.detail)
+            return
         self.log.info("waits: %s", "; ".join(answer.reasons))
         trigger = ClearTrigger(run.plan.id, mine.since.isoformat())
         self.defer(trigger=trigger, method_name="resumed", timeout=left)

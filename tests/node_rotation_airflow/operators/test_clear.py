@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+    ErrorType,
+    TaskDeferred,
+)
+from airflow.sdk.execution_time.comms import ErrorResponse
 
 from node_rotation.clearance.freezes import Freezes
 from node_rotation.configuration.notify_policy import NoticeKind
@@ -18,7 +25,7 @@ from node_rotation.testing.world import MemoryWorld
 from node_rotation_airflow import newest
 from node_rotation_airflow.constants import ENDED_KEY
 from node_rotation_airflow.documents import Request, Rotation
-from node_rotation_airflow.newest import Waiter, supersedes
+from node_rotation_airflow.newest import Aim, Waiter, supersedes
 from node_rotation_airflow.operators.clear import ClearOperator
 from node_rotation_airflow.operators.detect import DetectOperator
 from node_rotation_airflow.operators.plan import PlanOperator
@@ -29,16 +36,39 @@ from node_rotation_airflow.triggers.clear import ClearTrigger
 
 NIGHT = datetime(2026, 11, 9, 1, tzinfo=UTC)
 LATER = [{"from": "04:00", "to": "12:00"}]  # it is two in the morning
+KEY = "node_rotation_newest_dev.dev"
 NOW = [{"from": "00:00", "to": "12:00"}]
 
 
-def waiting(airflow: Any, world: MemoryWorld, **policy: Any) -> tuple[Any, ClearOperator]:
+def waiting(
+    airflow: Any, world: MemoryWorld, as_of: datetime | None = None, **policy: Any
+) -> tuple[Any, ClearOperator]:
     run = airflow(world)
-    request = Request(settings=world.settings(**policy), groups=("workers",))
+    request = Request(settings=world.settings(**policy), groups=("workers",), as_of=as_of)
     run.xcoms["request", "request"] = request.dump()
     drift = run.run(DetectOperator(task_id="detect", group="workers"), 0)
     batches = run.run(PlanOperator(task_id="plan", drifts=[drift]))
     return run, ClearOperator(task_id="wait", batches=batches)
+
+
+def announced(run: Any, *, run_id: str = "scheduled__2", days: int = 1, **image: Any) -> Waiter:
+    """Another run of the same groups that waits, as it said of itself.
+
+    :param days: so much later it was made.
+    :param image: what differs of the image its groups are to run.
+    """
+    rotation = Rotation.read(run.xcoms["plan", "rotation"])
+    groups = tuple(
+        group.model_copy(
+            update={"target": group.target.model_copy(update={"image": group.target.image.model_copy(update=image)})}
+        )
+        for group in rotation.plan.groups
+    )
+    plan = rotation.plan.model_copy(update={"groups": groups})
+    other = newest.waiter(run_id, NIGHT + timedelta(days=days), rotation.model_copy(update={"plan": plan}))
+    run.variables[KEY] = other.model_dump_json()
+    run.others[run_id] = ("running", "deferred")
+    return other
 
 
 def waits_in(run: Any) -> ClearTrigger:
@@ -162,9 +192,7 @@ def test_a_newer_run_takes_the_place_of_one_that_waits(airflow: Any) -> None:
     run, wait = waiting(airflow, world, windows=LATER)
     with pytest.raises(TaskDeferred):
         wait.execute(run.context("wait"))
-    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("workers",))
-    (key,) = run.variables
-    run.variables[key] = newer.model_dump_json()
+    announced(run)
 
     event = run.fire(waits_in(run), run.context("wait")["ti"])
 
@@ -173,12 +201,99 @@ def test_a_newer_run_takes_the_place_of_one_that_waits(airflow: Any) -> None:
     assert world.mutations == []
 
 
+def test_a_newer_run_to_an_older_image_does_not(airflow: Any) -> None:
+    """One of a past night, or of an image that somebody froze since."""
+    run, _ = waiting(airflow, MemoryWorld.simple(2), windows=LATER)
+    announced(run, id="ami-older", created=NIGHT - timedelta(days=9))
+
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        ("failed", "failed"),
+        ("success", "skipped"),
+        ("failed", "success"),
+        ("running", "skipped"),
+        ("running", "failed"),
+    ],
+)
+def test_a_newer_run_that_is_over_or_will_not_begin_does_not(airflow: Any, state: tuple[str, str]) -> None:
+    """Marked failed, superseded itself, blocked: its last tasks may still be at work."""
+    run, wait = waiting(airflow, MemoryWorld.simple(2), windows=LATER)
+    announced(run)
+    run.others["scheduled__2"] = state
+
+    with pytest.raises(TaskDeferred):
+        wait.execute(run.context("wait"))
+    assert Waiter.model_validate_json(run.variables[KEY]).run_id == "manual__1"
+    announced(run)
+    run.others["scheduled__2"] = state
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+
+
+def test_a_newer_run_that_was_deleted_does_not(airflow: Any) -> None:
+    run, _ = waiting(airflow, MemoryWorld.simple(2), windows=LATER)
+    announced(run)
+    run.others.clear()
+
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+
+
+def test_while_airflow_can_not_say_whether_a_newer_run_goes_on_it_waits(airflow: Any) -> None:
+    run, _ = waiting(airflow, MemoryWorld.simple(2), windows=LATER)
+    announced(run)
+
+    def away(message: Any) -> Any:
+        raise AirflowRuntimeError(ErrorResponse(error=ErrorType.API_SERVER_ERROR))
+
+    run.comms.answers["GetDRCount"] = away
+
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+
+
+def test_what_a_run_of_the_version_before_said_of_itself_counts_no_more(airflow: Any) -> None:
+    """It did not say which image it was about."""
+    run, wait = waiting(airflow, MemoryWorld.simple(2), windows=LATER)
+    run.others["scheduled__2"] = ("running", "deferred")
+    run.variables[KEY] = '{"run_id":"scheduled__2","since":"2026-11-10T01:00:00Z","groups":["workers"]}'
+
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+    wait.execute(run.context("wait"))
+    assert Waiter.model_validate_json(run.variables[KEY]).run_id == "manual__1"
+
+
+def test_a_run_of_a_past_night_that_a_newer_image_ends_takes_nobodys_place(airflow: Any) -> None:
+    world = MemoryWorld.simple(2)
+    world.add_image(seeds.Image("base-tonight", created="2026-11-09T00:30:00.000Z"))
+    night = datetime(2026, 11, 8, 12, tzinfo=UTC)
+    source = {"owner": "self", "name": "base-*"}
+    run, wait = waiting(airflow, world, as_of=night, image=source, image_step="launch_template", windows=LATER)
+
+    with pytest.raises(AirflowSkipException, match="base-tonight"):
+        wait.execute(run.context("wait"))
+
+    assert run.variables == {}
+
+
+def test_one_that_can_not_begin_takes_nobodys_place(airflow: Any) -> None:
+    world = MemoryWorld.simple(2)
+    run, wait = waiting(airflow, world, windows=LATER)
+    image = Rotation.read(run.xcoms["plan", "rotation"]).plan.groups[0].target.image
+    Freezes(world.settings(), world.cloud, world.clock).freeze(image, "a CVE in it", "cli me")
+
+    with pytest.raises(AirflowFailException, match="a CVE in it"):
+        wait.execute(run.context("wait"))
+
+    assert run.variables == {}
+
+
 def test_no_newer_run_takes_the_place_of_one_that_has_begun_and_is_cleared(airflow: Any) -> None:
     """Held by a failed batch it keeps the lock, so the next night's run has announced itself and got no further."""
     run, wait = waiting(airflow, MemoryWorld.simple(2))
     run.run(PrepareOperator(task_id="prepare", group="workers"), 0)
-    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("workers",))
-    run.variables["node_rotation_newest_dev.dev"] = newer.model_dump_json()
+    announced(run)
 
     wait.execute(run.context("wait"))
     assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
@@ -212,8 +327,7 @@ def test_no_newer_run_and_no_newer_image_takes_the_place_of_one_that_is_pinned(a
     run, wait = waiting(
         airflow, world, image={"owner": "self", "name": "base-*"}, image_step="launch_template", pin=True
     )
-    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("workers",))
-    run.variables["node_rotation_newest_dev.dev"] = newer.model_dump_json()
+    announced(run)
     world.add_image(seeds.Image("base-newest", created="2026-11-09T01:00:00.000Z"))
     world.clock.wait(10)
 
@@ -229,36 +343,75 @@ def test_one_that_is_pinned_takes_nobodys_place(airflow: Any) -> None:
     assert run.variables == {}
 
 
+def test_one_whose_image_is_given_by_its_id_takes_nobodys_place_and_gives_nobody_its_own(airflow: Any) -> None:
+    world = MemoryWorld.simple(2)
+    image = next(image.id for image in world.cloud.images("self", "base-*", "x86_64") if image.name == "base-new")
+    run, wait = waiting(airflow, world, image={"id": image}, image_step="launch_template", windows=LATER)
+
+    with pytest.raises(TaskDeferred):
+        wait.execute(run.context("wait"))
+    assert run.variables == {}
+    announced(run)
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+
+
 def test_the_newest_run_is_not_made_older_by_one_that_is_cleared(airflow: Any) -> None:
     run, wait = waiting(airflow, MemoryWorld.simple(2))
-    newer = Waiter(run_id="scheduled__2", since=NIGHT + timedelta(days=1), groups=("masters",))
-    run.variables["node_rotation_newest_dev.dev"] = newer.model_dump_json()
+    newer = announced(run, id="ami-older", created=NIGHT - timedelta(days=9))
 
     wait.execute(run.context("wait"))
 
-    assert Waiter.model_validate_json(run.variables["node_rotation_newest_dev.dev"]) == newer
+    assert Waiter.model_validate_json(run.variables[KEY]) == newer
+
+
+def test_a_run_that_is_cleared_and_plans_another_image_says_so(airflow: Any) -> None:
+    run, wait = waiting(airflow, MemoryWorld.simple(2))
+    before = announced(run, run_id="manual__1", days=0, id="ami-older", created=NIGHT - timedelta(days=9))
+
+    wait.execute(run.context("wait"))
+
+    now = Waiter.model_validate_json(run.variables[KEY])
+    assert (now.run_id, now.since) == (before.run_id, before.since)
+    assert now != before
+
+
+def waiter(run_id: str, later_s: int, **images: int) -> Waiter:
+    """A run to images that were made so many days after another's; 0 is the same one."""
+    aims = (
+        Aim(group=group, image=f"ami-{days}", created=NIGHT + timedelta(days=days)) for group, days in images.items()
+    )
+    return Waiter(run_id=run_id, since=NIGHT + timedelta(seconds=later_s), aims=tuple(aims))
 
 
 @pytest.mark.parametrize(
-    ("run_id", "later_s", "groups", "does"),
+    ("run_id", "later_s", "images", "does"),
     [
-        ("other", 1, ("a", "b"), True),
-        ("other", 1, ("a", "b", "c"), True),
-        ("other", 1, ("a",), False),
-        ("other", -1, ("a", "b"), False),
-        ("mine", 1, ("a", "b"), False),
+        ("other", 1, {"a": 0, "b": 0}, True),
+        ("other", 1, {"a": 0, "b": 1}, True),
+        ("other", 1, {"a": 1, "b": 1, "c": -1}, True),
+        ("other", 1, {"a": 1, "b": -1}, False),
+        ("other", 1, {"a": 0}, False),
+        ("other", -1, {"a": 0, "b": 0}, False),
+        ("mine", 1, {"a": 0, "b": 0}, False),
     ],
 )
-def test_only_a_newer_run_that_does_all_the_same_supersedes(
-    run_id: str, later_s: int, groups: tuple[str, ...], does: bool
+def test_only_a_newer_run_that_does_all_the_same_or_better_supersedes(
+    run_id: str, later_s: int, images: dict[str, int], does: bool
 ) -> None:
-    mine = Waiter(run_id="mine", since=NIGHT, groups=("a", "b"))
-    assert supersedes(Waiter(run_id=run_id, since=NIGHT + timedelta(seconds=later_s), groups=groups), mine) is does
+    assert supersedes(waiter(run_id, later_s, **images), waiter("mine", 0, a=0, b=0)) is does
+
+
+def test_of_two_images_of_one_moment_neither_is_newer() -> None:
+    mine = waiter("mine", 0, a=0)
+    (aim,) = mine.aims
+    other = waiter("other", 1).model_copy(update={"aims": (aim.model_copy(update={"image": "ami-twin"}),)})
+
+    assert not supersedes(other, mine)
 
 
 def test_an_older_run_that_writes_a_moment_later_does_not_take_its_place(airflow: Any) -> None:
     run = airflow(MemoryWorld.simple(1))
-    newer = Waiter(run_id="newer", since=datetime(2026, 11, 9, 3, tzinfo=UTC), groups=("workers",))
+    newer = waiter("newer", 7200, workers=0)
     older = newer.model_copy(update={"run_id": "older", "since": datetime(2026, 11, 9, 2, tzinfo=UTC)})
     late = [older.model_dump_json()]  # it has read before the newer one wrote
 
@@ -269,4 +422,4 @@ def test_an_older_run_that_writes_a_moment_later_does_not_take_its_place(airflow
 
     run.comms.answers["PutVariable"] = put
     newest.announce("dev.dev", newer)
-    assert Waiter.model_validate_json(run.variables["node_rotation_newest_dev.dev"]) == newer
+    assert Waiter.model_validate_json(run.variables[KEY]) == newer
