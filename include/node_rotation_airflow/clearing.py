@@ -10,11 +10,11 @@ from node_rotation_airflow.newest import Waiter
 
 
 def ask(run: Run, mine: Waiter) -> Clearance:
-    """Whether a run may begin; no newer one takes the place of who stays with its image, or has begun already.
+    """Whether a run may begin; no newer one takes the place of who is pinned, or has begun already.
 
     Blocks: call it off the event loop.
 
     :param mine: what the run says of itself.
     """
-    other = "" if newest.stays(run.settings, run.plan) else newest.newer(run.settings.name, mine)
+    other = "" if run.settings.policy.pin else newest.newer(run.settings.name, mine)
     return clearance.look(run, f"run {other} is newer and does the same" if other else "")

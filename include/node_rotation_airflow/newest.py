@@ -10,7 +10,7 @@ from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 from pydantic import ValidationError
 
 from node_rotation.fleet import Settings
-from node_rotation.model import Plan
+from node_rotation.model import GroupPlan
 from node_rotation_airflow.constants import ROTATE_NODES, WAIT_TASK
 from node_rotation_airflow.documents import Document, Rotation
 
@@ -24,11 +24,13 @@ class Aim(Document):
     """The image that a run brings a node group to.
 
     :param created: when the image was made.
+    :param given: by its id: no newer one is meant.
     """
 
     group: str
     image: str
     created: datetime
+    given: bool = False
 
 
 class Waiter(Document):
@@ -55,14 +57,8 @@ def waiter(run_id: str, since: datetime, rotation: Rotation) -> Waiter:
 
     :param since: when it was made.
     """
-    images = ((group.name, group.target.image) for group in rotation.plan.groups)
-    aims = tuple(Aim(group=name, image=image.id, created=image.created) for name, image in images)
+    aims = tuple(_aim(group, rotation.settings) for group in rotation.plan.groups)
     return Waiter(run_id=run_id, since=since, aims=aims)
-
-
-def stays(settings: Settings, plan: Plan) -> bool:
-    """Whether a run's image was chosen, by ``pin`` or by its id: it gives nobody its place, and takes nobody's."""
-    return settings.policy.pin or any(settings.groups[group.name].image.id for group in plan.groups)
 
 
 def announce(cluster: str, mine: Waiter) -> None:
@@ -85,8 +81,18 @@ def newer(cluster: str, mine: Waiter) -> str:
     return known.run_id if known is not None and supersedes(known, mine) and _goes_on(known.run_id) else ""
 
 
+def _aim(group: GroupPlan, settings: Settings) -> Aim:
+    image = group.target.image
+    return Aim(
+        group=group.name, image=image.id, created=image.created, given=bool(settings.groups[group.name].image.id)
+    )
+
+
 def _as_good(theirs: Aim | None, mine: Aim) -> bool:
-    return theirs is not None and (theirs.image == mine.image or theirs.created > mine.created)
+    """Whether it is the same image, or a newer one where nobody named either."""
+    if theirs is None or theirs.image == mine.image:
+        return theirs is not None
+    return theirs.created > mine.created and not (theirs.given or mine.given)
 
 
 def _comes_after(known: Waiter, mine: Waiter) -> bool:

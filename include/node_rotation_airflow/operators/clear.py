@@ -58,7 +58,7 @@ class ClearOperator(RotationOperator):
         if isinstance(answer, Blocked):
             context["ti"].xcom_push(key=CAUSE_KEY, value=Cause.of(answer).dump())
             raise BlockedError(answer)
-        if not newest.stays(run.settings, run.plan):  # who ends here takes nobody's place
+        if not run.settings.policy.pin:  # who ends here takes nobody's place
             newest.announce(run.settings.name, mine)
         if isinstance(answer, Done):
             self.log.info("the run may begin: %s", answer.detail)

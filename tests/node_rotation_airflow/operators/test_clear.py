@@ -343,16 +343,31 @@ def test_one_that_is_pinned_takes_nobodys_place(airflow: Any) -> None:
     assert run.variables == {}
 
 
-def test_one_whose_image_is_given_by_its_id_takes_nobodys_place_and_gives_nobody_its_own(airflow: Any) -> None:
+@pytest.mark.parametrize(
+    ("image", "ended"),
+    [({}, "skipped"), ({"id": "ami-newer", "created": NIGHT}, "success")],
+)
+def test_one_whose_image_is_given_by_its_id_gives_way_to_the_same_image_alone(
+    airflow: Any, image: dict[str, Any], ended: str
+) -> None:
+    """The fleet file may give it: its nights' runs wait for one window, and only one of them may begin."""
     world = MemoryWorld.simple(2)
-    image = next(image.id for image in world.cloud.images("self", "base-*", "x86_64") if image.name == "base-new")
-    run, wait = waiting(airflow, world, image={"id": image}, image_step="launch_template", windows=LATER)
+    given = next(image.id for image in world.cloud.images("self", "base-*", "x86_64") if image.name == "base-new")
+    run, _ = waiting(airflow, world, image={"id": given}, image_step="launch_template", windows=LATER)
+    announced(run, **image)
 
-    with pytest.raises(TaskDeferred):
-        wait.execute(run.context("wait"))
-    assert run.variables == {}
-    announced(run)
-    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == "success"
+    assert run.fire(waits_in(run), run.context("wait")["ti"]).task_instance_state == ended
+
+
+@pytest.mark.parametrize(("theirs", "mine"), [(True, False), (False, True)])
+def test_an_image_given_by_its_id_is_no_newer_one(theirs: bool, mine: bool) -> None:
+    one, other = waiter("mine", 0, a=0), waiter("other", 1, a=1)
+    one, other = (
+        who.model_copy(update={"aims": tuple(aim.model_copy(update={"given": given}) for aim in who.aims)})
+        for who, given in ((one, mine), (other, theirs))
+    )
+
+    assert not supersedes(other, one)
 
 
 def test_the_newest_run_is_not_made_older_by_one_that_is_cleared(airflow: Any) -> None:
