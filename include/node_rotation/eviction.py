@@ -9,7 +9,7 @@ from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy, PodRule
 from node_rotation.workloads.do_not_disrupt import node_asks, pod_asks
 from node_rotation.workloads.rolling import to_roll
-from node_rotation.world.answers import EvictionAnswer, Misconfigured, PodGone, RefusedByBudget, Throttled
+from node_rotation.world.answers import Denied, EvictionAnswer, Misconfigured, PodGone, RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Budget, Node, Pod, Workload
 
 NEXT_RUN = "in the fleet file for the next run (each keeps its settings)"
@@ -187,12 +187,14 @@ def _structural(pod: Pod, found: tuple[Budget, ...]) -> Blocked | None:
 def read_answer(answer: EvictionAnswer, pod: Pod, budgets: Iterable[Budget]) -> Leave | WaitFor | Block:
     """What the API server's answer means for the drain.
 
-    :returns: Leave (gone), WaitFor (accepted, refused for now, throttled), or Block.
+    :returns: Leave (gone), WaitFor (accepted, refused or denied for now, throttled), or Block.
     """
     if isinstance(answer, PodGone):
         return Leave("gone")
     if isinstance(answer, Throttled):
         return WaitFor(f"pod {pod.key}: the API server is busy", answer.retry_after_s)
+    if isinstance(answer, Denied):
+        return WaitFor(f"pod {pod.key}: {answer.message}")
     found = covering(pod, budgets)
     if isinstance(answer, Misconfigured):
         reason = f"the API server can't evict: {answer.message}"

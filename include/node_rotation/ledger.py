@@ -17,6 +17,8 @@ from node_rotation.outcome import REASON_LENGTH, Blocked
 MAX_BYTES = 262_144
 """What the annotations of one object may hold, names included (Kubernetes, apimachinery: TotalAnnotationSizeLimitB)."""
 MOST_HEARD = 50  # an annotation holds 256 KiB
+MOST_DENIED = 3
+DENIAL_LENGTH = 200
 
 
 class ClaimState(StrEnum):
@@ -124,7 +126,8 @@ class Claim(Value):
     ``machines`` are the old instance ids; ``replacements`` maps an old id to the new one; ``spared`` are those that
     need none, because somebody else made the group smaller meanwhile; ``evicted`` are
     keys of workloads (``Kind namespace/name``) that had pods on the old machines, ``serving`` says how many Ready ones
-    each. ``asked`` is True once AWS has said
+    each; ``denied`` are pods that an admission webhook keeps there (``namespace/name``), with its words. ``asked`` is
+    True once AWS has said
     that nobody protects them from termination. ``leaving_since`` is when they were first taken out of target groups:
     from then on nobody counts on them there. EKS was asked for ``update`` with ``update_token``, which is written down
     before it is asked. ``back`` are the old machines that heal attached again.
@@ -143,6 +146,7 @@ class Claim(Value):
     spared: tuple[str, ...] = ()
     evicted: tuple[str, ...] = ()
     serving: tuple[int, ...] = ()
+    denied: Mapping[str, str] = {}
     asked: bool = False
     leaving_since: float | None = None
     drain_since: float | None = None
@@ -289,7 +293,8 @@ class Ledger(Value):
             }
             again: dict[str, float | None] = {key: now for key, since in begun.items() if since is not None}
             again |= {"since": now, "gate_since": None, "green_since": None}
-            ledger = ledger.with_claim(claim.model_copy(update={**again, "evicted": (), "serving": ()}))
+            forgotten: dict[str, object] = {"evicted": (), "serving": (), "denied": {}}
+            ledger = ledger.with_claim(claim.model_copy(update={**again, **forgotten}))
         for field, closed in (("intake", self.intake), ("autoscaler", self.autoscaler)):
             if closed is not None:
                 ledger = ledger.model_copy(update={field: closed.model_copy(update={"opening_since": None})})
@@ -306,14 +311,14 @@ Change = Callable[[Ledger], Ledger]
 def claim_change(batch: str, **fields: object) -> Change:
     """A change that sets fields of one batch's claim; nothing if there is no claim.
 
-    A batch that passes, fails or is healed forgets what it evicted: only who is in flight is asked for it, and an
-    annotation holds 256 KiB. Of why it failed only the beginning is kept: it may name everything there is.
+    A batch that passes, fails or is healed forgets what it evicted or could not: only who is in flight is asked for it,
+    and an annotation holds 256 KiB. Of why it failed only the beginning is kept: it may name everything there is.
 
     :param batch: the batch's name.
     :param fields: of ``Claim``.
     """
     if fields.get("state", ClaimState.ADMITTED) is not ClaimState.ADMITTED:
-        fields = {"evicted": (), "serving": (), **fields}
+        fields = {"evicted": (), "serving": (), "denied": {}, **fields}
     if "why" in fields:
         fields = {**fields, "why": str(fields["why"])[:REASON_LENGTH]}
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from node_rotation import sickness
 from node_rotation.health import owner_key
-from node_rotation.ledger import MAX_BYTES, Baseline, Claim, ClaimState, Ledger, dump
+from node_rotation.ledger import DENIAL_LENGTH, MAX_BYTES, MOST_DENIED, Baseline, Claim, ClaimState, Ledger, dump
 from node_rotation.model import Batch, Blocker, GroupPlan
 from node_rotation.outcome import REASON_LENGTH
 from node_rotation.world.snapshot import Snapshot
@@ -56,7 +56,9 @@ def size(groups: Sequence[GroupPlan], batches: Sequence[Batch], slots: int, snap
 
 def _in_flight(claim: Claim, evicted: tuple[str, ...]) -> Claim:
     """As large as it gets, which is by what leaves its machines, or by why it failed: then that is forgotten."""
-    emptying = claim.model_copy(update={"evicted": evicted, "serving": (MOST_PODS,) * len(evicted)})
+    denied = {f"{'n' * 40}/{'p' * 40}-{i}": "w" * DENIAL_LENGTH for i in range(MOST_DENIED if evicted else 0)}
+    serving = (MOST_PODS,) * len(evicted)
+    emptying = claim.model_copy(update={"evicted": evicted, "serving": serving, "denied": denied})
     failed = claim.model_copy(update={"why": "w" * REASON_LENGTH})
     return max(emptying, failed, key=lambda c: len(c.model_dump_json(exclude_defaults=True)))
 

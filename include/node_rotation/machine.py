@@ -156,8 +156,9 @@ def _empty(run: Run, machine: Machine, tell: Tell) -> None:
             return Done()
         _cordon(run, node)
         since = max(began, snapshot.watched_since)
-        heed(evict_from(run, snapshot, (node,), since, machine.policy.drain, None))
-        return standing(run.look(), (node,), machine.policy, since, run.clock.now())
+        asked = evict_from(run, snapshot, (node,), since, machine.policy.drain, None)
+        heed(asked.stopped)
+        return standing(run.look(), (node,), machine.policy, since, run.clock.now(), asked.denied)
 
     _until_done(run, step, machine.policy.drain.timeout + MARGIN_S, f"node {machine.node}", tell)
 

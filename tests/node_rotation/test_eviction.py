@@ -23,7 +23,7 @@ from node_rotation.eviction import (
     structural,
 )
 from node_rotation.policy import DrainPolicy
-from node_rotation.world.answers import Evicted, Misconfigured, PodGone, RefusedByBudget, Throttled
+from node_rotation.world.answers import Denied, Evicted, Misconfigured, PodGone, RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Budget, Node, Pod
 
 
@@ -200,6 +200,7 @@ def test_answers():
     assert isinstance(read_answer(PodGone(), subject, []), Leave)
     assert isinstance(read_answer(Evicted(), subject, []), WaitFor)
     assert read_answer(Throttled(7.0), subject, []) == WaitFor("pod shop/api-1: the API server is busy", 7.0)
+    assert read_answer(Denied("by X"), subject, [tight]) == WaitFor("pod shop/api-1: by X")
     refused = read_answer(RefusedByBudget("no", 3.0), subject, [tight])
     assert refused == WaitFor("pod shop/api-1: pdb shop/api allows no disruption now", 3.0)
     assert isinstance(read_answer(RefusedByBudget("no"), subject, [budget(expected=3, desired=3)]), Block)

@@ -14,6 +14,7 @@ from node_rotation.clients.etcd import probe
 from node_rotation.clients.kubernetes_api import Api, Json
 from node_rotation.clients.kubernetes_errors import (
     cause_of,
+    denied_by_webhook,
     message_of,
     other_uid,
     retry_after_s,
@@ -27,6 +28,7 @@ from node_rotation.errors import ConflictError, GoneError, PermanentError
 from node_rotation.names import LEASE_NAME, LEASE_NAMESPACE, ROLLED_FOR
 from node_rotation.workloads.volume import Volume
 from node_rotation.world.answers import (
+    Denied,
     Evicted,
     EvictionAnswer,
     Misconfigured,
@@ -195,7 +197,7 @@ class KubernetesCluster:
         https://kubernetes.io/docs/concepts/scheduling-eviction/api-eviction/#how-api-initiated-eviction-works
 
         :param grace_s: overrides the pod's own grace period; seconds.
-        :raises TransientError: if the API server, not a budget, was in the way.
+        :raises TransientError: if the API server, not a budget or a webhook, was in the way.
         """
         body = {
             "apiVersion": "policy/v1",
@@ -301,6 +303,8 @@ def _lease_spec(holder: str, duration_s: float, renewed_at: float, acquired_at: 
 def _eviction_answer(error: ApiException) -> EvictionAnswer | None:
     """What a refused eviction means; None if it is an error like any other."""
     said = message_of(error)
+    if denied_by_webhook(error):
+        return Denied(said)
     if error.status == 429 and cause_of(error) == "DisruptionBudget":
         return RefusedByBudget(said, retry_after_s(error, 5.0))
     if error.status == 429:

@@ -7,6 +7,7 @@ https://github.com/kubernetes/community/blob/master/contributors/devel/sig-archi
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Status = Mapping[str, Any]
 _ANONYMOUS = '"system:anonymous"'  # who a request without credentials is, where anonymous requests are let in
+_DENIED = re.compile(r'admission webhook "[^"]*" denied the request')
 _CERTIFICATE_REMEDY = "Check the certificate authority in the kubeconfig or the connection."
 
 
@@ -75,6 +77,14 @@ def other_uid(error: ApiException) -> bool:
     if error.status == 422:
         return any(cause.get("field") == "metadata.uid" for cause in _causes(error))
     return error.status == 409 and "UID" in message_of(error)
+
+
+def denied_by_webhook(error: ApiException) -> bool:
+    """Whether an admission webhook refused a call, with whatever code: it is no word of the API server itself.
+
+    kubernetes/apiserver, ``admission/plugin/webhook/errors.ToStatusErr``.
+    """
+    return _DENIED.match(message_of(error)) is not None
 
 
 def translate(error: ApiException, verb: str, what: str) -> RotationError:

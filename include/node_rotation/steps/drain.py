@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
+from types import MappingProxyType
 
 from node_rotation import lock, sickness
 from node_rotation.errors import BlockedError, GoneError, TransientError
@@ -21,18 +24,20 @@ from node_rotation.eviction import (
     order,
     read_answer,
 )
-from node_rotation.ledger import Ledger, claim_change
+from node_rotation.ledger import DENIAL_LENGTH, MOST_DENIED, Ledger, claim_change
 from node_rotation.model import Batch, StepName
 from node_rotation.outcome import CLEAR_BATCH, Blocked, Done, Outcome, Waiting
 from node_rotation.policy import DrainPolicy, Policy
 from node_rotation.run import Run
-from node_rotation.steps.scene import Scene, acting, busy_pods, over, scene, span, taken_back
+from node_rotation.steps.scene import Scene, acting, busy_pods, ledger_of, over, scene, span, taken_back
 from node_rotation.steps.step import MARGIN_S
 from node_rotation.steps.taken import counted
 from node_rotation.workloads.lost import lost
-from node_rotation.world.answers import Evicted, EvictionAnswer, RefusedByBudget, Throttled
+from node_rotation.world.answers import Denied, Evicted, EvictionAnswer, RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Node, Pod
 from node_rotation.world.snapshot import Snapshot
+
+NOTHING_DENIED: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,8 @@ class Drain:
             claim = ledger.claim(batch.name)
             if claim is None or claim.drain_since is None:
                 return  # another batch has just begun: wait_between_drains
-        heed(evict_from(run, place.snapshot, place.old_nodes(), _since(place), run.policy(batch).drain, batch.name))
+        policy = run.policy(batch).drain
+        heed(evict_from(run, place.snapshot, place.old_nodes(), _since(place), policy, batch.name).stopped)
 
     def look(self, run: Run, batch: Batch) -> Outcome:
         """Done, or each pod that is still there and why; Blocked by a pod or once the time is up."""
@@ -70,7 +76,7 @@ class Drain:
                 (f"wait_between_drains: {span(policy.wait_between_drains)} between two drains",),
                 min(pause, policy.poll),
             )
-        return standing(place.snapshot, place.old_nodes(), policy, since, place.now)
+        return standing(place.snapshot, place.old_nodes(), policy, since, place.now, place.claim.denied)
 
     def timeout_s(self, run: Run, batch: Batch) -> float:
         """The policy's ``drain.timeout``, the pauses between drains, and a margin."""
@@ -81,11 +87,19 @@ class Drain:
         return run.policy(batch).wait_between_drains * len(run.plan.batches)
 
 
-def standing(snapshot: Snapshot, nodes: tuple[Node, ...], policy: Policy, since: float, now: float) -> Outcome:
+def standing(
+    snapshot: Snapshot,
+    nodes: tuple[Node, ...],
+    policy: Policy,
+    since: float,
+    now: float,
+    denied: Mapping[str, str] = NOTHING_DENIED,
+) -> Outcome:
     """How a drain stands: Done, or each pod that is still there and why; Blocked by one, or once the time is up.
 
     :param nodes: what is drained.
     :param since: when the drain began, epoch seconds.
+    :param denied: what webhooks said of which pod.
     """
     left = [p for node in nodes for p in busy_pods(snapshot, node)]
     kept = _kept(nodes, policy.drain, since, now)
@@ -95,23 +109,53 @@ def standing(snapshot: Snapshot, nodes: tuple[Node, ...], policy: Policy, since:
         given_up = (said for n in nodes for p in snapshot.pods_on(n.name) if (said := lost(p, n, snapshot)))
         return Done("; ".join(("the old machines are empty", *given_up)))
     if now - since > policy.drain.timeout:
-        return _timed_out(snapshot, nodes, left, kept, policy.drain)
-    why = _why(snapshot, left, policy.drain, since, now)
+        return _timed_out(snapshot, nodes, left, kept, policy.drain, denied)
+    why = _why(snapshot, left, policy.drain, since, now, denied)
     return why if isinstance(why, Blocked) else Waiting((*kept, *why), policy.poll)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the API server said as a drain asked for its evictions.
+
+    ``stopped`` is what it stopped the drain with, for :func:`heed`: it is busy, or it can't evict a pod at all.
+    ``denied`` are the pods that an admission webhook keeps (``namespace/name``), each with its words.
+    """
+
+    stopped: WaitFor | Block | None
+    denied: Mapping[str, str]
 
 
 def evict_from(
     run: Run, snapshot: Snapshot, nodes: tuple[Node, ...], since: float, policy: DrainPolicy, batch: str | None
-) -> WaitFor | Block | None:
+) -> Asked:
     """Ask for every eviction that may be asked for now.
 
     :param since: when this drain began, epoch seconds.
-    :param batch: whose claim keeps the time of the last eviction granted, for ``wait_between_evictions``.
-    :returns: what the API server stopped it with: it is busy, or it can't evict a pod at all; for :func:`heed`.
+    :param batch: whose claim keeps the time of the last eviction granted, for ``wait_between_evictions``, and what
+        webhooks deny.
     """
     now = run.clock.now()
     free = [node for node in nodes if decide_node(node, policy, drain_started_at=since, now=now) is None]
-    for pod in order(p for node in free for p in snapshot.pods_on(node.name)):
+    pods = order(p for node in free for p in snapshot.pods_on(node.name))
+    said: dict[str, str] = {}
+    stopped: WaitFor | Block | None = None
+    for pod, answer in _answers(run, snapshot, pods, since, policy, batch):
+        said[pod.key] = answer.message[:DENIAL_LENGTH] if isinstance(answer, Denied) else ""
+        meaning = read_answer(answer, pod, snapshot.budgets)
+        if isinstance(meaning, Block) or (isinstance(answer, Throttled) and isinstance(meaning, WaitFor)):
+            stopped = meaning
+            break
+        if batch is not None and policy.wait_between_evictions and isinstance(answer, Evicted):
+            lock.change(run, claim_change(batch, last_eviction=run.clock.now()))
+    return Asked(stopped, _denied(run, snapshot, pods, said, batch))
+
+
+def _answers(
+    run: Run, snapshot: Snapshot, pods: Iterable[Pod], since: float, policy: DrainPolicy, batch: str | None
+) -> Iterator[tuple[Pod, EvictionAnswer]]:
+    """Each pod that may go now, and what the API server says to that, until its turn has not come."""
+    for pod in pods:
         decision = decide(
             pod,
             policy,
@@ -125,14 +169,24 @@ def evict_from(
             continue
         ledger = lock.require(run).ledger
         if batch is not None and _too_soon(run, ledger, batch, policy):
-            return None
-        answer = _let_go(run, pod, decision)
-        meaning = read_answer(answer, pod, snapshot.budgets)
-        if isinstance(meaning, Block) or (isinstance(answer, Throttled) and isinstance(meaning, WaitFor)):
-            return meaning
-        if batch is not None and policy.wait_between_evictions and isinstance(answer, Evicted):
-            lock.change(run, claim_change(batch, last_eviction=run.clock.now()))
-    return None
+            return
+        yield pod, _let_go(run, pod, decision)
+
+
+def _denied(
+    run: Run, snapshot: Snapshot, pods: Iterable[Pod], said: Mapping[str, str], batch: str | None
+) -> Mapping[str, str]:
+    """What webhooks deny of these pods, the first few; of pods not asked now, as a batch's claim has it.
+
+    :param said: the words of this look, none for a pod that no webhook denied.
+    """
+    ledger = ledger_of(snapshot.lease, run.id)
+    claim = ledger.claim(batch) if ledger is not None and batch is not None else None
+    known = {**(claim.denied if claim else {}), **said}
+    denied = dict(islice(((pod.key, known[pod.key]) for pod in pods if known.get(pod.key)), MOST_DENIED))
+    if claim is not None and denied != claim.denied:
+        lock.change(run, claim_change(claim.batch, denied=denied))
+    return denied
 
 
 def heed(stopped: WaitFor | Block | None) -> None:
@@ -160,7 +214,7 @@ def _let_go(run: Run, pod: Pod, decision: Evict | Force | Roll) -> EvictionAnswe
                 run.cluster.roll(decision.deployment, pod.uid)
             else:
                 run.cluster.delete_pod(pod, decision.grace_s)
-    if not isinstance(answer, RefusedByBudget | Throttled):
+    if not isinstance(answer, RefusedByBudget | Throttled | Denied):
         run.look.forget()
     return answer
 
@@ -203,9 +257,14 @@ def _kept(nodes: tuple[Node, ...], policy: DrainPolicy, since: float, now: float
 
 
 def _timed_out(
-    snapshot: Snapshot, drained: tuple[Node, ...], left: list[Pod], kept: tuple[str, ...], policy: DrainPolicy
+    snapshot: Snapshot,
+    drained: tuple[Node, ...],
+    left: list[Pod],
+    kept: tuple[str, ...],
+    policy: DrainPolicy,
+    denied: Mapping[str, str],
 ) -> Blocked:
-    keys = tuple(f"pod {p.key}{_held(p)}" for p in left)
+    keys = tuple(f"pod {p.key}{_held(p, denied)}" for p in left)
     budgets = {f"pdb {b.key}" for p in left for b in covering(p, snapshot.budgets)}
     forced = "drain.force_after in the fleet file has the next run delete them past their budgets."
     then = forced if policy.force_after is None else f"then start again; in Airflow {CLEAR_BATCH}"
@@ -215,30 +274,32 @@ def _timed_out(
     return Blocked(f"{what}: {span(policy.timeout)} are over", (*keys, *sorted(budgets), *nodes), remedy)
 
 
-def _held(pod: Pod) -> str:
-    """What keeps a pod that is terminating already."""
+def _held(pod: Pod, denied: Mapping[str, str]) -> str:
+    """What keeps a pod: a webhook, or what it waits for that is terminating already."""
     if pod.terminating_since is None:
-        return ""
+        return f", {denied[pod.key]}" if pod.key in denied else ""
     return f", terminating, finalizers {', '.join(pod.finalizers)}" if pod.finalizers else ", terminating"
 
 
 def _why(
-    snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float, now: float
+    snapshot: Snapshot, left: list[Pod], policy: DrainPolicy, since: float, now: float, denied: Mapping[str, str]
 ) -> tuple[str, ...] | Blocked:
     reasons = []
     for pod in left:
         decision = decide(pod, policy, snapshot.budgets, workloads=snapshot.workloads, drain_started_at=since, now=now)
         if isinstance(decision, Block):
             return decision.blocked
-        reasons.append(_reason(pod, decision, snapshot))
+        reasons.append(_reason(pod, decision, snapshot, denied))
     return tuple(reasons)
 
 
-def _reason(pod: Pod, decision: PodDecision, snapshot: Snapshot) -> str:
+def _reason(pod: Pod, decision: PodDecision, snapshot: Snapshot, denied: Mapping[str, str]) -> str:
     if isinstance(decision, WaitFor):
         return f"{decision.why} on node {pod.node}"
     if isinstance(decision, Roll):
         return f"{decision.deployment.key} is to be rolled (pod {pod.key} on {pod.node})"
+    if pod.key in denied:
+        return f"pod {pod.key} on node {pod.node}: {denied[pod.key]}"
     tight = [b for b in covering(pod, snapshot.budgets) if b.disruptions_allowed < 1]
     if tight:
         return f"pdb {tight[0].key} allows no disruption now (pod {pod.key} on {pod.node})"

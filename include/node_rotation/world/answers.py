@@ -26,6 +26,13 @@ class Throttled:
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """An admission webhook denied it, with whatever code: its own say about this one pod."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Misconfigured:
     """500: e.g. more than one budget covers the pod; no retry will help."""
 
@@ -37,4 +44,4 @@ class PodGone:
     """404, or 409 because another pod has the name now: this pod is gone."""
 
 
-EvictionAnswer = Evicted | RefusedByBudget | Throttled | Misconfigured | PodGone
+EvictionAnswer = Evicted | RefusedByBudget | Throttled | Denied | Misconfigured | PodGone

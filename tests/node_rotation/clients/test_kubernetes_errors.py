@@ -9,7 +9,8 @@ import pytest
 from kubernetes.client.exceptions import ApiException, ForbiddenException, NotFoundException, ServiceException
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError, SSLError
 
-from node_rotation.clients.kubernetes_errors import translate, translate_connection
+from node_rotation.clients.kubernetes import _eviction_answer
+from node_rotation.clients.kubernetes_errors import denied_by_webhook, translate, translate_connection
 from node_rotation.errors import (
     BlockedError,
     ConflictError,
@@ -19,6 +20,7 @@ from node_rotation.errors import (
     RotationError,
     TransientError,
 )
+from node_rotation.world.answers import Denied, Misconfigured, Throttled
 
 HOST = "https://10.0.0.1:6443"
 
@@ -155,3 +157,29 @@ def test_a_certificate_nobody_trusts_is_blocked():
     for found in (translate_connection(untrusted, HOST, "list", "nodes"), of(wrapped)):
         assert isinstance(found, BlockedError)
         assert "certificate authority" in found.blocked.remedy
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 422, 429, 500, 503])
+def test_what_an_admission_webhook_denies_is_its_own_word_whatever_the_code(status):
+    said = 'admission webhook "drain-cleaner.strimzi.io" denied the request: UID 7 will be rolled'
+    assert denied_by_webhook(refusal(status, said))
+    assert _eviction_answer(refusal(status, said)) == Denied(said)
+    assert _eviction_answer(refusal(status, 'admission webhook "x" denied the request without explanation'))
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "answer"),
+    [
+        (403, 'pods "api-1" is forbidden: User "x" cannot create resource "pods/eviction"', None),
+        (429, "too many requests, please try again later", Throttled(1.0)),
+        (500, 'Internal error occurred: failed calling webhook "x": context deadline exceeded', None),
+        (
+            500,
+            "This pod has more than one PodDisruptionBudget",
+            Misconfigured("This pod has more than one PodDisruptionBudget"),
+        ),
+    ],
+)
+def test_what_the_api_server_says_of_an_eviction_itself_is_no_denial(status, said, answer):
+    assert not denied_by_webhook(refusal(status, said))
+    assert _eviction_answer(refusal(status, said)) == answer

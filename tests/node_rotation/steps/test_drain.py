@@ -12,7 +12,7 @@ from node_rotation import engine
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
-from node_rotation.world.answers import Evicted, EvictionAnswer, Misconfigured, Throttled
+from node_rotation.world.answers import Denied, Evicted, EvictionAnswer, Misconfigured, Throttled
 from node_rotation.world.kubernetes import Node, Pod
 
 
@@ -204,6 +204,54 @@ def test_a_pod_whose_budget_refuses_takes_no_turn_from_the_others(monkeypatch: p
     assert result.ok, result
     assert [name.startswith("zz-app") for name, _ in granted].count(True) == 6
     assert all(later - at >= 5.0 for (_, at), (_, later) in itertools.pairwise(granted))
+
+
+STRIMZI = 'admission webhook "strimzi.io" denied the request: The pod will be rolled by the Strimzi Cluster Operator'
+
+
+def kafka(monkeypatch: pytest.MonkeyPatch, rolled_after_s: float | None = None) -> MemoryWorld:
+    """A broker whose evictions an admission webhook denies; its operator rolls it once it was asked for, or never."""
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("aa-kafka", kind="StatefulSet", replicas=1))
+    world.add_workload(seeds.Workload("zz-app", replicas=6))
+    world.clock.wait(30.0)
+    evict = world.cluster.evict
+    asked: set[str] = set()
+
+    def answer(pod: Pod, grace_s: float | None = None) -> EvictionAnswer:
+        if pod.labels["app"] != "aa-kafka":
+            return evict(pod, grace_s)
+        if rolled_after_s is not None and not asked:
+            world.clock.after(rolled_after_s, lambda: world.cluster.delete_pod(pod))
+        asked.add(pod.uid)
+        return Denied(STRIMZI)
+
+    monkeypatch.setattr(world.cluster, "evict", answer)
+    return world
+
+
+@pytest.mark.parametrize("wait", ["0s", "1s"])
+def test_a_pod_that_a_webhook_denies_waits_with_its_words_and_the_others_go(
+    wait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = kafka(monkeypatch, 400.0)
+    granted = evictions(world, monkeypatch)
+    began = world.clock.now()
+    result, waits = heard(world, drain={"timeout": "15m", "wait_between_evictions": wait})
+    assert result.ok, result
+    assert len(granted) == 6
+    assert max(at for _, at in granted) < began + 60.0
+    assert {r.partition(": ")[2] for w in waits for r in w.reasons if "denied" in r} == {STRIMZI}
+
+
+def test_a_pod_that_a_webhook_denies_for_ever_ends_the_drain_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = kafka(monkeypatch)
+    result, _ = heard(world, drain={"timeout": "15m"})
+    ((_, why),) = result.failed
+    assert why.reason == "1 pods did not leave: 15 min 0 s are over"
+    assert why.objects == (f"pod default/aa-kafka-0, {STRIMZI}",)
+    world.clock.wait(60.0)
+    assert after(world).clean
 
 
 def evictions(world: MemoryWorld, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
