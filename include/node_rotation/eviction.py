@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from node_rotation import names
 from node_rotation.outcome import Blocked
 from node_rotation.policy import DrainPolicy, PodRule
 from node_rotation.workloads.do_not_disrupt import node_asks, pod_asks
@@ -18,7 +19,7 @@ NEXT_RUN = "in the fleet file for the next run (each keeps its settings)"
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The pod does not keep the machine: DaemonSet, mirror, finished, gone."""
+    """The pod does not keep the machine: DaemonSet, mirror, finished, gone, or come back to it."""
 
     why: str
 
@@ -74,6 +75,7 @@ def decide(
     budgets: Iterable[Budget],
     *,
     workloads: Iterable[Workload] = (),
+    node: Node | None = None,
     drain_started_at: float,
     now: float,
     asked: bool = True,
@@ -82,12 +84,13 @@ def decide(
 
     :param budgets: every PodDisruptionBudget of the cluster (those of the pod's namespace suffice).
     :param workloads: every workload of the cluster, for ``drain.roll_single_replicas``.
+    :param node: the pod's, which says whether the pod came back to it.
     :param drain_started_at: epoch seconds; when it was first looked at again, if nobody could for a while.
     :param now: epoch seconds.
     :param asked: whether its eviction was asked for since: nothing is forced that may go by itself.
     """
     protecting = covering(pod, budgets)
-    if why := left_alone(pod, protecting):
+    if why := left_alone(pod, node):
         return Leave(why)
     forced = policy.force_after is not None and now - drain_started_at >= policy.force_after
     if pod.terminating_since is not None:
@@ -208,10 +211,10 @@ def read_answer(answer: EvictionAnswer, pod: Pod, budgets: Iterable[Budget]) -> 
     return WaitFor(f"pod {pod.key} is leaving")
 
 
-def left_alone(pod: Pod, protecting: tuple[Budget, ...]) -> str:
+def left_alone(pod: Pod, node: Node | None = None) -> str:
     """Why a drain leaves a pod where it is; empty if it has to go.
 
-    :param protecting: the budgets that cover it.
+    :param node: the pod's; None asks of what is there before a drain, to which no pod has come back.
     """
     if pod.mirror:
         return "mirror pod: it lives and dies with its machine"
@@ -219,9 +222,23 @@ def left_alone(pod: Pod, protecting: tuple[Budget, ...]) -> str:
         return "DaemonSet pod: its controller would put it back at once"
     if pod.phase in ("Succeeded", "Failed"):
         return "finished"
-    if pod.tolerates_everything and not protecting and pod.owner is not None:
-        return "tolerates every taint: it would come back to this machine"
+    if may_come_back(pod) and (since := drained_since(node)) is not None and pod.created_at >= since:
+        return "tolerates every taint: it came back to this machine after its drain had begun, and would again"
     return ""
+
+
+def may_come_back(pod: Pod) -> bool:
+    """Whether a pod's successor may be scheduled onto the same machine, for a cordon is a taint as well."""
+    return pod.tolerates_everything and pod.owner is not None
+
+
+def drained_since(node: Node | None) -> float | None:
+    """When the drain of a cordoned node began from which pods may have come back; None if no such drain is known."""
+    said = node.annotations.get(names.DRAINED_SINCE) if node is not None and node.unschedulable else None
+    try:
+        return None if said is None else float(said)
+    except ValueError:  # somebody else wrote it
+        return None
 
 
 def _terminating(pod: Pod, since: float, forced: bool, now: float) -> PodDecision:

@@ -28,6 +28,9 @@ OLD_EFFECT = "PreferNoSchedule"
 CORDONED_BY = "node-rotation/cordoned-by"
 """Annotation of a Node that we cordoned: the run; only such nodes are uncordoned again."""
 
+DRAINED_SINCE = "node-rotation/drained-since"
+"""Annotation of a Node, written before a pod is evicted that may come back to it: since when, epoch seconds."""
+
 SCALE_DOWN_DISABLED = "cluster-autoscaler.kubernetes.io/scale-down-disabled"
 KEPT_BY = "node-rotation/kept-by"
 """Annotation of a new Node: the run that set scale-down-disabled on it."""

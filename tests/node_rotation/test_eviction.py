@@ -22,6 +22,7 @@ from node_rotation.eviction import (
     selects,
     structural,
 )
+from node_rotation.names import DRAINED_SINCE
 from node_rotation.policy import DrainPolicy
 from node_rotation.world.answers import Denied, Evicted, Misconfigured, PodGone, RefusedByBudget, Throttled
 from node_rotation.world.kubernetes import Budget, Node, Pod
@@ -45,7 +46,6 @@ def test_an_ordinary_pod_is_evicted_with_its_own_grace_period_or_the_policys():
         pod("etcd", owner=None, mirror=True),
         pod("done", owner="Job", phase="Succeeded"),
         pod("crashed", owner=None, phase="Failed"),
-        pod("agent", tolerates_everything=True),
     ],
     ids=lambda p: p.name,
 )
@@ -53,8 +53,23 @@ def test_pods_that_do_not_keep_a_machine_are_left(subject):
     assert isinstance(ask(subject), Leave)
 
 
-def test_a_pod_that_tolerates_everything_but_has_a_budget_still_goes_through_the_eviction_api():
-    assert ask(pod("api-1", tolerates_everything=True), None, budget()) == Evict(None)
+@pytest.mark.parametrize("budgets", [[], [budget()]], ids=["no budget", "a budget"])
+def test_a_pod_that_tolerates_everything_is_evicted_once_and_left_when_it_comes_back(budgets):
+    drained = replace(node(Machine("i-1")), unschedulable=True, annotations={DRAINED_SINCE: str(NOW)})
+    before = pod("api-1", tolerates_everything=True, created_at=NOW - 1)
+    again = pod("api-2", tolerates_everything=True, created_at=NOW + 1)
+
+    def asked(subject: Pod, on: Node | None) -> PodDecision:
+        return decide(subject, DrainPolicy(), budgets, node=on, drain_started_at=NOW, now=NOW + 2)
+
+    assert asked(before, drained) == Evict(None)
+    left = asked(again, drained)
+    assert isinstance(left, Leave)
+    assert "it came back to this machine" in left.why
+    assert asked(again, None) == Evict(None)
+    assert asked(again, replace(drained, unschedulable=False)) == Evict(None)
+    assert asked(again, replace(drained, annotations={DRAINED_SINCE: "monday"})) == Evict(None)
+    assert asked(replace(again, tolerates_everything=False), drained) == Evict(None)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,20 @@ def test_a_drain_empties_the_node_and_leaves_it_cordoned(world: MemoryWorld, run
     assert len(world.cluster.nodes()) == 3
 
 
+def test_a_pod_that_comes_back_to_the_cordoned_node_is_evicted_once_and_then_left() -> None:
+    alone = MemoryWorld.simple(1, replicas=0)
+    alone.add_workload(Workload("api", replicas=2, tolerate_everything=True))
+    alone.clock.wait(30.0)
+    first = {pod.uid for pod in alone.cluster.pods() if pod.labels["app"] == "api"}
+    (node,) = alone.cluster.nodes()
+    with machine.holding(alone.settings(), alone.cloud, alone.cluster, alone.clock, "cli-1") as run:
+        machine.drain(run, find(run, node.name))
+        assert len([m for m in alone.mutations if m.action == "evict"]) == 2
+        assert pods_on(alone, node.name)
+        assert not first & {pod.uid for pod in alone.cluster.pods()}
+        machine.terminate(run, find(run, node.name))
+
+
 def test_detached_drained_terminated_and_its_node_deleted(world: MemoryWorld, run: Run) -> None:
     found = find(run, world.cluster.nodes()[0].name)
     machine.detach(run, found, for_good=True)

@@ -87,6 +87,7 @@ def pod(found: Json) -> Pod:
         tolerates_everything=any(_tolerates_everything(t) for t in spec.get("tolerations") or ()),
         started_at=epoch(status["startTime"]) if status.get("startTime") else None,
         tolerations=tuple(_toleration(t) for t in spec.get("tolerations") or () if t.get("tolerationSeconds") is None),
+        created_at=epoch(meta.get("creationTimestamp")),
     )
 
 

@@ -77,7 +77,7 @@ def cordon(run: Run, node: Node, by: str) -> None:
     :param by: the run that did it, written into the mark.
     """
     lock.require(run)
-    ours = {} if node.unschedulable else {names.CORDONED_BY: by}
+    ours = {} if node.unschedulable else {names.CORDONED_BY: by, **_of_earlier(node)}
     try:
         if marks := {**ours, **kept_by(node, by)}:
             run.cluster.annotate(node.name, node.uid, marks)
@@ -88,6 +88,11 @@ def cordon(run: Run, node: Node, by: str) -> None:
     except GoneError:  # its machine went away meanwhile: nothing is left to cordon
         pass
     run.look.forget()
+
+
+def _of_earlier(node: Node) -> dict[str, None]:
+    """What an earlier drain of a node left that takes pods again: they came to it, not back."""
+    return {names.DRAINED_SINCE: None} if names.DRAINED_SINCE in node.annotations else {}
 
 
 def kept_by(node: Node, by: str) -> dict[str, str]:
@@ -130,6 +135,6 @@ def of_others(node: Node) -> bool:
 
 
 def _marks(node: Node) -> tuple[str, ...]:
-    """The annotations of a cordon of ours, and what keeps the autoscaler off if that is ours as well."""
-    kept = (names.SCALE_DOWN_DISABLED, names.KEPT_BY) if names.KEPT_BY in node.annotations else ()
-    return (names.CORDONED_BY, *kept) if names.CORDONED_BY in node.annotations else kept
+    """The annotations of a cordon and a drain of ours, and what keeps the autoscaler off if that is ours as well."""
+    own = tuple(key for key in (names.CORDONED_BY, names.DRAINED_SINCE) if key in node.annotations)
+    return (*own, names.SCALE_DOWN_DISABLED, names.KEPT_BY) if names.KEPT_BY in node.annotations else own

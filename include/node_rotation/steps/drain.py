@@ -9,7 +9,7 @@ from itertools import islice
 from math import inf
 from types import MappingProxyType
 
-from node_rotation import lock, sickness
+from node_rotation import lock, names, sickness
 from node_rotation.errors import BlockedError, GoneError, TransientError
 from node_rotation.eviction import (
     Block,
@@ -21,6 +21,9 @@ from node_rotation.eviction import (
     covering,
     decide,
     decide_node,
+    drained_since,
+    left_alone,
+    may_come_back,
     order,
     read_answer,
 )
@@ -42,7 +45,7 @@ NOTHING_DENIED: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Done once only DaemonSet, mirror and finished pods are left on the old machines."""
+    """Done once only DaemonSet, mirror and finished pods are left on the old machines, and such as came back."""
 
     name: StepName = StepName.DRAIN
 
@@ -138,9 +141,10 @@ def evict_from(
     now = run.clock.now()
     free = [node for node in nodes if decide_node(node, policy, drain_started_at=since, now=now) is None]
     pods = order(p for node in free for p in snapshot.pods_on(node.name))
+    _remember(run, snapshot, free)
     said: dict[str, str] = {}
     stopped: WaitFor | Block | None = None
-    for pod, answer in _answers(run, snapshot, pods, since, policy, batch):
+    for pod, answer in _answers(run, snapshot, free, pods, since, policy, batch):
         said[pod.key] = answer.message[:DENIAL_LENGTH] if isinstance(answer, Denied) else ""
         meaning = read_answer(answer, pod, snapshot.budgets)
         if isinstance(meaning, Block) or (isinstance(answer, Throttled) and isinstance(meaning, WaitFor)):
@@ -151,18 +155,43 @@ def evict_from(
     return Asked(stopped, _denied(run, snapshot, pods, said, batch))
 
 
+def _remember(run: Run, snapshot: Snapshot, nodes: Iterable[Node]) -> None:
+    """Write on each Node since when it is drained, before a pod goes that may come back to it, and again and again."""
+    for node in nodes:
+        if drained_since(node) is not None or not any(_may_return(p) for p in snapshot.pods_on(node.name)):
+            continue
+        lock.require(run)
+        with suppress(GoneError):
+            run.cluster.annotate(node.name, node.uid, {names.DRAINED_SINCE: f"{run.clock.now():.3f}"})
+        run.look.forget()
+
+
+def _may_return(pod: Pod) -> bool:
+    return may_come_back(pod) and not left_alone(pod)
+
+
 def _answers(
-    run: Run, snapshot: Snapshot, pods: Iterable[Pod], since: float, policy: DrainPolicy, batch: str | None
+    run: Run,
+    snapshot: Snapshot,
+    nodes: Iterable[Node],
+    pods: Iterable[Pod],
+    since: float,
+    policy: DrainPolicy,
+    batch: str | None,
 ) -> Iterator[tuple[Pod, EvictionAnswer]]:
     """Each pod that may go now, and what the API server says to that, until its turn has not come."""
+    of = {node.name: node for node in nodes}
+    budgets, workloads = snapshot.budgets, snapshot.workloads
     for pod in pods:
+        now = run.clock.now()
         decision = decide(
             pod,
             policy,
-            snapshot.budgets,
-            workloads=snapshot.workloads,
+            budgets,
+            workloads=workloads,
+            node=of[pod.node],
             drain_started_at=since,
-            now=run.clock.now(),
+            now=now,
             asked=run.asked.get(pod.uid, -inf) >= snapshot.watched_since,
         )
         if not isinstance(decision, Evict | Force | Roll):

@@ -204,20 +204,17 @@ def ending(snapshot: Snapshot, machine: str) -> bool:
     return any(member is not None and member.lifecycle.startswith("Terminating") for member in members)
 
 
-def holds_node(pod: Pod, node: Node, snapshot: Snapshot) -> bool:
-    """True for a pod that must be gone before its machine goes, as a drain sees it.
-
-    :param node: the pod's.
-    """
+def holds_node(pod: Pod, snapshot: Snapshot, node: Node) -> bool:
+    """True for a pod that must be gone before its machine goes, as a drain sees it."""
     now = snapshot.taken_at
     return not lost(pod, node, snapshot) and not isinstance(
-        decide(pod, DrainPolicy(), snapshot.budgets, drain_started_at=now, now=now), Leave
+        decide(pod, DrainPolicy(), snapshot.budgets, node=node, drain_started_at=now, now=now), Leave
     )
 
 
 def busy_pods(snapshot: Snapshot, node: Node | None) -> tuple[Pod, ...]:
     """The pods that still keep a machine."""
-    return tuple(p for p in snapshot.pods_on(node.name) if holds_node(p, node, snapshot)) if node else ()
+    return tuple(p for p in snapshot.pods_on(node.name) if holds_node(p, snapshot, node)) if node else ()
 
 
 def span(seconds: float) -> str:

@@ -87,7 +87,8 @@ def unpause(run: Run, workload: Workload, did: list[str]) -> None:
 
 def marked(node: Node) -> tuple[str, ...]:
     """Which marks of ours a Node carries."""
-    marks = [key for key in (names.CORDONED_BY, names.KEPT_BY, names.LEFT_TARGETS) if key in node.annotations]
+    written = (names.CORDONED_BY, names.DRAINED_SINCE, names.KEPT_BY, names.LEFT_TARGETS)
+    marks = [key for key in written if key in node.annotations]
     marks += [f"taint {key}" for key, _, _ in node.taints if key == names.OLD_TAINT]
     if node.labels.get(names.EXCLUDE_BALANCERS) == OURS:
         marks.append(names.EXCLUDE_BALANCERS)

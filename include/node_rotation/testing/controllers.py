@@ -224,6 +224,7 @@ class Controllers:
             tolerates_everything=seed.tolerate_everything,
             tolerations=(("", "Exists", "", ""),) if seed.tolerate_everything else (),
             started_at=self.objects.clock.now() if node else None,
+            created_at=self.objects.clock.now(),
         )
         self.objects.put_pod(workload, pod, "made")
         if node:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from node_rotation.eviction import covering, left_alone
+from node_rotation.eviction import left_alone
 from node_rotation.workloads.lost import lost
 from node_rotation.workloads.volume import Volume
 from node_rotation.world.kubernetes import Node, Pod, Taint
@@ -47,7 +47,7 @@ def still_attached(snapshot: Snapshot, node: Node) -> tuple[Volume, ...]:
     staying = {
         f"{pod.namespace}/{claim}"
         for pod in snapshot.pods_on(node.name)
-        if pod.claims and (left_alone(pod, covering(pod, snapshot.budgets)) or lost(pod, node, snapshot))
+        if pod.claims and (left_alone(pod, node) or lost(pod, node, snapshot))
         for claim in pod.claims
     }
     return tuple(v for v in snapshot.volumes if node.name in v.attached and v.claim not in staying)

@@ -230,7 +230,7 @@ class Sharing:
     def _protecting(self, pod: Pod) -> tuple[Budget, ...]:
         """The budgets that a drain of this pod has to ask; none for pods that a drain leaves alone."""
         found = covering(pod, self._budgets.get(pod.namespace, ()))
-        return () if left_alone(pod, found) else found
+        return () if left_alone(pod) else found
 
     def _name(self, machine: str) -> str:
         node = self._nodes.get(machine)

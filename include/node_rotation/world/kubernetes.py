@@ -53,7 +53,7 @@ class Owner:
 class Pod:
     """A pod; ``terminating_since`` is None unless it has a deletion timestamp, ``started_at`` until a kubelet has it.
 
-    Both are epoch seconds. ``tolerations`` are those for good, not for some seconds.
+    Both and ``created_at`` are epoch seconds. ``tolerations`` are those for good, not for some seconds.
     """
 
     namespace: str
@@ -75,6 +75,7 @@ class Pod:
     tolerates_everything: bool = False
     started_at: float | None = None
     tolerations: tuple[Toleration, ...] = ()
+    created_at: float = 0.0
 
     @property
     def key(self) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.node_rotation.crashes import after, run_for
 
-from node_rotation import engine
+from node_rotation import engine, lock, names
+from node_rotation.model import StepName
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
 from node_rotation.workloads.do_not_disrupt import DO_NOT_DISRUPT
@@ -204,6 +205,73 @@ def test_a_pod_whose_budget_refuses_takes_no_turn_from_the_others(monkeypatch: p
     assert result.ok, result
     assert [name.startswith("zz-app") for name, _ in granted].count(True) == 6
     assert all(later - at >= 5.0 for (_, at), (_, later) in itertools.pairwise(granted))
+
+
+def test_pods_that_tolerate_everything_are_evicted_and_the_gate_answers_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = MemoryWorld.simple(4, replicas=0)
+    api = seeds.Workload("api", replicas=4, spread="hostname", tolerate_everything=True, ready_after=5.0)
+    world.add_workload(api)
+    world.clock.wait(60.0)
+    died: list[str] = []
+    world.objects.on_pod.append(lambda workload, _b, _a, cause: died.append(f"{workload.seed.name} {cause}"))
+    granted = evictions(world, monkeypatch)
+    run = run_for(world, budget={"max_surge": 4})
+    counted: set[str] = set()
+
+    def listen(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchMoved) and event.step == StepName.GATE:
+            counted.update(key for claim in lock.require(run).ledger.claims for key in claim.evicted)
+
+    assert engine.rotate(run, listen).ok
+    assert len(granted) == 4
+    assert "api machine gone" not in died
+    assert counted == {"Deployment default/api"}
+    assert after(world).clean
+
+
+def test_what_an_earlier_drain_wrote_down_does_not_count_once_the_node_took_pods_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("api", replicas=3, tolerate_everything=True))
+    world.clock.wait(30.0)
+    (node,) = world.cluster.nodes()
+    world.cluster.annotate(node.name, node.uid, {names.DRAINED_SINCE: "1.0"})
+    granted = evictions(world, monkeypatch)
+    result, _ = heard(world)
+    assert result.ok, result
+    assert len(granted) == 3
+
+
+def test_what_a_drain_wrote_down_is_taken_back_with_its_cordon() -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    world.add_workload(seeds.Workload("api", replicas=3, tolerate_everything=True, stops_after=7200.0))
+    world.clock.wait(30.0)
+    written: list[bool] = []
+
+    def listen(event: engine.Event) -> None:
+        if isinstance(event, engine.BatchWaits):
+            written.extend(names.DRAINED_SINCE in node.annotations for node in world.cluster.nodes())
+
+    result = engine.rotate(run_for(world, drain={"timeout": "2m"}), listen)
+    assert not result.ok
+    assert any(written)
+    assert not any(names.DRAINED_SINCE in node.annotations for node in world.cluster.nodes())
+
+
+def test_a_pod_that_comes_back_with_its_volume_keeps_no_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = MemoryWorld.simple(1, replicas=0)
+    queue = seeds.Workload("queue", kind="StatefulSet", tolerate_everything=True, volume=True)
+    world.add_workload(queue)
+    world.clock.wait(30.0)
+    granted = evictions(world, monkeypatch)
+    result, waits = heard(world, strategy="terminate_first")
+    assert result.ok, result
+    assert len(granted) == 1
+    assert not any("still attached" in reason for w in waits for reason in w.reasons)
+    assert after(world).clean
 
 
 STRIMZI = 'admission webhook "strimzi.io" denied the request: The pod will be rolled by the Strimzi Cluster Operator'
