@@ -127,7 +127,7 @@ def _newer(run: Run) -> str:
 
 def _gone_on(run: Run, stages: Stages) -> str:
     moved = (group for group in _unpinned(run) if group.name in stages)
-    found = (promotion.overtaken(group.target.image, stages[group.name]) for group in moved)
+    found = (promotion.overtaken(group.target.image, stages[group.name], run.freezes()) for group in moved)
     return next(filter(None, found), "")
 
 

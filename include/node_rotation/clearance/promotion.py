@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from node_rotation.clearance import freeze
+from node_rotation.clearance.freeze import Frozen
 from node_rotation.clearance.lineage import same
 from node_rotation.model import Image
 from node_rotation.policy import Empty, PromotionPolicy
@@ -62,12 +64,17 @@ def waits(image: Image, stages: Sequence[Stage], policy: PromotionPolicy, now: f
             yield f"{stage.name} has no machine to prove {image.id} on (promotion.empty: hold)"
 
 
-def overtaken(image: Image, stages: Sequence[Stage]) -> str:
-    """Why an image will never be promoted: an environment before has gone on to a newer one; "" if none has."""
+def overtaken(image: Image, stages: Sequence[Stage], frozen: Sequence[Frozen] = ()) -> str:
+    """Why an image will never be promoted: an environment before has gone on to a newer one; "" if none has.
+
+    :param frozen: images that nobody may roll out: where one of them runs, ours is still the best there is.
+    """
     for stage in (stage for stage in stages if stage.overtakes):
         for machine in stage.machines:
             newer = machine.image
-            if newer is not None and newer.created > image.created and not same(newer, image):
+            if newer is None or newer.created <= image.created or same(newer, image):
+                continue
+            if freeze.of(newer, frozen) is None:
                 return f"{stage.name} runs {newer.id} ({newer.name}) by now, newer than {image.id} ({image.name})"
     return ""
 

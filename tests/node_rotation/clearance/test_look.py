@@ -14,6 +14,7 @@ from tests.node_rotation.masters import kops, probed
 from node_rotation import detect, engine, lock
 from node_rotation.clearance import look as clearance
 from node_rotation.clearance.answers import Answers
+from node_rotation.clearance.freezes import Freezes
 from node_rotation.clearance.look import Superseded
 from node_rotation.errors import TransientError
 from node_rotation.fleet import Fleet, Settings
@@ -77,7 +78,8 @@ class Land:
         settings = discover(self.fleet.settings(name, policy), world.cloud)
         reached = (world.cloud, world.cluster, world.clock)
         snapshot = detect.observe(settings, *reached)
-        drift = detect.detect(settings, "workers", *reached, snapshot=snapshot)
+        frozen = Freezes(settings, world.cloud, world.clock)()
+        drift = detect.detect(settings, "workers", *reached, snapshot=snapshot, frozen=frozen)
         plan = make_plan(settings, [drift], snapshot, world.clock.now())
         return detect.make_run(f"run-{name}", plan, settings, *reached, others=self.connect, answers=answers)
 
@@ -349,6 +351,22 @@ def test_a_family_that_nobody_has_before_holds_unless_allowed() -> None:
     assert "no group takes its image from where group workers does" in why(clearance.look(held.run("prod")))
     allowed = Land(images=elsewhere, empty="allow")
     assert isinstance(clearance.look(allowed.run("prod")), Done)
+
+
+def test_an_environment_before_on_a_frozen_image_overtakes_nobody_and_is_waited_for_with_the_way_out() -> None:
+    land = Land()
+    land.publish("base-3")
+    dev = land.run("dev")
+    assert engine.rotate(dev).ok
+    bad = dev.plan.group("workers").target.image
+    Freezes(land.fleet.settings("prod"), land.prod.cloud, land.prod.clock).freeze(bad, "leaks memory", "a person")
+
+    prod = land.run("prod")
+    assert prod.plan.group("workers").target.image.name == "base-new"
+    said = why(clearance.look(prod))
+    assert "dev.dev group workers: 2 of 2 machines do not run" in said
+    assert said.endswith("; a newer image runs there: a run with skip_promotion=REASON does not wait for it to go back")
+    assert isinstance(clearance.look(land.run("prod", skip_promotion="base-3 leaks memory")), Done)
 
 
 def test_each_environment_before_has_to_have_a_group_that_shows_the_image_unless_none_is_needed() -> None:

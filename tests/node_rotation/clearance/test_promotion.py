@@ -8,6 +8,7 @@ import pytest
 import yaml
 from tests.node_rotation.builders import NEW, NOW, OLD, image
 
+from node_rotation.clearance.freeze import Frozen
 from node_rotation.clearance.lineage import Family, Origin, family, same
 from node_rotation.clearance.promotion import Machine, Stage, overtaken, waits
 from node_rotation.errors import BadInputError
@@ -65,6 +66,15 @@ def test_an_environment_that_went_on_to_a_newer_image_overtakes():
     newer = image("ami-newer", 0.5)
     assert "runs ami-newer (base-ami-newer) by now, newer than ami-new" in overtaken(NEW, [stage(machine("i", newer))])
     assert overtaken(NEW, [stage(machine("i-1"), machine("i-2", OLD))]) == ""
+
+
+def test_a_newer_image_that_is_frozen_overtakes_nobody_but_whoever_runs_it_is_waited_for():
+    newer, newest = image("ami-newer", 0.5), image("ami-newest", 0.25)
+    frozen = (Frozen(image=newer, reason="leaks memory", by="a person", at=newer.created),)
+    assert overtaken(NEW, [stage(machine("i-1", newer))], frozen) == ""
+    assert "runs ami-newest" in overtaken(NEW, [stage(machine("i-1", newer), machine("i-2", newest))], frozen)
+    (reason,) = why(stage(machine("i-1", newer)))
+    assert "i-1 for one; a newer image runs there: a run with skip_promotion=REASON" in reason
 
 
 def test_who_goes_back_is_told_how_not_to_wait_for_those_who_have_not():
