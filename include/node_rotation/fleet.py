@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from node_rotation.clearance.lineage import Origin, alike
-from node_rotation.clearance.promotion_order import Told, no_circles, promoted_from, told_apart
+from node_rotation.clearance.promotion_order import Told, all_known, named_there, no_circles, promoted_from, told_apart
 from node_rotation.configuration import document, flow_checks, of_clusters, safeguards
 from node_rotation.configuration.access import Account as Account
 from node_rotation.configuration.access import AwsAccess as AwsAccess
@@ -198,6 +198,9 @@ class Fleet(Value):
                 if cluster in (candidate.name, f"{env.name}.{candidate.name}"):
                     merged = self._merged(env, candidate, run or {})
                     before = tuple(self._before(env, candidate, merged.policy.promoted))
+                    where = "run parameters" if run else f"policy of {merged.name}"
+                    ahead = {b.settings.name: [g.name for g in b.settings.cluster.groups] for b in before}
+                    named_there(where, merged.policy.promoted.groups, ahead)
                     turn = self._turn(env, candidate, merged.policy.promoted)
                     found = {"before": before, "turn": turn, "accounts": self.accounts, "run": run or {}}
                     return merged.model_copy(update=found)
@@ -313,6 +316,7 @@ def load(path: Path) -> Fleet:
         told = {s.name: Told(s.environment, s.policy.promotion, s.origins()) for s in each}
         environments = [e.name for e in fleet.environments]
         no_circles(told, environments)
+        all_known(told, environments)
         told_apart(told, environments)
     except BadInputError as error:
         raise BadInputError(f"{path}: {error.where}", error.problem, error.remedy) from error

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from node_rotation.clearance.windows import Blackout, Hours, Window
 from node_rotation.configuration import shapes
@@ -208,7 +208,7 @@ class PromotionPolicy(Value):
         description="previous: the environment before this one in the fleet file; or names of environments",
     )
     soak: Duration = Field(default=86400.0, description="so long a healthy node must have been running it there")
-    groups: tuple[str, ...] = Field(
+    groups: tuple[Annotated[str, StringConstraints(pattern=shapes.NAME.pattern)], ...] = Field(
         default=(),
         examples=[["workers"]],
         description="names of the node groups that count there, for every group here; none: those whose images come "

@@ -22,15 +22,24 @@ def without(before: Sequence[Before], shown: Collection[str]) -> Iterator[str]:
             yield " and ".join(clusters)
 
 
+def missing(before: Sequence[Before], shown: Collection[str]) -> Iterator[str]:
+    """What is said of each name in ``promotion.groups`` that no cluster before has: nothing shows an image there.
+
+    :param before: the clusters before.
+    :param shown: the names that one of them has.
+    """
+    there = " and ".join(one.settings.name for one in before)
+    for name in dict.fromkeys(name for one in before for name in one.named if name not in shown):
+        yield f"{there}: no group is called {name} (promotion.groups)"
+
+
 def nobody(there: str, group: str, promotion: PromotionPolicy) -> str:
     """What is said of an environment that has no group that counts, and what that means.
 
     :param there: it, from :func:`without`.
     :param group: the group to be rotated.
     """
-    who = f"takes its image from where group {group} does"
-    if promotion.groups:
-        who = f"is called {' or '.join(promotion.groups)}"
+    who = _named(promotion.groups) or f"takes its image from where group {group} does"
     return f"{there}: no group {who} (promotion.empty: {promotion.empty})"
 
 
@@ -44,7 +53,9 @@ def notes(settings: Settings, groups: Sequence[GroupPlan]) -> Iterator[str]:
         for_ours = [group for group in groups if before in counting[group.name]]
         if for_ours:
             told = any(_told(before, group) for group in for_ours)
-            perhaps = "" if told else ", if a group there takes its images from the same place"
+            perhaps = (
+                "" if told else f", if a group there {_named(before.named) or 'takes its images from the same place'}"
+            )
             yield f"only once {before.settings.name} has proven the image{perhaps}"
     for group in groups:
         for there in without(settings.before, [before.settings.name for before in counting[group.name]]):
@@ -55,6 +66,10 @@ def _may_count(before: Before, group: GroupPlan) -> bool:
     """Whether a cluster has a group that an image of ours is to be seen on, or may have one."""
     ours = before.origin(group.name, group.kind, group.role)
     return before.settings.cluster.kops is not None or bool(before.looked_at([ours], before.settings))
+
+
+def _named(groups: Sequence[str]) -> str:
+    return f"is called {' or '.join(groups)}" if groups else ""
 
 
 def _told(before: Before, group: GroupPlan) -> bool:

@@ -145,10 +145,15 @@ def _window(run: Run) -> Iterator[str]:
 
 def _promotion(run: Run, stages: Stages) -> Iterator[str]:
     """Asked of the groups that get another image: where machines run the target already, nothing is promoted."""
-    policy = run.settings.policy.promotion
-    for group in run.plan.moved:
-        if policy.empty is Empty.HOLD:
+    policy, before = run.settings.policy.promotion, run.settings.before
+    moved = run.plan.moved
+    missing = (
+        tuple(environments.missing(before, [s.group for found in stages.values() for s in found])) if moved else ()
+    )
+    yield from missing
+    for group in moved:
+        if policy.empty is Empty.HOLD and not missing:
             shown = [stage.cluster for stage in stages[group.name]]
-            for there in environments.without(run.settings.before, shown):
+            for there in environments.without(before, shown):
                 yield environments.nobody(there, group.name, policy)
         yield from promotion.waits(group.target.image, stages[group.name], policy, run.clock.now())

@@ -61,6 +61,35 @@ def no_circles(told: Mapping[str, Told], environments: Sequence[str]) -> None:
             )
 
 
+def all_known(told: Mapping[str, Told], environments: Sequence[str]) -> None:
+    """Refuse names in ``promotion.groups`` that no cluster before has a group of, as far as the file knows.
+
+    :param told: ``environment.cluster`` → what is said of it, in the fleet file's order.
+    :param environments: all there are, in that order.
+    :raises BadInputError: names the group, and those that there are.
+    """
+    for name, one in told.items():
+        before = promoted_from(one.environment, one.promotion, environments)
+        ahead = {n: [o.group for o in other.origins] for n, other in told.items() if other.environment in before}
+        named_there(f"policy of {name}", one.promotion.groups, ahead)
+
+
+def named_there(where: str, named: Sequence[str], ahead: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a name of which no cluster before has a group: nothing could show an image there.
+
+    :param where: what is to blame.
+    :param named: as ``promotion.groups`` has them.
+    :param ahead: the clusters before and their groups; where kops' tags name those of one, nobody knows yet.
+    :raises BadInputError: names the group, and those that there are.
+    """
+    if not ahead or not all(ahead.values()):
+        return
+    known = dict.fromkeys(group for groups in ahead.values() for group in groups)
+    if unknown := [name for name in named if name not in known]:
+        problem = f"{' and '.join(ahead)} {'has' if len(ahead) == 1 else 'have'} no group {unknown[0]!r}."
+        raise BadInputError(f"{where}: promotion.groups", problem, f"Groups there: {', '.join(known)}.")
+
+
 def told_apart(told: Mapping[str, Told], environments: Sequence[str]) -> None:
     """Refuse groups of which nothing says which groups ahead show their images, as far as the file knows.
 

@@ -94,7 +94,10 @@ def _in_schema(metadata: Any) -> Iterator[Any]:
 
 def shape(place: Place | None) -> Shape | None:
     """What a text has to look like at a place; None: as it likes, or no text at all."""
-    metadata = place.field.metadata if place is not None and place.field is not None else ()
+    if place is None:
+        return None
+    own = get_args(place.annotation)[1:] if get_origin(place.annotation) is Annotated else ()
+    metadata = (*(place.field.metadata if place.field is not None else ()), *own)
     patterns = (getattr(one, "pattern", None) for one in metadata)
     return next((BY_PATTERN[pattern] for pattern in patterns if pattern in BY_PATTERN), None)
 

@@ -115,12 +115,17 @@ def _promotion(
         yield _Looser("promotion.after", before, after(asked))
     if before and asked.soak < own.soak:
         yield _Looser("promotion.soak", own.soak, asked.soak)
-    if before and asked.groups != own.groups and not set(own.groups or ("*",)) <= set(asked.groups):
+    if before and _other_groups(own.groups, asked.groups):
         yield _Looser("promotion.groups", own.groups or "those of the same image", asked.groups)
     if before and own.empty is Empty.HOLD and asked.empty is not Empty.HOLD:
         yield _Looser("promotion.empty", own.empty, asked.empty)
     if own.clusters is Clusters.IN_TURN and asked.clusters is not Clusters.IN_TURN:
         yield _Looser("promotion.clusters", own.clusters, asked.clusters)
+
+
+def _other_groups(own: Sequence[str], asked: Sequence[str]) -> bool:
+    """More names ask for more; names and those of the same image can't be compared."""
+    return not set(own) <= set(asked) if own else bool(asked)
 
 
 def _control_plane(own: Policy, asked: Policy) -> Iterator[_Looser]:

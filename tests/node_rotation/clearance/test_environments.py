@@ -91,5 +91,10 @@ def test_what_only_the_cluster_can_tell_is_said_so():
     assert f"only once staging.s1 has proven the image{perhaps}" in both
 
 
+def test_names_that_only_the_cluster_can_tell_are_said_so():
+    settings = prod(KOPS, groups=["workers"], empty="allow")
+    assert "only once staging.s1 has proven the image, if a group there is called workers" in notes(settings, [group()])
+
+
 def test_a_plan_that_promotes_nothing_waits_for_nobody():
     assert list(notes(prod(groups("s1", BASE)), [])) == []

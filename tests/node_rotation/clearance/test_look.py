@@ -353,6 +353,19 @@ def test_a_family_that_nobody_has_before_holds_unless_allowed() -> None:
     assert isinstance(clearance.look(allowed.run("prod")), Done)
 
 
+@pytest.mark.parametrize("empty", ["hold", "allow"])
+def test_a_named_group_that_no_cluster_before_has_holds_whatever_is_allowed(empty: str) -> None:
+    """Which groups kops' tags name is known only now: a name that is misspelt proves nothing."""
+    land = Land(kops=("dev",), groups=["worker", "workers"], empty=empty)
+    prod = land.run("prod")
+    assert engine.rotate(land.run("dev")).ok
+    land.prod.clock.wait(7200.0)
+    assert why(clearance.look(prod)) == "dev.dev: no group is called worker (promotion.groups)"
+
+    none = Land(kops=("dev",), groups=["worker"], empty=empty)
+    assert why(clearance.look(none.run("prod"))) == "dev.dev: no group is called worker (promotion.groups)"
+
+
 def test_an_environment_before_on_a_frozen_image_overtakes_nobody_and_is_waited_for_with_the_way_out() -> None:
     land = Land()
     land.publish("base-3")

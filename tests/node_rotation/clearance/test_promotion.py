@@ -258,6 +258,44 @@ def test_what_can_be_told_apart_is_a_fleet(tmp_path, before, ours, promotion):
     assert loaded(tmp_path, by_template(before, ours, **promotion)).names == ("staging.staging", "prod.prod")
 
 
+def test_a_named_group_that_no_cluster_before_has_is_refused_with_those_that_there_are(tmp_path):
+    told = by_template(["workers", "gpu"], ["workers"], groups=["workers", "worker"], empty="allow")
+    with pytest.raises(BadInputError) as refused:
+        loaded(tmp_path, told)
+    assert refused.value.where.endswith("policy of prod.prod: promotion.groups")
+    assert refused.value.problem == "staging.staging has no group 'worker'."
+    assert refused.value.remedy == "Groups there: workers, gpu."
+
+    staging = told["environments"][0]
+    staging["clusters"].append({"name": "kops", "aws": {"region": "eu-west-1"}, "kops": {"cluster": "k.example.com"}})
+    assert loaded(tmp_path, told).settings("prod")  # kops' tags may name it
+
+
+def test_a_name_needs_to_be_there_once_and_only_where_somebody_comes_before(tmp_path):
+    told = by_template(["workers"], ["workers"], groups=["workers", "gpu"])
+    other = {"name": "other", "aws": {"region": "eu-central-1"}, "groups": [{"name": "gpu", "asg": "other-gpu"}]}
+    told["environments"][0]["clusters"].append(other)
+    assert loaded(tmp_path, told).settings("prod")
+    assert loaded(tmp_path, by_template(["workers"], ["workers"], after=[], groups=["gpu"])).settings("prod")
+
+
+@pytest.mark.parametrize("name", ["*", "work*", ""])
+def test_what_can_be_no_groups_name_is_none(tmp_path, name):
+    with pytest.raises(BadInputError, match=r"promotion\.groups\[1\]: .* is not a name: write letters"):
+        loaded(tmp_path, by_template(["workers"], ["workers"], groups=["workers", name]))
+
+
+def test_a_run_names_groups_that_are_there(tmp_path):
+    told = loaded(tmp_path, by_template(["workers", "gpu"], ["workers"], groups=["workers"]))
+    assert told.settings("prod", {"promotion": {"groups": ["gpu", "workers"]}})
+    with pytest.raises(BadInputError) as refused:
+        told.settings("prod", {"promotion": {"groups": ["workers", "gpus"]}})
+    assert refused.value.where == "run parameters: promotion.groups"
+    assert refused.value.problem == "staging.staging has no group 'gpus'."
+    with pytest.raises(BadInputError, match=r"promotion\.groups\[0\]: '\*' is not a name"):
+        told.settings("prod", {"promotion": {"groups": ["*", "workers"]}})
+
+
 def test_so_are_clusters_in_turn(tmp_path):
     told = by_template(["general", "gpu"], ["workers"], after=[])
     staging, prod = told["environments"]

@@ -19,8 +19,8 @@ def run(policy: dict[str, Any], said: dict[str, Any]) -> Settings:
     """The last of three environments, with a policy of its own, and a run that says something on top."""
 
     def environment(name: str) -> dict[str, Any]:
-        group = {"name": "workers", "asg": f"{name}-workers"}
-        cluster = {"name": f"{name}-1", "aws": {"region": "eu-central-1"}, "groups": [group]}
+        groups = [{"name": group, "asg": f"{name}-{group}"} for group in ("workers", "gpu")]
+        cluster = {"name": f"{name}-1", "aws": {"region": "eu-central-1"}, "groups": groups}
         return {"name": name, "clusters": [cluster], "policy": policy if name == "prod" else {}}
 
     fleet = Fleet.model_validate({"environments": [environment(name) for name in ("dev", "staging", "prod")]})
@@ -45,6 +45,8 @@ def run(policy: dict[str, Any], said: dict[str, Any]) -> Settings:
         ({"promotion": {"after": ["dev"]}}, {"promotion": {"soak": "1s"}}, "promotion.soak"),
         ({"promotion": {"after": ["dev"]}}, {"promotion": {"empty": "allow"}}, "promotion.empty"),
         ({"promotion": {"after": ["dev"]}}, {"promotion": {"groups": ["workers"]}}, "promotion.groups"),
+        ({"promotion": {"after": ["dev"]}}, {"promotion": {"groups": ["gpu", "workers"]}}, "promotion.groups"),
+        ({"promotion": {"after": ["dev"], "groups": ["workers"]}}, {"promotion": {"groups": []}}, "promotion.groups"),
         (
             {"promotion": {"after": ["dev"], "groups": ["workers"]}},
             {"promotion": {"groups": ["tiny"]}},
@@ -84,7 +86,7 @@ def test_a_run_that_would_be_looser_is_refused_by_name_with_a_way_out(
         ({"approval": {"above": {"share": 3}}}, {"approval": {"above": {"share": 1}}}),
         ({"approval": {"required": True}}, {"approval": {"timeout": "1h"}}),
         ({"promotion": {"after": "previous"}}, {"promotion": {"after": ["dev", "staging"], "soak": "2d"}}),
-        ({"promotion": {"after": ["dev"], "groups": ["a"]}}, {"promotion": {"groups": ["b", "a"]}}),
+        ({"promotion": {"after": ["dev"], "groups": ["gpu"]}}, {"promotion": {"groups": ["workers", "gpu"]}}),
         ({"promotion": {"after": ["dev"], "empty": "allow"}}, {"promotion": {"empty": "hold"}}),
         ({}, {"promotion": {"clusters": "in_turn"}}),
         ({"control_plane": {"without_probe": True, "etcd": ETCD}}, {"control_plane": {"without_probe": False}}),
