@@ -18,7 +18,7 @@ from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.heal import send_away
 from node_rotation.steps.restore import restore, restored, timeout_s
-from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays
+from node_rotation.steps.scene import busy_pods, fresh_group, gone, stays, still_detaching
 from node_rotation.steps.undo import marked, paused, undo_group, undo_nodes, unpause
 from node_rotation.steps.verify import orphans, residue
 from node_rotation.world.aws import Instance, ScalingGroup
@@ -187,7 +187,7 @@ def _settle_group(run: Run, asg: str, did: list[str]) -> list[str]:
     for instance in run.look().instances.values():
         if instance.tags.get(names.DETACHED_FROM) == asg and not gone(instance):
             with _told(f"instance {instance.id}", left):
-                _settle(run, asg, instance, did)
+                left.extend(_settle(run, asg, instance, did))
     with _told(f"asg {asg}", left):
         left.extend(_settle_sizes(run, asg, did, keep_baseline=bool(left)))
     return left
@@ -208,27 +208,30 @@ def _settle_sizes(run: Run, asg: str, did: list[str], *, keep_baseline: bool) ->
         yield baseline_tag.larger(group, sizes)
 
 
-def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
+def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> tuple[str, ...]:
     """An orphan goes where it is nearer: back into a group that lacks it, else drained and away.
 
     What the group had is written into its tag first: attaching raises desired, so desired is lowered before, and
     whoever comes after a crash in between must not take the smaller group for a whole one.
+
+    :returns: why it is no orphan yet, for the next sweep.
     """
     snapshot = run.look()
     group, node = fresh_group(run, asg), snapshot.node_of(orphan.id)
     member = group.member(orphan.id)
-    if member is not None and not stays(member.lifecycle):
-        return  # still Detaching: the next sweep finds it
+    if member is not None and still_detaching(member, orphan):
+        return (f"instance {orphan.id}: still leaves group {asg} ({member.lifecycle})",)
     if member is not None:
-        run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
-        return
+        if stays(member.lifecycle):
+            run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
+        return ()
     drained = node is not None and node.unschedulable and not busy_pods(snapshot, node)
     serving = sum(1 for m in group.members if stays(m.lifecycle))
     sizes = baseline_tag.read(group.tags.get(names.BASELINE, ""))
     if drained or serving >= max(group.desired, sizes.desired if sizes else 0):
         if send_away(run, snapshot, (_node_group(run, group), asg), orphan.id, did):
             run.look.forget()
-        return
+        return ()
     lock.require(run)
     if sizes is None or sizes.min is None:
         run.cloud.tag_group(asg, {names.BASELINE: baseline_tag.with_minimum(group, run.id)})
@@ -244,6 +247,7 @@ def _settle(run: Run, asg: str, orphan: Instance, did: list[str]) -> None:
     run.cloud.untag_instances([orphan.id], list(names.INSTANCE_TAGS))
     run.look.forget()
     did.append(f"instance {orphan.id} is back in group {asg}")
+    return ()
 
 
 def _node_group(run: Run, asg: ScalingGroup) -> str:

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.node_rotation.crashes import after, beside, by_tags, dies, is_there_twice, run_for, vanishes
+from tests.node_rotation.crashes import after, beside, by, by_tags, dies, is_there_twice, run_for, vanishes
 
 from node_rotation import engine, lock, names
+from node_rotation import machine as by_hand
 from node_rotation.errors import BadInputError
 from node_rotation.fleet import Settings
 from node_rotation.model import StepName
@@ -18,7 +19,7 @@ from node_rotation.run import Run
 from node_rotation.steps.prepare import prepare
 from node_rotation.steps.undo import marked
 from node_rotation.steps.verify import verify
-from node_rotation.sweep import Swept, sweep
+from node_rotation.sweep import Swept, sweep, until_done
 from node_rotation.testing import seeds
 from node_rotation.testing.faults import Crash, Mutation
 from node_rotation.testing.world import MemoryWorld
@@ -102,6 +103,52 @@ def test_an_orphan_whose_replacement_has_come_is_drained_and_goes() -> None:
     world.clock.wait(60.0)
     assert after(world).clean
     assert machine not in world.on_image("base-old")
+
+
+def test_a_machine_that_still_leaves_its_group_keeps_its_tags_and_is_swept_once_it_is_out() -> None:
+    world = MemoryWorld.simple(4)
+    asg, machine = world.asg("workers"), world.on_image("base-old")[0]
+    with by_hand.holding(world.settings(), world.cloud, world.cluster, world.clock, "cli-1") as run:
+        by_hand.detach(run, by_hand.find(run.settings, run.look(), machine), for_good=True)  # then Ctrl-C
+    tags = world.cloud.instances([machine])[machine].tags
+    assert names.DETACHED_FROM in tags
+    assert f"instance {machine}: still leaves group {asg} (Detaching)" in swept(world).left
+    assert world.cloud.instances([machine])[machine].tags == tags
+    done = until_done(world.settings(), world.cloud, world.cluster, world.clock, "sweep-2")
+    assert not done.left
+    world.clock.wait(60.0)
+    assert machine not in world.ec2.alive
+    assert after(world).clean
+
+
+@pytest.mark.parametrize("first_s", [0.0, 60.0])
+def test_so_does_one_of_a_run_whose_lease_somebody_deleted(first_s: float) -> None:
+    world = MemoryWorld.simple(4)
+    run = run_for(world, **by("detach", 1))
+    dies_once_detached(run, world)
+    lease = world.cluster.lease()
+    assert lease is not None
+    world.cluster.delete_lease(lease)
+    (machine,) = [i for i in world.ec2.alive if names.DETACHED_FROM in world.cloud.instances([i])[i].tags]
+    world.clock.wait(first_s)
+    done = until_done(run.settings, world.cloud, world.cluster, world.clock, "sweep-1")
+    assert not done.left
+    world.clock.wait(60.0)
+    group = world.cloud.groups([world.asg("workers")])[world.asg("workers")]
+    assert machine not in world.ec2.alive or group.member(machine) is not None
+    assert (group.desired, len(group.members)) == (4, 4)
+    assert after(world).clean
+
+
+def dies_once_detached(run: Run, world: MemoryWorld) -> None:
+    def detached(mutation: Mutation) -> None:
+        if mutation.action == "DetachInstances":
+            raise Crash
+
+    world.journal.on_mutation = detached
+    with suppress(Crash):
+        engine.rotate(run)
+    world.journal.on_mutation = None
 
 
 def test_a_sweep_that_died_is_swept_by_the_next() -> None:

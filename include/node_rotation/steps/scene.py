@@ -13,7 +13,7 @@ from node_rotation.outcome import CLEAR_BATCH, Blocked
 from node_rotation.policy import DrainPolicy
 from node_rotation.run import Run
 from node_rotation.workloads.lost import lost
-from node_rotation.world.aws import GONE_STATES, LEAVING, Instance, ScalingGroup
+from node_rotation.world.aws import GONE_STATES, LEAVING, Instance, Member, ScalingGroup
 from node_rotation.world.kubernetes import Lease, Node, Pod
 from node_rotation.world.snapshot import Snapshot
 
@@ -191,6 +191,11 @@ def terminated(instance: Instance | None) -> bool:
 def stays(lifecycle: str) -> bool:
     """True for a member that is, or will be, in service."""
     return not lifecycle.startswith(LEAVING)
+
+
+def still_detaching(member: Member, instance: Instance) -> bool:
+    """True for a member that we detached and its group still lists: its tag alone will tell whose orphan it is."""
+    return member.lifecycle.startswith("Detach") and names.DETACHED_FROM in instance.tags
 
 
 def staying(group: ScalingGroup) -> frozenset[str]:

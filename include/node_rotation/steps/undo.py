@@ -12,14 +12,14 @@ from node_rotation.run import Run
 from node_rotation.steps import baseline_tag
 from node_rotation.steps.baseline_tag import Before
 from node_rotation.steps.cordon import OURS, uncordon
-from node_rotation.steps.scene import ending, fresh_group
+from node_rotation.steps.scene import ending, fresh_group, still_detaching
 from node_rotation.world.aws import ScalingGroup
 from node_rotation.world.kubernetes import Node, Workload
 from node_rotation.world.snapshot import Snapshot
 
 
 def undo_group(run: Run, asg: str, before: Before, did: list[str], *, keep_baseline: bool = False) -> None:
-    """Sizes, processes and tags of a group; its baseline tag goes last.
+    """Sizes, processes and tags of a group; its baseline tag goes last. Who still leaves it stays tagged.
 
     :param keep_baseline: the tag stays, and says no more than what is not as before.
     """
@@ -33,12 +33,18 @@ def undo_group(run: Run, asg: str, before: Before, did: list[str], *, keep_basel
     if (group.min, group.max) != (before.min, maximum):
         run.cloud.set_sizes(asg, min=before.min, max=maximum)
         did.append(f"group {asg}: min {before.min}, max {maximum}")
-    tags = run.cloud.instances([m.instance_id for m in group.members])
-    if ours := [i.id for i in tags.values() if names.RUN in i.tags or names.DETACHED_FROM in i.tags]:
+    if ours := _tagged(run, group):
         run.cloud.untag_instances(ours, list(names.INSTANCE_TAGS))
     if names.BASELINE in group.tags:
         _undo_tag(run, group, keep=keep_baseline)
     run.look.forget()
+
+
+def _tagged(run: Run, group: ScalingGroup) -> list[str]:
+    """The members with tags of ours, without those that are to be its orphans."""
+    instances = run.cloud.instances([m.instance_id for m in group.members])
+    found = ((i, m) for m in group.members if (i := instances.get(m.instance_id)) is not None)
+    return [i.id for i, m in found if any(key in i.tags for key in names.INSTANCE_TAGS) and not still_detaching(m, i)]
 
 
 def _undo_tag(run: Run, group: ScalingGroup, *, keep: bool) -> None:
