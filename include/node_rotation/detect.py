@@ -126,8 +126,7 @@ def _control_plane(settings: Settings, cluster: Cluster, nodes: Sequence[Node]) 
     """Asked only where there are masters of ours."""
     if all(group.role is not Role.CONTROL_PLANE for group in settings.cluster.groups):
         return None
-    policy = settings.policy.control_plane
-    return endpoints.attributed(policy, nodes, cluster.control_plane(endpoints.probes(policy, nodes)))
+    return endpoints.asked(settings.policy.control_plane, nodes, cluster.control_plane)
 
 
 def asg_name(group: NodeGroup, settings: Settings, cloud: Cloud) -> str:

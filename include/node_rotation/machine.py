@@ -26,6 +26,7 @@ from node_rotation.scaling.targets import checks_targets
 from node_rotation.steps import traffic
 from node_rotation.steps.drain import evict_from, heed, standing
 from node_rotation.steps.launch import detach as detach_now
+from node_rotation.steps.masters import require_may_go
 from node_rotation.steps.protection import protected
 from node_rotation.steps.scene import busy_pods, gone, span, stays, terminated
 from node_rotation.steps.step import MARGIN_S
@@ -225,9 +226,7 @@ def _refuse(run: Run, machine: Machine) -> None:
     node = snapshot.node_of(machine.instance_id)
     if busy_pods(snapshot, node):
         raise BlockedError(Blocked("the machine is not drained", (f"node {machine.node}",), "Drain it first."))
-    if held := quorum.before(run.settings, snapshot, [machine.instance_id]) if _is_master(run, machine) else ():
-        remedy = "Bring the control plane back to health; control_plane in the fleet file says what is accepted."
-        raise BlockedError(Blocked(f"a master may not go: {'; '.join(held)}", (f"node {machine.node}",), remedy))
+    require_may_go(run, machine.instance_id)
 
 
 def _refuse_protected(run: Run, machine: Machine) -> None:
@@ -271,7 +270,8 @@ def _leave_targets(run: Run, machine: Machine, tell: Tell) -> None:
 
 def _kept(run: Run, machine: Machine, group: ScalingGroup, snapshot: Snapshot) -> tuple[str, ...]:
     """The target groups that have nobody else who is healthy; an outage of the masters may have been accepted."""
-    if _is_master(run, machine) and run.settings.policy.control_plane.allow_outage:
+    accepted = run.settings.policy.control_plane.allow_outage
+    if accepted and quorum.is_master(run.settings, snapshot, machine.instance_id):
         return ()
     return targets.last_of(group.target_groups, snapshot.targets, [machine.instance_id])
 
@@ -308,10 +308,6 @@ def _going(run: Run, machine: Machine, state: str, since: float) -> str:
 
 def _scaling_of(run: Run, machine: Machine) -> ScalingGroup | None:
     return run.cloud.groups([machine.asg]).get(machine.asg) if machine.asg else None
-
-
-def _is_master(run: Run, machine: Machine) -> bool:
-    return machine.group is not None and quorum.guards(run.settings, machine.group, machine.policy.strategy)
 
 
 def _until_done(run: Run, step: Callable[[], Outcome], limit_s: float, what: str, tell: Tell) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,7 +17,7 @@ from node_rotation import detect, engine, lock, machine, planning
 from node_rotation.control_plane import quorum
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
-from node_rotation.model import Plan
+from node_rotation.model import Kind, Plan, Role
 from node_rotation.run import Run
 from node_rotation.testing import seeds
 from node_rotation.testing.world import MemoryWorld
@@ -291,6 +292,75 @@ def test_one_master_by_hand_goes_only_while_the_others_are_well(found_by: Callab
         with pytest.raises(BlockedError, match="a master may not go: etcd main: http://etcd-b1:4001"):
             machine.terminate(run, found)
     assert went(world) == []
+
+
+def without_masters(settings: Settings) -> Settings:
+    """The same cluster, of which the fleet file has the workers alone."""
+    return settings.only(["nodes"])
+
+
+def as_plain_groups(settings: Settings) -> Settings:
+    """The same fleet, its groups no kops groups, their strategy the default."""
+    groups = tuple(g.model_copy(update={"kind": Kind.ASG}) for g in settings.cluster.groups)
+    cluster = settings.cluster.model_copy(update={"groups": groups})
+    return settings.model_copy(update={"cluster": cluster, "groups": {g.name: settings.policy for g in groups}})
+
+
+def as_workers(settings: Settings) -> Settings:
+    """The same fleet, whose file does not say which groups are masters'."""
+    groups = tuple(g.model_copy(update={"role": Role.WORKER}) for g in settings.cluster.groups)
+    return settings.model_copy(update={"cluster": settings.cluster.model_copy(update={"groups": groups})})
+
+
+UNGUARDED = [without_masters, as_plain_groups, as_workers]
+
+
+@contextmanager
+def master_by_hand(world: MemoryWorld, settings: Settings) -> Iterator[tuple[Run, machine.Machine]]:
+    (member,) = world.cloud.groups(["prod-master-a"])["prod-master-a"].members
+    with machine.holding(settings, world.cloud, world.cluster, world.clock, "by-hand") as run:
+        yield run, machine.find(settings, run.look(), member.instance_id)
+
+
+@pytest.mark.parametrize("as_written", UNGUARDED)
+def test_etcd_is_asked_for_a_master_however_the_fleet_file_has_it(as_written: Callable[[Settings], Settings]) -> None:
+    world = kops()
+    settings = as_written(run_for(world, **probed(world)).settings)
+    world.etcd.stop("etcd-b1")
+    with master_by_hand(world, settings) as (run, found):
+        machine.drain(run, found)
+        with pytest.raises(BlockedError, match=f"a master may not go: etcd .*etcd-b1.*node {found.node}"):
+            machine.terminate(run, found)
+        assert found.instance_id in world.ec2.alive
+        world.etcd.start("etcd-b1")
+        machine.terminate(run, found)
+    assert found.instance_id not in world.ec2.alive
+    assert world.etcd.lost_at == []
+
+
+@pytest.mark.parametrize("accepts", [{}, {"without_probe": True}])
+def test_a_master_that_the_fleet_file_lacks_stays_where_nobody_can_ask_etcd(accepts: dict[str, bool]) -> None:
+    world = kops()
+    settings = without_masters(run_for(world, control_plane=accepts).settings)
+    with master_by_hand(world, settings) as (run, found):
+        machine.drain(run, found)
+        with pytest.raises(BlockedError, match=f"no control-plane group .* no probe of etcd .*node {found.node}"):
+            machine.terminate(run, found)
+    assert found.instance_id in world.ec2.alive
+
+
+def test_a_master_that_the_fleet_file_lacks_stays_while_another_is_not_ready_or_has_no_endpoint() -> None:
+    world = kops()
+    etcd = {name: {"endpoints": list(world.etcd.endpoints())[:2]} for name in ("main", "events")}
+    settings = without_masters(run_for(world, control_plane={"etcd": etcd}).settings)
+    with master_by_hand(world, settings) as (run, found):
+        machine.drain(run, found)
+        with pytest.raises(BlockedError, match="1 of 3 members are not to be found"):
+            machine.terminate(run, found)
+    seen = detect.observe(settings, world.cloud, world.cluster, world.clock)
+    nodes = tuple(replace(n, ready=n.ready and "10-0-0-2" not in n.name) for n in seen.nodes)
+    held = quorum.before(settings, replace(seen, nodes=nodes), [found.instance_id])
+    assert any("10-0-0-2" in why and "is not Ready" in why for why in held), held
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -28,6 +28,21 @@ def attributed(policy: ControlPlanePolicy, nodes: Iterable[Node], state: Control
     return replace(state, etcd=tuple(clusters))
 
 
+def asked(
+    policy: ControlPlanePolicy, nodes: Sequence[Node], ask: Callable[[Mapping[str, EtcdAccess]], ControlPlane]
+) -> ControlPlane:
+    """The control plane as its probes find it.
+
+    :param ask: ``Cluster.control_plane``.
+    """
+    return attributed(policy, nodes, ask(probes(policy, nodes)))
+
+
+def is_master(node: Node) -> bool:
+    """Whether a Node says that it is one of the control plane."""
+    return any(label in node.labels for label in MASTER_LABELS)
+
+
 def by_node(access: EtcdAccess) -> bool:
     """Whether every master has an endpoint of its own, whatever masters there are."""
     return any(_is_by_node(endpoint) for endpoint in access.endpoints)
@@ -40,9 +55,7 @@ def _is_by_node(endpoint: str) -> bool:
 def _owners(policy: ControlPlanePolicy, nodes: Iterable[Node]) -> Mapping[str, Mapping[str, str]]:
     """Etcd cluster → endpoint → the Node it is of; "" if nobody can tell."""
     # By age: where a Node that is left over had the same address, the newer one has it now.
-    masters = sorted(
-        (n for n in nodes if any(label in n.labels for label in MASTER_LABELS)), key=lambda n: (n.created_at, n.name)
-    )
+    masters = sorted((n for n in nodes if is_master(n)), key=lambda n: (n.created_at, n.name))
     return {
         name: {e: owner for written in access.endpoints for e, owner in _expanded(written, masters).items()}
         for name, access in policy.etcd.items()

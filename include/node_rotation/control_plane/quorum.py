@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
+from node_rotation import names
+from node_rotation.control_plane import endpoints
 from node_rotation.control_plane.endpoints import by_node
 from node_rotation.control_plane.values import ADDRESS, EtcdCluster, EtcdMember
 from node_rotation.fleet import Settings
@@ -28,6 +30,15 @@ def guards(settings: Settings, group: str, strategy: Strategy) -> bool:
     )
 
 
+def is_master(settings: Settings, snapshot: Snapshot, machine: str) -> bool:
+    """Whether a machine is one of the control plane: its Node says so, or its group has that role.
+
+    :param machine: its instance id.
+    """
+    node = snapshot.node_of(machine)
+    return (node is not None and endpoints.is_master(node)) or _of_ours(_masters(settings, snapshot), snapshot, machine)
+
+
 def before(settings: Settings, snapshot: Snapshot, leaving: Collection[str]) -> tuple[str, ...]:
     """Why these masters may not go now; nothing if they may.
 
@@ -35,13 +46,18 @@ def before(settings: Settings, snapshot: Snapshot, leaving: Collection[str]) -> 
     """
     policy, found = settings.policy.control_plane, _masters(settings, snapshot)
     size, nodes = sum(group.desired for group in found), _nodes(snapshot, leaving)
-    return (
+    strangers = [machine for machine in leaving if not _of_ours(found, snapshot, machine)]
+    if strangers:
+        size = max(size, sum(map(endpoints.is_master, snapshot.nodes)))
+    reasons = (
         *_api(snapshot),
         *_others(found, snapshot, leaving),
+        *(_beside(settings, snapshot, leaving) if strangers else ()),
         *(reason for c in _etcd(snapshot) for reason in _unwell(settings, c, size, nodes)),
         *(() if policy.allow_outage else _too_few(snapshot, size)),
         *_unprobed(settings),
     )
+    return tuple(dict.fromkeys(reasons))
 
 
 def after(settings: Settings, snapshot: Snapshot) -> tuple[str, ...]:
@@ -104,6 +120,22 @@ def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]
     """The Auto Scaling groups of the control plane."""
     groups = [group for group in settings.watched if group.role is Role.CONTROL_PLANE]
     return tuple(asg for asg in snapshot.groups.values() if any(g.names_asg(asg.name, asg.tags) for g in groups))
+
+
+def _of_ours(masters: Iterable[ScalingGroup], snapshot: Snapshot, machine: str) -> bool:
+    """Whether a machine is in one of these groups, or was detached from one to be terminated."""
+    instance = snapshot.instances.get(machine)
+    origin = instance.tags.get(names.DETACHED_FROM) if instance else None
+    return any(group.member(machine) is not None or group.name == origin for group in masters)
+
+
+def _beside(settings: Settings, snapshot: Snapshot, leaving: Collection[str]) -> Iterator[str]:
+    """What keeps a master that no control-plane group of the fleet has: nobody but etcd knows how many there are."""
+    if not settings.policy.control_plane.etcd:
+        yield "no control-plane group of the fleet file has it, and no probe of etcd is configured"
+    for node in snapshot.nodes:
+        if endpoints.is_master(node) and not node.ready and node.instance_id not in leaving:
+            yield f"master {_name(snapshot, node.instance_id) if node.instance_id else node.name} is not Ready"
 
 
 def _api(snapshot: Snapshot) -> Iterator[str]:
@@ -188,7 +220,7 @@ def _by_node(settings: Settings, cluster: EtcdCluster) -> bool:
 
 
 def _kops(settings: Settings) -> bool:
-    return any(g.kind is Kind.KOPS and g.role is Role.CONTROL_PLANE for g in settings.cluster.groups)
+    return any(g.kind is Kind.KOPS for g in settings.cluster.groups)
 
 
 def _too_few(snapshot: Snapshot, masters: int) -> Iterator[str]:
