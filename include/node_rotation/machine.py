@@ -102,8 +102,8 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
     """Take a machine out of its group, which launches another one. A no-op if it is in none.
 
     :param for_good: it will be terminated: it is tagged first, so that a sweep finishes what a crash left.
-    :raises BlockedError: if it serves a load balancer and the policy does not allow that, if EKS manages it, or if it
-        is to be terminated and protected against that.
+    :raises BlockedError: if it serves a load balancer and the policy does not allow that, if EKS manages it, if it is a
+        master that may not go, or if it is to be terminated and protected against that.
     """
     lock.require(run)
     if for_good:
@@ -120,6 +120,7 @@ def detach(run: Run, machine: Machine, *, for_good: bool) -> None:
     member = group.member(machine.instance_id)
     if member is None or not stays(member.lifecycle):
         return
+    require_may_go(run, machine.instance_id)
     if for_good:
         tags = {names.RUN: run.id, names.DETACHED_FROM: machine.asg}
         run.cloud.tag_instances([machine.instance_id], tags)
@@ -132,12 +133,14 @@ def drain(run: Run, machine: Machine, tell: Tell = lambda line: None, *, for_goo
     :param tell: told what it waits for, when that changes.
     :param for_good: it will be terminated: it leaves its target groups first, unless nobody healthy would be left.
     :raises BlockedError: by a pod that can't leave, or once the policy's ``drain.timeout`` is over; for good also if it
-        is protected against termination, or gets requests still after ``deregister_timeout``.
+        is protected against termination, is a master that may not go, or gets requests still after
+        ``deregister_timeout``.
     """
     if not for_good:
         _empty(run, machine, tell)
         return
     _refuse_protected(run, machine)
+    require_may_go(run, machine.instance_id)
     _cordon(run, run.look().node_of(machine.instance_id))
     try:
         _leave_targets(run, machine, tell)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
-from tests.node_rotation.crashes import After, after, dies, plan_for, rotate, run_for, sweep_all
+from tests.node_rotation.crashes import FAST, After, after, by, dies, plan_for, rotate, run_for, sweep_all
 from tests.node_rotation.masters import kops, probed
+from tests.node_rotation.steps.test_steps import up_to
 from tests.node_rotation.test_two_actors import Shadow
 
 from node_rotation import detect, engine, lock, machine, planning
 from node_rotation.control_plane import quorum
 from node_rotation.errors import BadInputError, BlockedError
 from node_rotation.fleet import Settings
-from node_rotation.model import Kind, Plan, Role
+from node_rotation.model import Batch, Kind, Plan, Role, StepName
+from node_rotation.outcome import Done
 from node_rotation.run import Run
+from node_rotation.steps import STEPS
+from node_rotation.steps.heal import heal
+from node_rotation.steps.restore import restore
 from node_rotation.testing import seeds
+from node_rotation.testing.faults import Mutation
 from node_rotation.testing.world import MemoryWorld
 
 STRIDE = 4
@@ -361,6 +367,108 @@ def test_a_master_that_the_fleet_file_lacks_stays_while_another_is_not_ready_or_
     nodes = tuple(replace(n, ready=n.ready and "10-0-0-2" not in n.name) for n in seen.nodes)
     held = quorum.before(settings, replace(seen, nodes=nodes), [found.instance_id])
     assert any("10-0-0-2" in why and "is not Ready" in why for why in held), held
+
+
+@pytest.mark.parametrize("call", ["detach", "drain"])
+def test_a_master_that_may_not_go_is_neither_detached_nor_drained(call: str) -> None:
+    world = kops()
+    settings = run_for(world, **probed(world)).settings
+    world.etcd.stop("etcd-b1")
+    with master_by_hand(world, settings) as (run, found):
+        before = len(world.mutations)
+        with pytest.raises(BlockedError, match=f"a master may not go: etcd .*etcd-b1.*node {found.node}"):
+            {
+                "detach": lambda: machine.detach(run, found, for_good=True),
+                "drain": lambda: machine.drain(run, found, for_good=True),
+            }[call]()
+        assert len(world.mutations) == before
+
+
+@pytest.mark.parametrize("spread", [False, True])
+@pytest.mark.parametrize("later_s", [0.0, 10.0, 300.0])
+def test_a_master_that_was_detached_goes_whether_or_not_its_replacement_has_come(spread: bool, later_s: float) -> None:
+    world = kops(spread=spread, boot=120.0)
+    settings = run_for(world, **probed(world)).settings
+    asg = world.asg("masters" if spread else "master-a")
+    member = world.cloud.groups([asg])[asg].members[0].instance_id
+    with machine.holding(settings, world.cloud, world.cluster, world.clock, "by-hand") as run:
+        found = machine.find(settings, run.look(), member)
+        machine.detach(run, found, for_good=True)
+        world.clock.wait(later_s)
+        run.look.forget()
+        machine.drain(run, found, for_good=True)
+        machine.terminate(run, found)
+        machine.delete_node(run, found)
+    assert world.etcd.lost_at == []
+    assert member not in world.ec2.alive
+
+
+def detached(world: MemoryWorld, settings: Settings) -> str:
+    """A master that a command took out of its group for good, and no more."""
+    with master_by_hand(world, settings) as (run, found):
+        machine.detach(run, found, for_good=True)
+    return found.instance_id
+
+
+def test_a_sweep_leaves_a_master_s_orphan_by_name_until_etcd_can_do_without_it() -> None:
+    world = kops()
+    run = run_for(world, **probed(world))
+    orphan = detached(world, run.settings)
+    world.clock.wait(60.0)
+    world.etcd.stop("etcd-b1")
+    left = sweep_all(world, run).left
+    assert any(line.startswith(f"instance {orphan}: a master may not go: etcd ") for line in left), left
+    assert orphan in world.ec2.alive
+    assert not any(node.unschedulable for node in world.cluster.nodes())
+    world.etcd.start("etcd-b1")
+    assert not sweep_all(world, run).left
+    assert orphan not in world.ec2.alive
+    assert world.etcd.lost_at == []
+    assert after(world).clean
+
+
+def test_so_it_does_where_the_member_dies_once_the_orphan_is_drained() -> None:
+    world = kops()
+    run = run_for(world, **probed(world))
+    orphan = detached(world, run.settings)
+    world.clock.wait(60.0)
+
+    def dies(mutation: Mutation) -> None:
+        if mutation.action == "cordon":
+            world.etcd.stop("etcd-b1")
+
+    world.journal.on_mutation = dies
+    left = sweep_all(world, run).left
+    assert any(line.startswith(f"instance {orphan}: a master may not go: etcd ") for line in left), left
+    assert orphan in world.ec2.alive
+    assert world.etcd.lost_at == []
+
+
+@pytest.mark.parametrize("last", [StepName.LAUNCH, StepName.DRAIN])
+@pytest.mark.parametrize("strategy", ["surge", "detach"])
+def test_heal_takes_no_master_while_etcd_can_not_do_without_it(strategy: str, last: StepName) -> None:
+    world = kops()
+    settings = as_plain_groups(world.settings(**{**FAST, **by(strategy, 1), **probed(world)}))
+    plan = plan_of_one(world, settings)
+    run = detect.make_run("run-1", plan, settings, world.cloud, world.cluster, world.clock)
+    batch = next(b for b in plan.batches if b.group == "master-a")
+    up_to(world, run, batch, last)
+    world.etcd.stop("etcd-b1")
+    there = set(world.ec2.alive)
+    with pytest.raises(BlockedError, match="a master may not go: etcd .*etcd-b1"):
+        healed(world, run, batch)
+    with suppress(BlockedError):
+        restore(run, batch.group, giving_up=True)
+    assert set(world.ec2.alive) == there
+    assert world.etcd.lost_at == []
+
+
+def healed(world: MemoryWorld, run: Run, batch: Batch) -> None:
+    for _ in range(60):
+        heal(run, batch, "its pods may not leave")
+        if isinstance(STEPS[StepName.HEAL].look(run, batch), Done):
+            return
+        world.clock.wait(2.0)
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])

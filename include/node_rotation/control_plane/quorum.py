@@ -124,8 +124,7 @@ def _masters(settings: Settings, snapshot: Snapshot) -> tuple[ScalingGroup, ...]
 
 def _of_ours(masters: Iterable[ScalingGroup], snapshot: Snapshot, machine: str) -> bool:
     """Whether a machine is in one of these groups, or was detached from one to be terminated."""
-    instance = snapshot.instances.get(machine)
-    origin = instance.tags.get(names.DETACHED_FROM) if instance else None
+    origin = _origin(snapshot, machine)
     return any(group.member(machine) is not None or group.name == origin for group in masters)
 
 
@@ -147,13 +146,28 @@ def _api(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _others(masters: Iterable[ScalingGroup], snapshot: Snapshot, leaving: Collection[str]) -> Iterator[str]:
+    """What the groups lack apart from those that leave, and from what comes for those that were detached."""
     for asg in masters:
-        staying = [m for m in asg.members if m.lifecycle == "InService" or m.instance_id in leaving]
-        if len(staying) < asg.desired:
-            yield f"asg {asg.name} has {len(staying)} of {asg.desired} masters in service"
-        for member in staying:
-            if member.instance_id not in leaving and not _ready(snapshot, member.instance_id):
-                yield f"master {_name(snapshot, member.instance_id)} is not Ready"
+        staying = [m.instance_id for m in asg.members if m.lifecycle == "InService" or m.instance_id in leaving]
+        there = len(staying) + sum(_origin(snapshot, m) == asg.name and asg.member(m) is None for m in leaving)
+        if there < asg.desired:
+            yield f"asg {asg.name} has {there} of {asg.desired} masters in service"
+        replacing = _newest(snapshot, staying, min(there - asg.desired, there - len(staying)))
+        for machine in staying:
+            if machine not in (*leaving, *replacing) and not _ready(snapshot, machine):
+                yield f"master {_name(snapshot, machine)} is not Ready"
+
+
+def _newest(snapshot: Snapshot, machines: Iterable[str], count: int) -> list[str]:
+    """Those that came for masters that were detached and are to go: a volume of etcd, say, is not theirs before."""
+    known = [i for m in machines if (i := snapshot.instances.get(m)) is not None]
+    return [i.id for i in sorted(known, key=lambda i: i.launched_at, reverse=True)[: max(count, 0)]]
+
+
+def _origin(snapshot: Snapshot, machine: str) -> str:
+    """The group that a machine was detached from to be terminated; "" if it was not."""
+    instance = snapshot.instances.get(machine)
+    return instance.tags.get(names.DETACHED_FROM, "") if instance else ""
 
 
 def _ready(snapshot: Snapshot, machine: str) -> bool:

@@ -17,6 +17,7 @@ from node_rotation.steps.drain import evict_from
 from node_rotation.steps.freezing import freeze_at_fault
 from node_rotation.steps.image_step import back_text, put_back
 from node_rotation.steps.managed import let_go
+from node_rotation.steps.masters import require_may_go
 from node_rotation.steps.put_back import attached_text
 from node_rotation.steps.scene import Scene, busy_pods, fresh_group, gone, ledger_of, place, staying, stays
 from node_rotation.steps.step import MARGIN_S
@@ -124,6 +125,7 @@ def _heal_machine(scene: Scene, old: str, did: list[str]) -> bool:
     if scene.claim.strategy is Strategy.TERMINATE_FIRST:
         return _stays_or_goes(scene, old, node, did)
     if _drained(scene, node) and new is not None and _serves(scene, new):
+        require_may_go(scene.run, old)
         terminate(scene.run, scene.baseline.asg, old, decrement=scene.claim.strategy is Strategy.SURGE)
         did.append(f"instance {old} was drained and is terminated")
         return True
@@ -200,7 +202,9 @@ def send_away(run: Run, snapshot: Snapshot, where: tuple[str, str], machine: str
     One that is Ready goes only when it was seen cordoned and empty: until then a pod may come that no look shows yet.
 
     :param where: the node group's name and its Auto Scaling group's.
+    :raises BlockedError: if it is a master that may not go: then nothing was done to it now.
     """
+    require_may_go(run, machine)
     group_name, asg = where
     node = snapshot.node_of(machine)
     if node is not None and node.ready and not _emptied(run, snapshot, node, group_name, did):

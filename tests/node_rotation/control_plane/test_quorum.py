@@ -9,6 +9,7 @@ import pytest
 from tests.node_rotation import builders
 from tests.node_rotation.builders import Machine
 
+from node_rotation import names
 from node_rotation.control_plane import endpoints, quorum
 from node_rotation.control_plane.values import ControlPlane, EtcdCluster, EtcdMember
 from node_rotation.fleet import Settings
@@ -70,6 +71,23 @@ def test_another_master_that_is_not_in_service_yet_keeps_them_all() -> None:
     masters = (*MASTERS[:2], replace(MASTERS[2], lifecycle="Pending"))
     (reason,) = quorum.before(settings(), seen(masters=masters), ["i-a"])
     assert reason == "asg dev-masters has 2 of 3 masters in service"
+
+
+@pytest.mark.parametrize(
+    ("not_ready", "kept"), [((), ""), (("i-new",), ""), (("i-c",), "node-i-c"), (("i-new", "i-c"), "node-i-c")]
+)
+def test_for_a_detached_master_its_replacement_need_not_be_ready_but_every_other_has_to(
+    not_ready: tuple[str, ...], kept: str
+) -> None:
+    asg, gone = "dev-masters", replace(MASTERS[0], tags=((names.DETACHED_FROM, "dev-masters"),))
+    machines = (gone, *MASTERS[1:], Machine("i-new", days=0.1))
+    snapshot = seen(masters=tuple(replace(m, ready=m.id not in not_ready) for m in machines))
+    group = replace(snapshot.groups[asg], members=snapshot.groups[asg].members[1:], desired=3)
+    held = quorum.before(settings(), replace(snapshot, groups={asg: group}), ["i-a"])
+    assert held == ((f"master {kept} (i-c) is not Ready",) if kept else ())
+    short = replace(group, members=group.members[:-1])
+    before_it_came = quorum.before(settings(), replace(snapshot, groups={asg: short}), ["i-a"])
+    assert before_it_came == held
 
 
 def test_an_api_server_that_is_not_ready_keeps_them_all() -> None:
