@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests.node_rotation.clients.settling import settled
 
 from proving_ground.aws.server import AwsServer, serve
 from proving_ground.scenario import Scenario
@@ -13,7 +14,7 @@ from proving_ground.scenario import Scenario
 @pytest.fixture(scope="module")
 def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsServer]:
     """The module's ``SCENARIO``."""
-    found = serve(Scenario.model_validate(request.module.SCENARIO), tmp_path_factory.mktemp("aws"))
+    found = settled(serve(Scenario.model_validate(request.module.SCENARIO), tmp_path_factory.mktemp("aws")))
     yield found
     found.stop()
 

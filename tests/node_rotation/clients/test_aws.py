@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+from tests.node_rotation.clients.settling import settled
 
 from node_rotation.clients.aws import AwsCloud
 from node_rotation.clients.aws_calls import chunks
@@ -74,7 +75,7 @@ def aws(tmp_path, monkeypatch) -> Iterator[Aws]:
     server = serve(Scenario.model_validate(SCENARIO), tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
     try:
-        yield Aws(server)
+        yield Aws(settled(server))
     finally:
         server.stop()
 

@@ -58,6 +58,7 @@ def test_who_is_registered_on_a_port_of_its_own_leaves_it_and_comes_back_to_it(s
 def test_without_a_port_the_target_group_s_own_is_meant(server: AwsServer, cloud: AwsCloud):
     (arn,) = server.world.targets.groups
     (machine,) = (m.instance_id for m in cloud.groups(["dev-served"])["dev-served"].members)
+    healthy(cloud, arn, machine)
     cloud.deregister_targets(arn, {machine: cloud.targets([arn])[arn][machine].ports})
     cloud.register_targets(arn, {machine: ()})
     healthy(cloud, arn, machine)

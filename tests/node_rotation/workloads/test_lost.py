@@ -18,7 +18,7 @@ from node_rotation.world.kubernetes import Node, Pod
 
 HERE = "node-i-1"
 UNHEARD = replace(node(Machine("i-1", ready=False)), ready_reason="NodeStatusUnknown")
-ON_A_CLUSTER = replace(UNHEARD, ready_reason="NodeStatusUnknown: Kubelet stopped posting node status.")
+ON_A_CLUSTER = replace(UNHEARD, ready_message="Kubelet stopped posting node status.")
 WELL = node(Machine("i-1"))
 SICK = node(Machine("i-1", ready=False))
 OVERDUE = pod("api-1", HERE, terminating_since=NOW - 31.0, grace_s=30.0)
