@@ -145,11 +145,10 @@ def _window(run: Run) -> Iterator[str]:
 
 def _promotion(run: Run, stages: Stages) -> Iterator[str]:
     """Asked of the groups that get another image: where machines run the target already, nothing is promoted."""
+    if not (moved := run.plan.moved):
+        return
     policy, before = run.settings.policy.promotion, run.settings.before
-    moved = run.plan.moved
-    missing = (
-        tuple(environments.missing(before, [s.group for found in stages.values() for s in found])) if moved else ()
-    )
+    missing = tuple(environments.missing(before, [s.group for found in stages.values() for s in found]))
     yield from missing
     for group in moved:
         if policy.empty is Empty.HOLD and not missing:
